@@ -1,0 +1,186 @@
+"""Structures → site embeddings: check, build graphs, batch, run the network.
+
+The device is resolved here and nowhere else. Networks are kept by weights folder and device, so
+that featurizers, their clones and forked workers share one, and a pickled featurizer holds none.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate.batching import collate, fill_batches
+from matminer_unate.checkpoint import (
+    CONFIG,
+    WeightsConfig,
+    load_encoder,
+    read_config,
+    weights_folder,
+)
+from matminer_unate.errors import InputError, StructureError
+from matminer_unate.graph import RadiusGraph, radius_graph
+from matminer_unate.structures import crystal_arrays
+
+if TYPE_CHECKING:
+    import torch
+
+    from matminer_unate.cartnet import SiteEncoder
+
+DEFAULT_BATCH_SIZE = 4_096
+"""Edges encoded at once. The arrays of one layer then fit the processor's cache."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One batch of encoded crystals.
+
+    Attributes
+    ----------
+    rows : list of int
+        Positions of the crystals in the input.
+    sites : (n_sites, d) float32
+        Site vectors of all crystals in turn.
+    site_start : (len(rows) + 1,) int64
+    """
+
+    rows: list[int]
+    sites: NDArray[np.float32]
+    site_start: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PreparedCrystal:
+    """A checked crystal, ready for the network.
+
+    Attributes
+    ----------
+    graph : RadiusGraph
+        Species unknown to the weights are 0 in it.
+    unknown : frozenset of int
+        Their atomic numbers.
+    """
+
+    graph: RadiusGraph
+    unknown: frozenset[int]
+
+
+def weights_config(weights: str | Path) -> WeightsConfig:
+    """``config.json`` of the weights, read again only when the file changes."""
+    folder = weights_folder(weights)
+    path = folder / CONFIG
+    return _read_config(folder, path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache(maxsize=8)
+def _read_config(folder: Path, _changed: int) -> WeightsConfig:
+    return read_config(folder)
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is a CUDA device where there is one that this process can use, else the CPU.
+
+    Raises
+    ------
+    InputError
+        The name is no device, or asks for CUDA where there is none.
+    """
+    import torch
+
+    # A forked child of a process that has used CUDA must not touch it.
+    usable = torch.cuda.is_available() and not torch.cuda._is_in_bad_fork()
+    if device == "auto":
+        return torch.device("cuda" if usable else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as e:
+        raise InputError(f"device {device!r} is not auto, cpu, cuda or cuda:<n>") from e
+    if resolved.type == "cuda" and not usable:
+        raise InputError(
+            f"device {device!r} asked for, but CUDA is not available; use device='auto'"
+        )
+    return resolved
+
+
+def load(weights: str | Path, device: str) -> tuple[SiteEncoder, torch.device]:
+    """The network of these weights on this device, loaded at first use."""
+    config = weights_config(weights)
+    resolved = resolve_device(device)
+    return _load(weights_folder(weights), config.sha256, str(resolved), _forked()), resolved
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path, _sha256: str, device: str, _forked_child: bool) -> SiteEncoder:
+    encoder, _ = load_encoder(folder)
+    return encoder.to(device)
+
+
+_HOME_PROCESS = os.getpid()
+
+
+def _forked() -> bool:
+    """Whether this process was forked from the one that imported the package."""
+    return os.getpid() != _HOME_PROCESS
+
+
+def prepare(crystal: Any, config: WeightsConfig) -> PreparedCrystal:
+    """Check one input and build its graph.
+
+    Raises
+    ------
+    StructureError
+        With the reason and the cure.
+    """
+    try:
+        lattice, frac_coords, z = crystal_arrays(crystal)
+        known = config.known_elements
+        unknown = frozenset(int(n) for n in np.unique(z) if n not in known)
+        if unknown:
+            z = np.where(np.isin(z, list(unknown)), 0, z)
+        return PreparedCrystal(radius_graph(lattice, frac_coords, z, config.cutoff), unknown)
+    except StructureError:
+        raise
+    except Exception as e:
+        raise StructureError(f"the structure could not be read ({type(e).__name__}: {e})") from e
+
+
+def encode(
+    crystals: Iterable[tuple[int, RadiusGraph]],
+    weights: str | Path,
+    device: str,
+    batch_size: int,
+    output: Literal["embedding", "columns"],
+) -> Iterator[Encoded]:
+    """Run the network over graphs, a batch at a time.
+
+    Parameters
+    ----------
+    crystals : iterable of (row, graph)
+        Drawn from as the batches need them.
+    weights, device
+        As for ``UnateFeaturizer``.
+    batch_size : int
+        Most edges in a batch. A larger crystal is a batch of its own, worked through in chunks.
+    output : {"embedding", "columns"}
+        The site embedding, or the site vector that is pooled into columns.
+    """
+    import torch
+
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"batch_size is a number of edges, at least 1; got {batch_size!r}")
+    encoder, resolved = load(weights, device)
+    network = encoder if output == "embedding" else encoder.columns
+    if _forked() and torch.get_num_threads() > 1:
+        # OpenMP's threads do not survive a fork: the first parallel loop in a child would hang.
+        torch.set_num_threads(1)
+    for batch in fill_batches(crystals, batch_size):
+        joined = collate([graph for _, graph in batch])
+        with torch.inference_mode():
+            sites = network(joined.to(resolved)).float().cpu().numpy()
+        yield Encoded([row for row, _ in batch], sites, joined.site_start)

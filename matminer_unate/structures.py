@@ -1,0 +1,148 @@
+"""Objects, files and tables → checked crystal structures.
+
+Everything that can be wrong with an input is found here, before any network runs, and is said in
+words that name the cure.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate.errors import StructureError
+
+MAX_FRACTIONAL = 1e5
+"""Fractional coordinates beyond this have lost the digits that place the atom in its cell."""
+
+MIN_CELL = 0.1
+"""Å. A crystal that repeats itself at a shorter distance than this is a mistake in the cell."""
+
+MAX_LENGTH = 1e5
+"""Å. Longest lattice vector taken for real."""
+
+_CURES = {
+    str: "parse it first, e.g. Structure.from_file(path) or Structure.from_str(text, fmt='cif')",
+    bytes: "decode and parse it first with Structure.from_str",
+    dict: "convert it first with Structure.from_dict",
+}
+
+CrystalArrays = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
+
+
+def crystal_arrays(crystal: Any) -> CrystalArrays:
+    """Check one crystal and take it apart.
+
+    Parameters
+    ----------
+    crystal : pymatgen Structure or IStructure, or ase.Atoms
+
+    Returns
+    -------
+    lattice : (3, 3) float64, Å
+        Lattice vectors as rows.
+    frac_coords : (n_sites, 3) float64
+    atomic_numbers : (n_sites,) int64
+        Oxidation states are dropped; deuterium and tritium count as hydrogen.
+
+    Raises
+    ------
+    StructureError
+        The input is missing, not a structure, not periodic in three directions, empty,
+        disordered, made of dummy species, or has a cell or coordinates that cannot be real.
+    """
+    structure = _as_structure(crystal)
+    if len(structure) == 0:
+        raise StructureError("the structure has no sites; drop this row")
+    if not all(structure.lattice.pbc):
+        raise StructureError(
+            f"the lattice is periodic along {structure.lattice.pbc} only; a crystal needs all "
+            "three directions (for a slab, rebuild it with a fully periodic Lattice and vacuum)"
+        )
+    lattice = np.array(structure.lattice.matrix, dtype=np.float64)
+    frac_coords = np.array([site.frac_coords for site in structure], dtype=np.float64)
+    _check_cell(lattice)
+    _check_coordinates(frac_coords)
+    return lattice, frac_coords, _atomic_numbers(structure)
+
+
+def _as_structure(crystal: Any) -> Any:
+    from pymatgen.core import IMolecule, IStructure
+
+    if isinstance(crystal, IStructure):
+        return crystal
+    if crystal is None or (isinstance(crystal, float) and math.isnan(crystal)):
+        raise StructureError("the structure is missing (None or NaN); drop or fill this row")
+    if isinstance(crystal, IMolecule):
+        raise StructureError(
+            "a Molecule has no lattice; place it in a periodic cell first "
+            "(Molecule.get_boxed_structure)"
+        )
+    if type(crystal).__module__.partition(".")[0] == "ase":
+        from pymatgen.io.ase import AseAtomsAdaptor
+
+        if not all(crystal.pbc):
+            raise StructureError(
+                "ASE Atoms must be periodic in all directions; set atoms.pbc = True"
+            )
+        if not abs(crystal.cell.volume) > 0:
+            raise StructureError("the ASE Atoms have no cell volume; set atoms.cell")
+        return AseAtomsAdaptor.get_structure(crystal)
+    cure = next((text for kind, text in _CURES.items() if isinstance(crystal, kind)), None)
+    raise StructureError(
+        f"expected a pymatgen Structure, got {type(crystal).__name__}"
+        + (f"; {cure}" if cure else "")
+    )
+
+
+def _check_cell(lattice: NDArray[np.float64]) -> None:
+    if not np.isfinite(lattice).all():
+        raise StructureError("the lattice has non-finite entries; check the cell parameters")
+    lengths = np.linalg.norm(lattice, axis=1)
+    volume = abs(np.linalg.det(lattice))
+    if lengths.min() < MIN_CELL or volume < MIN_CELL**3 or volume < 1e-9 * lengths.prod():
+        raise StructureError(
+            f"the cell volume is {volume:.3g} Å³ with lattice vectors of "
+            f"{', '.join(f'{x:.3g}' for x in lengths)} Å: zero, flat or far too small; check "
+            "units (Å) and angles (degrees)"
+        )
+    if lengths.max() > MAX_LENGTH:
+        raise StructureError(
+            f"a lattice vector is {lengths.max():.3g} Å long; check the units (Å are expected)"
+        )
+
+
+def _check_coordinates(frac_coords: NDArray[np.float64]) -> None:
+    finite = np.isfinite(frac_coords).all(axis=1)
+    if not finite.all():
+        raise StructureError(
+            f"site {int(np.argmin(finite))} has non-finite coordinates; check the source file"
+        )
+    largest = np.abs(frac_coords).max()
+    if largest > MAX_FRACTIONAL:
+        raise StructureError(
+            f"a fractional coordinate is {largest:.3g}; were Cartesian coordinates passed without "
+            "coords_are_cartesian=True?"
+        )
+
+
+def _atomic_numbers(structure: Any) -> NDArray[np.int64]:
+    from pymatgen.core import Element, Species
+
+    numbers = np.empty(len(structure), dtype=np.int64)
+    for index, site in enumerate(structure):
+        composition = site.species
+        if len(composition) != 1 or abs(composition.num_atoms - 1) > 1e-6:
+            raise StructureError(
+                f"site {index} is disordered ({composition}); choose an ordered approximant, e.g. "
+                "with OrderDisorderedStructureTransformation"
+            )
+        (species,) = composition
+        if not isinstance(species, Element | Species):
+            raise StructureError(
+                f"site {index} holds the dummy species {species}; replace or remove it"
+            )
+        numbers[index] = species.Z
+    return numbers

@@ -1,0 +1,101 @@
+"""Pretraining state ↔ disk, as safetensors and JSON.
+
+There is no random state to keep: every batch and every corruption follows from the seed, the epoch
+and the step. So weights, moving average, optimizer moments and the step are the whole state, and a
+resumed run repeats the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Finished epochs, and finished batches of the present one.
+    step : int
+        Optimizer steps in all.
+    seconds : float
+        Wall time of training, stops not counted.
+    sums : dict of str to float
+        Logged quantities summed over the batches of the present epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, values: dict[str, float]) -> None:
+        """Count one finished batch."""
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.batch += 1
+        self.step += 1
+
+    def mean(self, name: str) -> float:
+        return self.sums[name] / self.batch
+
+    def next_epoch(self) -> None:
+        self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}
+
+
+def save_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    average: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Write a checkpoint; a run killed while writing keeps the one before."""
+    tensors: dict[str, Tensor] = {}
+    tensors |= {f"model/{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"average/{k}": v for k, v in average.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
+    fresh, old = folder.with_name("checkpoint.new"), folder.with_name("checkpoint.old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh / "state.safetensors"
+    )
+    (fresh / "state.json").write_text(json.dumps(asdict(progress)))
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(
+    folder: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress:
+    """Restore a checkpoint in place; returns where the run stood."""
+    tensors = load_file(folder / "state.safetensors")
+
+    def part(name: str) -> dict[str, Tensor]:
+        start = f"{name}/"
+        return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
+
+    model.load_state_dict(part("model"))
+    average.load_state_dict(part("average"))
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in part("optimizer").items():
+        index, _, field = key.partition("/")
+        state.setdefault(int(index), {})[field] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    return Progress(**json.loads((folder / "state.json").read_text()))

@@ -1,0 +1,362 @@
+"""Parquet tables and folders of structure files → a corpus of cached graphs with clean targets.
+
+A corpus holds the graph of every crystal once, with a skin, in flat arrays. Corrupted views are
+made from it by moving atoms and dropping edges, so neighbour lists are never built again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pymatgen.core import Composition, Structure
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from matminer_unate.descriptors import site_descriptors
+from matminer_unate.graph import RadiusGraph, radius_graph
+from matminer_unate.structures import crystal_arrays
+
+SKIN = 0.4
+"""Å added to the cutoff of the cached lists: covers a strain of 2 % and two shifts of 0.15 Å."""
+
+RDF_CENTRES = np.linspace(1.5, 4.5, 8)
+RDF_WIDTH = 0.4
+"""Å. Radial channels of the site-to-species adjacency target."""
+
+STRUCTURE_PATTERNS = ("*.cif", "*.vasp", "POSCAR*", "CONTCAR*")
+
+
+@dataclass(frozen=True)
+class Crystal:
+    """One crystal: lattice rows in Å, fractional coordinates, atomic numbers."""
+
+    lattice: NDArray[np.float64]
+    frac_coords: NDArray[np.float64]
+    atomic_numbers: NDArray[np.int64]
+    formula: str
+    identifier: str
+    spacegroup_number: int
+
+    @property
+    def volume(self) -> float:
+        return float(abs(np.linalg.det(self.lattice)))
+
+
+def formula_part(formula: str) -> str:
+    """The part, train 80 / val 10 / test 10, that a reduced formula falls in, in every data set."""
+    residue = int(hashlib.sha256(formula.encode()).hexdigest(), 16) % 100
+    return "train" if residue < 80 else "val" if residue < 90 else "test"
+
+
+def read_crystals(
+    sources: Sequence[str], max_sites: int, part: str | None, limit: int | None = None
+) -> list[Crystal]:
+    """Read, filter and deduplicate crystals.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        Parquet files (columns ``lattice``, ``frac_coords``, ``species``, ``formula_reduced``,
+        ``spacegroup_number``, ``material_id``) and folders of CIF or POSCAR files.
+    max_sites : int
+        Crystals with more sites are left out.
+    part : {"train", "val", "test"} or None
+        Keep only formulas of this part, so that the others stay unseen.
+    limit : int, optional
+        Keep a random choice of this many (seed 0).
+
+    Returns
+    -------
+    list of Crystal
+        One of each group of duplicates: the same identifier, or the same reduced formula and space
+        group and volumes per atom that differ by at most 1 % (chained).
+    """
+    crystals: list[Crystal] = []
+    for source in sources:
+        path = Path(source)
+        found = _read_folder(path) if path.is_dir() else _read_parquet(path)
+        crystals.extend(
+            c
+            for c in found
+            if len(c.atomic_numbers) <= max_sites and part in (None, formula_part(c.formula))
+        )
+    crystals = deduplicate(crystals)
+    if limit is not None and limit < len(crystals):
+        chosen = np.random.default_rng(0).choice(len(crystals), limit, replace=False)
+        crystals = [crystals[i] for i in np.sort(chosen)]
+    if not crystals:
+        raise ValueError(f"no crystals of part {part!r} with up to {max_sites} sites in {sources}")
+    return crystals
+
+
+def deduplicate(crystals: Sequence[Crystal]) -> list[Crystal]:
+    """Keep the first crystal of each group of duplicates (rule: see :func:`read_crystals`)."""
+    table = pd.DataFrame(
+        {
+            "identifier": [c.identifier for c in crystals],
+            "formula": [c.formula for c in crystals],
+            "spacegroup": [c.spacegroup_number for c in crystals],
+            "volume": [c.volume / len(c.atomic_numbers) for c in crystals],
+        }
+    )
+    ordered = table.sort_values(["formula", "spacegroup", "volume"], kind="stable")
+    same = (ordered[["formula", "spacegroup"]] == ordered[["formula", "spacegroup"]].shift()).all(
+        axis=1
+    ) & (ordered["volume"] <= 1.01 * ordered["volume"].shift())
+    table["group"] = (~same).cumsum()  # aligned on the index, so in the order of `crystals`
+    keep = ~table.duplicated("group") & ~table.duplicated("identifier")
+    return [c for c, k in zip(crystals, keep, strict=True) if k]
+
+
+def _read_parquet(path: Path) -> Iterator[Crystal]:
+    columns = ["material_id", "lattice", "frac_coords", "species", "formula_reduced"]
+    table = pd.read_parquet(path, columns=[*columns, "spacegroup_number"])
+    for row in table.itertuples(index=False):
+        yield Crystal(
+            np.reshape(row.lattice, (3, 3)).astype(np.float64),
+            np.reshape(row.frac_coords, (-1, 3)).astype(np.float64),
+            np.asarray(row.species, dtype=np.int64),
+            row.formula_reduced,
+            row.material_id,
+            int(row.spacegroup_number),
+        )
+
+
+def _read_folder(path: Path) -> Iterator[Crystal]:
+    files = sorted(f for pattern in STRUCTURE_PATTERNS for f in path.rglob(pattern))
+    for file in tqdm(files, desc=f"reading {path.name}", unit="file"):
+        structure = Structure.from_file(file)
+        _, spacegroup = structure.get_space_group_info(symprec=0.01)
+        yield Crystal(
+            *crystal_arrays(structure),
+            Composition(structure.composition).reduced_formula,
+            str(file),
+            spacegroup,
+        )
+
+
+@dataclass
+class CleanBatch:
+    """Uncorrupted crystals as tensors, with the targets of every objective.
+
+    ``n`` sites, ``e`` edges, ``g`` crystals, ``s`` species slots (one for each element of each
+    crystal), ``p`` site-slot pairs (every site with every slot of its crystal).
+    """
+
+    z: Tensor  # (n,)
+    crystal: Tensor  # (n,) crystal of each site
+    slot: Tensor  # (n,) species slot of each site
+    edge_index: Tensor  # (2, e) source, target
+    edge_vector: Tensor  # (e, 3) Å, up to cutoff + skin
+    edge_pair: Tensor  # (e,) the same number for an edge and its reverse
+    descriptors: Tensor  # (n, 82) standardised
+    pair_site: Tensor  # (p,)
+    pair_slot: Tensor  # (p,)
+    pair_rdf: Tensor  # (p, 8) standardised log neighbour counts
+    slot_start: Tensor  # (g + 1,)
+    site_start: Tensor  # (g + 1,)
+    formula: Tensor  # (g,) number of the reduced formula
+
+    @property
+    def n_crystals(self) -> int:
+        return len(self.formula)
+
+    def to(self, device: torch.device) -> CleanBatch:
+        return CleanBatch(**{k: v.to(device, non_blocking=True) for k, v in vars(self).items()})
+
+
+class Corpus:
+    """Cached graphs and clean targets of many crystals.
+
+    Attributes
+    ----------
+    element_counts : (119,) int64
+        Sites of each element.
+    """
+
+    def __init__(self, crystals: Sequence[Crystal], cutoff: float, progress: bool = True) -> None:
+        self.cutoff = cutoff
+        parts: dict[str, list[NDArray]] = {
+            name: []
+            for name in (
+                "z",
+                "slot",
+                "edge_index",
+                "edge_vector",
+                "edge_pair",
+                "descriptors",
+                "rdf",
+            )
+        }
+        sizes = []
+        for start in tqdm(
+            range(0, len(crystals), 256), desc="graphs", unit_scale=256, disable=not progress
+        ):
+            chunk = crystals[start : start + 256]
+            skinned = [
+                radius_graph(c.lattice, c.frac_coords, c.atomic_numbers, cutoff, SKIN)
+                for c in chunk
+            ]
+            graphs = [_inside(g, cutoff) for g in skinned]
+            volumes = [c.volume for c in chunk]
+            parts["descriptors"].append(site_descriptors(graphs, volumes, cutoff))
+            for wide, graph in zip(skinned, graphs, strict=True):
+                _, slot = np.unique(graph.atomic_numbers, return_inverse=True)
+                parts["z"].append(graph.atomic_numbers)
+                parts["slot"].append(slot)
+                parts["rdf"].append(species_rdf(graph, slot, cutoff))
+                parts["edge_index"].append(wide.edge_index.astype(np.int32))
+                parts["edge_vector"].append(wide.edge_vector)
+                parts["edge_pair"].append(undirected_pairs(wide).astype(np.int32))
+                sizes.append((graph.n_sites, slot.max() + 1, wide.n_edges))
+        n_sites, n_slots, n_edges = np.array(sizes).T
+        self.n_sites, self.n_slots, self.n_edges = n_sites, n_slots, n_edges
+        self._site_start = _starts(n_sites)
+        self._edge_start = _starts(n_edges)
+        self._rdf_start = _starts(n_sites * n_slots)
+        self._z = np.concatenate(parts["z"])
+        self._slot = np.concatenate(parts["slot"])
+        self._edge_index = np.concatenate(parts["edge_index"], axis=1)
+        self._edge_vector = np.concatenate(parts["edge_vector"])
+        self._edge_pair = np.concatenate(parts["edge_pair"])
+        self._descriptors = _standardise(np.concatenate(parts["descriptors"]))
+        self._rdf = _standardise(np.concatenate(parts["rdf"]))
+        formulas = pd.factorize(np.array([c.formula for c in crystals]))[0]
+        self._formula = formulas
+        systems = ["-".join(map(str, np.unique(c.atomic_numbers))) for c in crystals]
+        self.chemical_system = pd.factorize(np.array(systems))[0]
+        self.element_counts = np.bincount(self._z, minlength=119)
+
+    def __len__(self) -> int:
+        return len(self.n_sites)
+
+    def batch(self, members: NDArray[np.int64]) -> CleanBatch:
+        """Collect crystals by index into one batch."""
+        n_sites, n_slots, n_edges = (a[members] for a in (self.n_sites, self.n_slots, self.n_edges))
+        sites = _ranges(self._site_start[members], n_sites)
+        edges = _ranges(self._edge_start[members], n_edges)
+        site_start, slot_start = _starts(n_sites), _starts(n_slots)
+        pair_start = _starts([self._edge_pair_count(m) for m in members])
+        crystal = np.repeat(np.arange(len(members)), n_sites)
+        slots_of_site = n_slots[crystal]
+        arrays = {
+            "z": self._z[sites],
+            "crystal": crystal,
+            "slot": self._slot[sites] + slot_start[crystal],
+            "edge_index": self._edge_index[:, edges] + np.repeat(site_start[:-1], n_edges),
+            "edge_vector": self._edge_vector[edges],
+            "edge_pair": self._edge_pair[edges] + np.repeat(pair_start[:-1], n_edges),
+            "descriptors": self._descriptors[sites],
+            "pair_site": np.repeat(np.arange(len(sites)), slots_of_site),
+            "pair_slot": _ranges(slot_start[crystal], slots_of_site),
+            "pair_rdf": self._rdf[_ranges(self._rdf_start[members], n_sites * n_slots)],
+            "slot_start": slot_start,
+            "site_start": site_start,
+            "formula": self._formula[members],
+        }
+        return CleanBatch(
+            **{k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
+        )
+
+    def _edge_pair_count(self, member: int) -> int:
+        start = self._edge_start[member]
+        return int(self._edge_pair[start : start + self.n_edges[member]].max(initial=-1)) + 1
+
+
+def epoch_batches(
+    corpus: Corpus, max_edges: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """Cut one epoch into batches of at most ``max_edges`` edges, every crystal once.
+
+    Half of the crystals come singly and half in groups of up to four of one chemical system, so
+    that each batch holds negatives that differ in structure or stoichiometry only.
+    """
+    order = rng.permutation(len(corpus))
+    grouped = order[: len(order) // 2]
+    grouped = grouped[np.argsort(corpus.chemical_system[grouped], kind="stable")]
+    system = corpus.chemical_system[grouped]
+    # A new unit starts with each chemical system and after every fourth member of one.
+    first = np.r_[True, system[1:] != system[:-1]] if len(system) else np.empty(0, bool)
+    rank = np.arange(len(system)) - np.maximum.accumulate(
+        np.where(first, np.arange(len(system)), 0)
+    )
+    cuts = np.flatnonzero(rank % 4 == 0)[1:]
+    units = [*np.split(grouped, cuts), *order[len(order) // 2 :, None]]
+    batches: list[NDArray[np.int64]] = []
+    current: list[NDArray[np.int64]] = []
+    n_edges = 0
+    for k in rng.permutation(len(units)):
+        size = int(corpus.n_edges[units[k]].sum())
+        if current and n_edges + size > max_edges:
+            batches.append(np.concatenate(current))
+            current, n_edges = [], 0
+        current.append(units[k])
+        n_edges += size
+    if current:
+        batches.append(np.concatenate(current))
+    return batches
+
+
+def species_rdf(graph: RadiusGraph, slot: NDArray[np.int64], cutoff: float) -> NDArray[np.float32]:
+    """Site-to-species adjacency: log(1 + soft neighbour counts), (n_sites · n_species, 8).
+
+    For site i, species b and radial channel k: log(1 + Σ_{j∈b} φ_k(d_ij) f_c(d_ij)) over all
+    images. Unlike an adjacency matrix of the cell, it is the same for every choice of cell.
+    """
+    source, target = graph.edge_index
+    distance = np.linalg.norm(graph.edge_vector, axis=1)
+    envelope = 0.5 * (np.cos(np.pi * np.minimum(distance / cutoff, 1.0)) + 1.0)
+    radial = envelope[:, None] * np.exp(-(((distance[:, None] - RDF_CENTRES) / RDF_WIDTH) ** 2))
+    n_species = int(slot.max()) + 1
+    counts = np.zeros((graph.n_sites * n_species, len(RDF_CENTRES)))
+    np.add.at(counts, target * n_species + slot[source], radial)
+    return np.log1p(counts).astype(np.float32)
+
+
+def undirected_pairs(graph: RadiusGraph) -> NDArray[np.int64]:
+    """A number for each edge, shared by (i, j, T) and its reverse (j, i, −T)."""
+    source, target = graph.edge_index
+    rows = np.column_stack([source, target, graph.edge_image])
+    reverse = np.column_stack([target, source, -graph.edge_image])
+    # Of an edge and its reverse, the lexicographically smaller stands for both.
+    difference = rows - reverse
+    leading = difference[np.arange(len(rows)), (difference != 0).argmax(axis=1)]
+    canonical = np.where((leading > 0)[:, None], reverse, rows)
+    canonical -= canonical.min(axis=0, initial=0)
+    spans = canonical.max(axis=0, initial=0) + 1
+    key = np.ravel_multi_index(tuple(canonical.T), tuple(spans))
+    return np.unique(key, return_inverse=True)[1]
+
+
+def _inside(graph: RadiusGraph, cutoff: float) -> RadiusGraph:
+    keep = np.linalg.norm(graph.edge_vector, axis=1) <= cutoff
+    return RadiusGraph(
+        graph.atomic_numbers,
+        graph.edge_index[:, keep],
+        graph.edge_vector[keep],
+        graph.edge_image[keep],
+        graph.n_isolated,
+    )
+
+
+def _standardise(values: NDArray[np.float32], clip: float = 4.0) -> NDArray[np.float32]:
+    spread = values.std(axis=0, dtype=np.float64)
+    scaled = (values - values.mean(axis=0, dtype=np.float64)) / np.where(spread > 0, spread, 1.0)
+    return np.clip(scaled, -clip, clip).astype(np.float32)
+
+
+def _starts(sizes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+
+
+def _ranges(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Concatenate start … start + size − 1 for every pair."""
+    shift = starts - _starts(sizes)[:-1]
+    return np.repeat(shift, sizes) + np.arange(int(np.sum(sizes)))

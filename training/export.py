@@ -1,0 +1,171 @@
+"""Trained encoder → weights folder: recalibrate on clean crystals, standardise, write the card."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import textwrap
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from config import PretrainConfig
+from numpy.typing import NDArray
+from pymatgen.core import Element
+from torch import nn
+
+from corpora import CleanBatch, Corpus, epoch_batches
+from matminer_unate.cartnet import SiteEncoder
+from matminer_unate.checkpoint import save_encoder
+from matminer_unate.descriptors import magpie_property
+
+PROPERTIES = (
+    "Number", "MendeleevNumber", "AtomicWeight", "MeltingT", "Column", "Row", "CovalentRadius",
+    "Electronegativity", "NsValence", "NpValence", "NdValence", "NfValence", "NValence",
+    "NsUnfilled", "NpUnfilled", "NdUnfilled", "NfUnfilled", "NUnfilled", "GSvolume_pa",
+    "GSbandgap", "GSmagmom", "SpaceGroupNumber",
+)  # fmt: skip
+"""Magpie's 22 element properties (Ward et al. 2016), as in matminer's ``magpie`` preset."""
+
+CALIBRATION_BATCHES = 200
+
+
+def element_properties() -> NDArray[np.float64]:
+    """Magpie's properties standardised over the elements, (119, 22); row 0 (masked) is zero."""
+    table = np.stack([magpie_property(name) for name in PROPERTIES], axis=1)
+    elements = table[1:104]
+    table = (table - elements.mean(0)) / elements.std(0)
+    table[0] = 0.0
+    return table.clip(-4.0, 4.0)
+
+
+def export(
+    folder: Path,
+    encoder: SiteEncoder,
+    corpus: Corpus,
+    config: PretrainConfig,
+    device: torch.device,
+    run: dict[str, Any],
+) -> None:
+    """Recalibrate, standardise and save an encoder.
+
+    BatchNorm statistics of training are of corrupted graphs, and the averaged weights never had any
+    of their own: both are measured anew on clean crystals. Then the mean and standard deviation of
+    every latent component over all sites of those crystals is stored with the weights.
+    """
+    batches = epoch_batches(corpus, config.max_edges, np.random.default_rng(0))
+    recalibrate(encoder, corpus, batches[:CALIBRATION_BATCHES], device)
+    standardise(encoder, corpus, batches[:CALIBRATION_BATCHES], device)
+    counts = {int(z): int(n) for z, n in enumerate(corpus.element_counts) if n}
+    training = {
+        "config": {**dataclasses.asdict(config), "data": [Path(d).name for d in config.data]},
+        "n_crystals": len(corpus),
+        "n_sites": int(corpus.n_sites.sum()),
+        "date": datetime.now(UTC).date().isoformat(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "run": run,
+    }
+    save_encoder(
+        folder, config.name, encoder, counts, training, model_card(config, training, counts)
+    )
+
+
+def clean_view(batch: CleanBatch, cutoff: float) -> CleanBatch:
+    """The batch without the edges that only the skin holds."""
+    keep = batch.edge_vector.norm(dim=1) <= cutoff
+    return dataclasses.replace(
+        batch,
+        edge_index=batch.edge_index[:, keep],
+        edge_vector=batch.edge_vector[keep],
+        edge_pair=batch.edge_pair[keep],
+    )
+
+
+@torch.no_grad()
+def recalibrate(
+    encoder: SiteEncoder, corpus: Corpus, batches: list[NDArray[np.int64]], device: torch.device
+) -> None:
+    """Replace BatchNorm's running statistics by averages over clean batches."""
+    norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    encoder.train()
+    for members in batches:
+        encoder.backbone(clean_view(corpus.batch(members).to(device), corpus.cutoff))
+    encoder.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+@torch.no_grad()
+def standardise(
+    encoder: SiteEncoder, corpus: Corpus, batches: list[NDArray[np.int64]], device: torch.device
+) -> None:
+    """Store means and standard deviations of site vectors over the sites of clean batches."""
+    latents, columns = [], []
+    for members in batches:
+        states = encoder.backbone(clean_view(corpus.batch(members).to(device), corpus.cutoff))
+        latents.append(encoder.raw_latent(states))
+        columns.append(encoder.raw_columns(states))
+    for vectors, mean, std in (
+        (latents, encoder.site_mean, encoder.site_std),
+        (columns, encoder.column_mean, encoder.column_std),
+    ):
+        sites = torch.cat(vectors).double()
+        mean.copy_(sites.mean(0))
+        std.copy_(sites.std(0).clamp(min=1e-6))
+
+
+def model_card(config: PretrainConfig, training: dict[str, Any], counts: dict[int, int]) -> str:
+    """Markdown card of a run, with ``{sha256}`` left for the writer to fill in."""
+    e, run = config.encoder, training["run"]
+    rare = ", ".join(Element.from_Z(z).symbol for z, n in counts.items() if n < 20) or "none"
+    part = "all formulas" if config.part == "all" else f"formulas of the part `{config.part}` only"
+    sources = "\n".join(f"- `{Path(d).name}`" for d in config.data)
+    losses = ", ".join(f"{k} {v:g}" for k, v in dataclasses.asdict(config.weights).items() if v)
+    hours = run["wall_s"] / 3600
+    text = f"""# UNATE weights `{config.name}`
+
+**What it is.** A CartNet site encoder ({e.geometry} directions, width {e.width}, {e.n_layers}
+layers, cutoff {e.cutoff} Å, latent {e.latent_dim}), pretrained without any property label:
+corrupted crystals are reconstructed (species, site-to-species adjacency, site descriptors) and two
+corrupted views of a crystal are contrasted. Its site embeddings, pooled, are columns for small
+regressors.
+
+**Seen in pretraining.** {training["n_crystals"]:,} crystals ({training["n_sites"]:,} sites, at most
+{config.max_sites} a cell), deduplicated, {part}, from
+
+{sources}
+
+No energies, band gaps or other computed properties of any crystal were used. Magpie's table of
+element properties (radius, electronegativity, valence, … and the volume, gap and moment of the
+elements' own ground states) is an input beside the species. Formulas of the other parts (10 %
+`val`, 10 % `test`; sha256 of the formula mod 100) were held out, whatever file they are in.
+
+**Elements.** {len(counts)} elements; fewer than 20 sites of: {rare}. An element that is not among
+them is read as a masked one, with a warning.
+
+**How it was made.** `python training/pretrain.py --name {config.name} …`, settings in
+`config.json`: {config.epochs} epochs, {run["steps"]:,} steps on {run["processes"]} process(es)
+({run["device"]}), {hours:.2f} h; loss weights {losses}; seed {config.seed}; torch
+{training["torch"]}, Python {training["python"]}, {training["date"]}.
+
+**Limits.** Bulk inorganic crystals near their relaxed geometry. Molecules, surfaces and strongly
+distorted structures are outside of what it has seen. Nothing beyond {config.encoder.n_layers} ×
+{e.cutoff} Å reaches a site.
+
+{config.data_statement or "**Data.** Licence and citation were not stated for this run."}
+
+**File.** `model.safetensors`, sha256 `{{sha256}}`.
+"""
+    return "\n\n".join(_fill(paragraph) for paragraph in text.strip().split("\n\n")) + "\n"
+
+
+def _fill(paragraph: str) -> str:
+    """Break the lines of a paragraph anew; headings and lists stay as they are."""
+    return paragraph if paragraph[0] in "#-" else textwrap.fill(paragraph, 100)

@@ -1,0 +1,32 @@
+"""Element grounding: what kind of element was at a masked site?"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class ElementPropertyReconstruction(nn.Module):
+    """Mean squared error of the element properties of the selected sites.
+
+    Cross-entropy calls every wrong element equally wrong; this one says how wrong.
+
+    Parameters
+    ----------
+    latent_dim : int
+    properties : (119, n_properties) Tensor
+        Standardised over the elements.
+    """
+
+    properties: Tensor
+
+    def __init__(self, latent_dim: int, properties: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("properties", properties, persistent=False)
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, latent_dim), nn.SiLU(), nn.Linear(latent_dim, properties.shape[1])
+        )
+
+    def forward(self, latent: Tensor, z: Tensor, selected: Tensor) -> Tensor:
+        """Latents (n_sites, latent_dim), true species (n_sites,) and selection → loss."""
+        error = (self.decoder(latent) - self.properties[z]).square().mean(1)
+        return (error * selected).sum() / selected.sum().clamp(min=1)
