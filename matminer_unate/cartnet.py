@@ -102,18 +102,19 @@ def envelope(distance: Tensor, cutoff: float) -> Tensor:
 class RadialBasis(nn.Module):
     """Exponential-normal radial functions, f_c(d)·exp(−β (exp(−5d/r_c) − μ_k)²)."""
 
-    centres: Tensor
-
     def __init__(self, n_rbf: int, cutoff: float) -> None:
         super().__init__()
+        self.n_rbf = n_rbf
         self.cutoff = cutoff
-        start = math.exp(-cutoff)
-        self.beta = (2.0 / n_rbf * (1.0 - start)) ** -2
-        self.register_buffer("centres", torch.linspace(start, 1.0, n_rbf), persistent=False)
+        self.start = math.exp(-cutoff)
+        self.beta = (2.0 / n_rbf * (1.0 - self.start)) ** -2
 
     def forward(self, distance: Tensor, weight: Tensor) -> Tensor:
         """Map distances (n_edges,) Å and envelopes (n_edges,) to (n_edges, n_rbf)."""
-        offset = torch.exp(distance * (-5.0 / self.cutoff)).unsqueeze(1) - self.centres
+        centres = torch.linspace(
+            self.start, 1.0, self.n_rbf, dtype=distance.dtype, device=distance.device
+        )
+        offset = torch.exp(distance * (-5.0 / self.cutoff)).unsqueeze(1) - centres
         return weight.unsqueeze(1) * torch.exp(-self.beta * offset.square())
 
 
@@ -221,9 +222,12 @@ class CartLayer(nn.Module):
             source, target = edge_index[:, part]
             edge = edges[part]
             hidden = self.from_edge(edge)
-            hidden = hidden + at_target.index_select(0, target) + at_source.index_select(0, source)
-            gate, message = nn.functional.silu(hidden).split(self.width, dim=1)
-            share = weight[part] * torch.sigmoid(self.gate_norm(self.gate(gate)))
+            hidden = hidden.add_(at_target.index_select(0, target))
+            hidden = hidden.add_(at_source.index_select(0, source))
+            # Without gradients nothing is kept for later, and memory traffic is what costs.
+            hidden = nn.functional.silu(hidden, inplace=not torch.is_grad_enabled())
+            gate, message = hidden.split(self.width, dim=1)
+            share = torch.sigmoid(self.gate_norm(self.gate(gate))) * weight[part]
             total = total.index_add(0, target, share * self.message(message))
             if update_edges:
                 updated.append(edge + share)

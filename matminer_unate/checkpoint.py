@@ -16,6 +16,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from matminer_unate.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -72,6 +75,13 @@ class WeightsConfig:
     def cutoff(self) -> float:
         """Å."""
         return float(self.encoder["cutoff"])
+
+    @cached_property
+    def is_known(self) -> NDArray[np.bool_]:
+        """Whether each atomic number, 0 to 118, was seen in pretraining."""
+        mask = np.zeros(119, dtype=bool)
+        mask[sorted(self.known_elements)] = True
+        return mask
 
     @property
     def site_labels(self) -> list[str]:
@@ -150,8 +160,8 @@ def read_config(weights: str | Path) -> WeightsConfig:
             f"{path}: name {config.name!r} may hold letters, digits, _, - and . only"
         )
     try:
-        _ = config.latent_dim, config.cutoff, config.known_elements, config.site_labels
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        _ = config.latent_dim, config.cutoff, config.is_known, config.site_labels
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
         raise WeightsError(f"{path}: malformed encoder or element_counts entry ({e!r})") from e
     return config
 

@@ -139,11 +139,10 @@ def prepare(crystal: Any, config: WeightsConfig) -> PreparedCrystal:
     """
     try:
         lattice, frac_coords, z = crystal_arrays(crystal)
-        known = config.known_elements
-        unknown = frozenset(int(n) for n in np.unique(z) if n not in known)
-        if unknown:
-            z = np.where(np.isin(z, list(unknown)), 0, z)
-        return PreparedCrystal(radius_graph(lattice, frac_coords, z, config.cutoff), unknown)
+        known = config.is_known[z]
+        unknown = frozenset(z[~known].tolist())
+        graph = radius_graph(lattice, frac_coords, z * known, config.cutoff)
+        return PreparedCrystal(graph, unknown)
     except StructureError:
         raise
     except Exception as e:

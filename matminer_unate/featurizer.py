@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import traceback
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +16,10 @@ from sklearn.base import BaseEstimator
 from tqdm.auto import tqdm
 
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS, WeightsConfig
+from matminer_unate.columns import Columns, EncodingNotes, compute_columns
 from matminer_unate.encoding import DEFAULT_BATCH_SIZE, encode, load, prepare, weights_config
-from matminer_unate.errors import InputError, StructureError, UnateError, UnateWarning
-from matminer_unate.graph import RadiusGraph
-from matminer_unate.pooling import check_pooling, pool
+from matminer_unate.errors import InputError, StructureError
+from matminer_unate.pooling import check_pooling
 
 _UNATE = """@misc{unate,
     title = {UNATE},
@@ -129,8 +126,8 @@ class UnateFeaturizer(BaseFeaturizer):
         """
         config = weights_config(self.weights)
         prepared = prepare(structure, config)
-        notes = _Notes(config)
-        notes.read(prepared.unknown, prepared.graph)
+        notes = EncodingNotes(config)
+        notes.read(prepared)
         graphs = [(0, prepared.graph)]
         (encoded,) = encode(graphs, self.weights, self.device, self.batch_size, "embedding")
         notes.warn()
@@ -187,7 +184,7 @@ class UnateFeaturizer(BaseFeaturizer):
             The entries are not list-like, or an option is wrong.
         """
         result = self._compute(_entries(entries), ignore_errors, return_errors, pbar)
-        rows = result.columns.tolist()
+        rows = result.values.tolist()
         if return_errors:
             for row, text in zip(rows, result.tracebacks(), strict=True):
                 row.append(text)
@@ -249,7 +246,8 @@ class UnateFeaturizer(BaseFeaturizer):
                 "name first, or featurize with other weights or pooling"
             )
         result = self._compute(structures, ignore_errors, return_errors, pbar, df.index)
-        new = pd.DataFrame(result.columns, index=df.index, columns=labels[: result.width])
+        width = result.values.shape[1]
+        new = pd.DataFrame(result.values, index=df.index, columns=labels[:width])
         if return_errors:
             new[labels[-1]] = pd.Series(result.tracebacks(), index=df.index, dtype=object)
         if multiindex:
@@ -281,7 +279,7 @@ class UnateFeaturizer(BaseFeaturizer):
 
         Unusable structures raise, or are rows of NaN with ``on_error="nan"``.
         """
-        return self._compute(_entries(X), False, False, False, getattr(X, "index", None)).columns
+        return self._compute(_entries(X), False, False, False, getattr(X, "index", None)).values
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Column names, for ``set_output`` and pipelines."""
@@ -350,135 +348,26 @@ class UnateFeaturizer(BaseFeaturizer):
         return_errors: bool,
         pbar: bool | dict[str, Any],
         index: Any = None,
-    ) -> _Result:
-        pooling, config = self._options()
+    ) -> Columns:
+        pooling, _ = self._options()
         ignore = ignore_errors or self.on_error == "nan"
         if return_errors and not ignore:
             raise InputError("return_errors needs ignore_errors=True (or on_error='nan')")
-        result = _Result(len(structures), len(config.site_labels) * len(pooling))
-        notes = _Notes(config)
-        options = {"desc": type(self).__name__} | (pbar if isinstance(pbar, dict) else {})
-        with tqdm(total=len(structures), disable=not pbar, **options) as bar:
-
-            def graphs() -> Iterator[tuple[int, RadiusGraph]]:
-                first_row: dict[bytes, int] = {}
-                for row, structure in enumerate(structures):
-                    try:
-                        prepared = prepare(structure, config)
-                    except StructureError as e:
-                        if not ignore:
-                            raise StructureError(_in_row(row, index, e)) from e
-                        result.errors[row] = e
-                        bar.update()
-                        continue
-                    notes.read(prepared.unknown, prepared.graph)
-                    key = _fingerprint(prepared.graph)
-                    if key in first_row:
-                        result.copies[row] = first_row[key]
-                        bar.update()
-                    else:
-                        first_row[key] = row
-                        yield row, prepared.graph
-
-            batches = encode(graphs(), self.weights, self.device, self.batch_size, "columns")
-            for encoded in batches:
-                result.columns[encoded.rows] = pool(encoded.sites, encoded.site_start, pooling)
-                bar.update(len(encoded.rows))
-        result.finish()
-        if result.errors and not ignore_errors:
-            notes.add(_failures(result, index))
-        notes.warn()
-        return result
-
-
-class _Result:
-    """Columns under construction: NaN until a row is encoded."""
-
-    def __init__(self, n_rows: int, width: int) -> None:
-        self.width = width
-        self.columns = np.full((n_rows, width), np.nan, dtype=np.float32)
-        self.errors: dict[int, Exception] = {}
-        self.copies: dict[int, int] = {}
-
-    def finish(self) -> None:
-        """Fill in the rows that repeat another, and see that nothing else is missing."""
-        for row, first in self.copies.items():
-            self.columns[row] = self.columns[first]
-        failed = np.flatnonzero(~np.isfinite(self.columns).all(axis=1))
-        lost = [int(r) for r in failed if int(r) not in self.errors]
-        if lost:
-            raise UnateError(
-                f"rows {lost[:5]} were encoded to non-finite values; please report this"
+        bar = {"desc": type(self).__name__} | (pbar if isinstance(pbar, dict) else {})
+        with tqdm(total=len(structures), disable=not pbar, **bar) as progress:
+            columns = compute_columns(
+                structures,
+                self.weights,
+                pooling,
+                self.device,
+                self.batch_size,
+                ignore_errors=ignore,
+                index=index,
+                progress=progress.update,
             )
-
-    def tracebacks(self) -> list[Any]:
-        """One a row: the formatted exception, or NaN."""
-        return [
-            "".join(traceback.format_exception(self.errors[row])) if row in self.errors else np.nan
-            for row in range(len(self.columns))
-        ]
-
-
-@dataclass
-class _Notes:
-    """What the caller is told once, with a count, at the end."""
-
-    config: WeightsConfig
-    unknown: set[int] = field(default_factory=set)
-    rows_unknown: int = 0
-    rows_isolated: int = 0
-    others: list[str] = field(default_factory=list)
-
-    def read(self, unknown: frozenset[int], graph: RadiusGraph) -> None:
-        self.unknown |= unknown
-        self.rows_unknown += bool(unknown)
-        self.rows_isolated += graph.n_isolated > 0
-
-    def add(self, text: str) -> None:
-        self.others.append(text)
-
-    def warn(self) -> None:
-        from pymatgen.core import Element
-
-        texts = list(self.others)
-        if self.rows_unknown:
-            symbols = ", ".join(Element.from_Z(z).symbol for z in sorted(self.unknown))
-            texts.append(
-                f"{self.rows_unknown} row(s) hold elements the weights {self.config.name!r} have "
-                f"not seen ({symbols}); these sites are encoded as masked species"
-            )
-        if self.rows_isolated:
-            texts.append(
-                f"{self.rows_isolated} row(s) hold atoms with no neighbour within "
-                f"{self.config.cutoff} Å; these are encoded with their first shell drawn in"
-            )
-        for text in texts:
-            warnings.warn(text, UnateWarning, stacklevel=4)
-
-
-def _fingerprint(graph: RadiusGraph) -> bytes:
-    """The same bytes for inputs that the network cannot tell apart, so each is encoded once."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (graph.atomic_numbers, graph.edge_index, graph.edge_vector):
-        digest.update(part.tobytes())
-    return digest.digest()
-
-
-def _in_row(row: int, index: Any, error: Exception) -> str:
-    label = "" if index is None else f" (index {index[row]!r})"
-    return (
-        f"row {row}{label}: {error}\nTo give such rows NaN instead, pass ignore_errors=True or "
-        "use UnateFeaturizer(on_error='nan')."
-    )
-
-
-def _failures(result: _Result, index: Any) -> str:
-    row, error = next(iter(result.errors.items()))
-    label = "" if index is None else f" (index {index[row]!r})"
-    return (
-        f"{len(result.errors)} of {len(result.columns)} rows could not be encoded and are NaN; "
-        f"the first is row {row}{label}: {error}"
-    )
+        # Who passed ignore_errors=True expects NaN rows; who set on_error is told of them once.
+        columns.warn(mention_errors=not ignore_errors)
+        return columns
 
 
 def _column(df: Any, col_id: Any) -> Any:

@@ -114,12 +114,13 @@ def radius_graph(
         )
     vector = cartesian[source] + image @ lattice - cartesian[target]
 
-    isolated = np.setdiff1d(np.arange(len(atomic_numbers)), target[distance <= cutoff + COINCIDENT])
+    near = target[distance <= cutoff] if skin else target
+    isolated = np.flatnonzero(np.bincount(near, minlength=len(atomic_numbers)) == 0)
     if len(isolated):
         connected = ~np.isin(target, isolated)
         target, source = target[connected], source[connected]
         image, vector = image[connected], vector[connected]
-        shells = [_first_shell(site, cartesian, lattice, cutoff) for site in isolated]
+        shells = [_first_shell(int(site), cartesian, lattice, cutoff) for site in isolated]
         owners = np.repeat(isolated, [len(s[0]) for s in shells])
         target = np.concatenate([target, owners])
         source = np.concatenate([source, *(s[0] for s in shells)])
@@ -129,7 +130,7 @@ def radius_graph(
     order = np.argsort(target, kind="stable")
     return RadiusGraph(
         atomic_numbers=np.asarray(atomic_numbers, dtype=np.int64),
-        edge_index=np.stack([source[order], target[order]]).astype(np.int64, copy=False),
+        edge_index=np.stack([source[order], target[order]]),
         edge_vector=vector[order].astype(np.float32),
         edge_image=image[order].astype(np.int64),
         n_isolated=len(isolated),

@@ -80,7 +80,8 @@ def _as_structure(crystal: Any) -> Any:
             "a Molecule has no lattice; place it in a periodic cell first "
             "(Molecule.get_boxed_structure)"
         )
-    if type(crystal).__module__.partition(".")[0] == "ase":
+    # ASE is optional, so its class is known by name.
+    if any(c.__module__ == "ase.atoms" and c.__name__ == "Atoms" for c in type(crystal).__mro__):
         from pymatgen.io.ase import AseAtomsAdaptor
 
         if not all(crystal.pbc):

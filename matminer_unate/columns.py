@@ -1,0 +1,191 @@
+"""Structures → table of columns: each row encoded once, each failure kept with its row."""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate.checkpoint import WeightsConfig
+from matminer_unate.encoding import PreparedCrystal, encode, prepare, weights_config
+from matminer_unate.errors import StructureError, UnateError, UnateWarning
+from matminer_unate.graph import RadiusGraph
+from matminer_unate.pooling import pool
+
+
+@dataclass
+class EncodingNotes:
+    """What a caller should know of rows that were encoded all the same, counted.
+
+    Attributes
+    ----------
+    config : WeightsConfig
+    unknown : set of int
+        Atomic numbers that the weights have not seen.
+    rows_unknown, rows_isolated : int
+        Rows that hold such species, and rows that hold atoms with no neighbour in the cutoff.
+    """
+
+    config: WeightsConfig
+    unknown: set[int] = field(default_factory=set)
+    rows_unknown: int = 0
+    rows_isolated: int = 0
+
+    def read(self, prepared: PreparedCrystal) -> None:
+        """Count one crystal in."""
+        self.unknown |= prepared.unknown
+        self.rows_unknown += bool(prepared.unknown)
+        self.rows_isolated += prepared.graph.n_isolated > 0
+
+    def texts(self) -> list[str]:
+        """One sentence for each thing to be said."""
+        from pymatgen.core import Element
+
+        texts = []
+        if self.rows_unknown:
+            symbols = ", ".join(Element.from_Z(z).symbol for z in sorted(self.unknown))
+            texts.append(
+                f"{self.rows_unknown} row(s) hold elements the weights {self.config.name!r} have "
+                f"not seen ({symbols}); these sites are encoded as masked species"
+            )
+        if self.rows_isolated:
+            texts.append(
+                f"{self.rows_isolated} row(s) hold atoms with no neighbour within "
+                f"{self.config.cutoff} Å; these are encoded with their first shell drawn in"
+            )
+        return texts
+
+    def warn(self, *others: str) -> None:
+        """Warn once for each thing, as if from the caller of the featurizer's method."""
+        for text in [*others, *self.texts()]:
+            warnings.warn(text, UnateWarning, stacklevel=5)
+
+
+@dataclass
+class Columns:
+    """The columns of many crystals.
+
+    Attributes
+    ----------
+    values : (n_rows, n_columns) float32
+        NaN in rows that failed.
+    errors : dict of int to Exception
+        By row.
+    notes : EncodingNotes
+    index : sequence or None
+        Labels of the rows, for messages.
+    """
+
+    values: NDArray[np.float32]
+    errors: dict[int, Exception]
+    notes: EncodingNotes
+    index: Sequence[Any] | None
+
+    def tracebacks(self) -> list[Any]:
+        """One a row: the formatted exception, or NaN."""
+        return [
+            "".join(traceback.format_exception(self.errors[row])) if row in self.errors else np.nan
+            for row in range(len(self.values))
+        ]
+
+    def warn(self, mention_errors: bool) -> None:
+        """Say once what the caller should know, with counts."""
+        failures = []
+        if self.errors and mention_errors:
+            row, error = next(iter(self.errors.items()))
+            failures = [
+                f"{len(self.errors)} of {len(self.values)} rows could not be encoded and are NaN; "
+                f"the first is {_name(row, self.index)}: {error}"
+            ]
+        self.notes.warn(*failures)
+
+
+def compute_columns(
+    structures: Sequence[Any],
+    weights: str | Path,
+    pooling: Sequence[str],
+    device: str,
+    batch_size: int,
+    ignore_errors: bool,
+    index: Sequence[Any] | None = None,
+    progress: Callable[[int], Any] = lambda n: None,
+) -> Columns:
+    """Encode and pool many crystals; equal ones are encoded once.
+
+    Parameters
+    ----------
+    structures : sequence
+        One crystal a row, of whatever kind.
+    weights, device, batch_size
+        As for ``UnateFeaturizer``.
+    pooling : sequence of str
+        Checked names.
+    ignore_errors : bool
+        Keep the errors by row instead of raising the first.
+    index : sequence, optional
+        Labels of the rows, for messages.
+    progress : callable
+        Told the number of rows that were just finished.
+
+    Raises
+    ------
+    StructureError
+        A structure is unusable and errors are not ignored.
+    """
+    config = weights_config(weights)
+    notes = EncodingNotes(config)
+    values = np.full((len(structures), len(config.site_labels) * len(pooling)), np.nan, np.float32)
+    errors: dict[int, Exception] = {}
+    repeats: dict[int, int] = {}
+
+    def graphs() -> Iterator[tuple[int, RadiusGraph]]:
+        first_row: dict[bytes, int] = {}
+        for row, structure in enumerate(structures):
+            try:
+                prepared = prepare(structure, config)
+            except StructureError as e:
+                if not ignore_errors:
+                    raise StructureError(
+                        f"{_name(row, index)}: {e}\nTo give such rows NaN instead, pass "
+                        "ignore_errors=True or use UnateFeaturizer(on_error='nan')."
+                    ) from e
+                errors[row] = e
+                progress(1)
+                continue
+            notes.read(prepared)
+            first = first_row.setdefault(_fingerprint(prepared.graph), row)
+            if first == row:
+                yield row, prepared.graph
+            else:
+                repeats[row] = first
+                progress(1)
+
+    for encoded in encode(graphs(), weights, device, batch_size, "columns"):
+        values[encoded.rows] = pool(encoded.sites, encoded.site_start, pooling)
+        progress(len(encoded.rows))
+    for row, first in repeats.items():
+        values[row] = values[first]
+    not_finite = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    lost = [int(row) for row in not_finite if int(row) not in errors]
+    if lost:
+        raise UnateError(f"rows {lost[:5]} were encoded to non-finite values; please report this")
+    return Columns(values, errors, notes, index)
+
+
+def _fingerprint(graph: RadiusGraph) -> bytes:
+    """The same bytes for inputs that the network cannot tell apart."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (graph.atomic_numbers, graph.edge_index, graph.edge_vector):
+        digest.update(part.tobytes())
+    return digest.digest()
+
+
+def _name(row: int, index: Sequence[Any] | None) -> str:
+    return f"row {row}" + ("" if index is None else f" (index {index[row]!r})")

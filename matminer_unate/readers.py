@@ -1,0 +1,334 @@
+"""Files, folders and tables → pymatgen Structures, each failure with its row."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matminer_unate.errors import InputError, StructureError
+from matminer_unate.parsing import (
+    Parsed,
+    attempt,
+    cif_blocks,
+    decode,
+    from_arrays,
+    from_cell,
+    from_cif,
+    from_dict,
+    from_poscar,
+)
+from matminer_unate.tables import (
+    STRUCTURE_COLUMNS,
+    Table,
+    cast,
+    open_csv,
+    open_json,
+    open_json_lines,
+    open_parquet,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pymatgen.core import Structure
+
+ARRAY_COLUMNS = ("lattice", "frac_coords", "species")
+"""The three columns that together are a structure."""
+
+ID_COLUMNS = ("id", "material_id", "identifier", "mp_id", "task_id", "jid")
+"""Names that the identifier of a row is looked for under, in this order."""
+
+_INDEX_COLUMNS = ("", "__index_level_0__", "Unnamed: 0")
+"""What pandas calls an index without a name in CSV and Parquet."""
+
+_PARQUET, _CSV, _JSON_LINES = (".parquet", ".pq"), (".csv", ".tsv"), (".jsonl", ".ndjson")
+
+_STRUCTURES = (".cif", ".mcif", ".vasp", ".poscar", ".contcar", ".json")
+
+_READABLE = (
+    "CIF (.cif, .mcif), POSCAR (POSCAR*, CONTCAR*, .vasp, .poscar), pymatgen JSON (.json) or a "
+    "table (.parquet, .csv, .tsv, .json, .jsonl)"
+)
+
+
+@dataclass(frozen=True)
+class InputRow:
+    """One crystal of the input, or why it could not be read.
+
+    Attributes
+    ----------
+    identifier : str
+        Path of a file (``path#n`` for the n-th of several crystals in it), or the id of a table
+        row (``path#row`` where the table has none). Numbers start at 0.
+    place : str
+        Where it is, for people.
+    structure : Structure or None
+    error : StructureError or None
+        Set where ``structure`` is None.
+    carried : dict of str to scalar
+        The other columns of a table row.
+    notes : tuple of str
+        What pymatgen warned of while reading.
+    """
+
+    identifier: str
+    place: str
+    structure: Structure | None
+    error: StructureError | None = None
+    carried: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input that has been looked at; its crystals are read when they are asked for.
+
+    Attributes
+    ----------
+    path : Path
+    rows : callable
+        Starts reading: an iterator of :class:`InputRow`.
+    n_rows : int
+        Rows to expect (files, for a folder); for progress only.
+    columns : dict of str to pyarrow.DataType
+        Carried columns of a table.
+    skipped : tuple of Path
+        Files of a folder that are no structure files.
+    """
+
+    path: Path
+    rows: Callable[[], Iterator[InputRow]]
+    n_rows: int
+    columns: dict[str, pa.DataType] = field(default_factory=dict)
+    skipped: tuple[Path, ...] = ()
+
+
+def iter_inputs(paths: Iterable[str | Path], column: str | None = None) -> Iterator[InputRow]:
+    """Read crystals from files, folders and tables, one at a time.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Structure files, folders of them (with their subfolders, sorted), and tables.
+    column : str, optional
+        The column of structures in tables; by default it is found by its name.
+
+    Returns
+    -------
+    iterator of InputRow
+        In the order of the input; a crystal that cannot be read is a row with an error.
+
+    Raises
+    ------
+    InputError
+        A path is missing or no readable input at all. All paths are looked at before the first
+        row is read.
+    """
+    sources = open_inputs(paths, column)
+    return chain.from_iterable(source.rows() for source in sources)
+
+
+def open_inputs(paths: Iterable[str | Path], column: str | None = None) -> list[Source]:
+    """Find out what each path is and which columns it has, as for :func:`iter_inputs`."""
+    return [_open(Path(path), column) for path in paths]
+
+
+def _open(path: Path, column: str | None) -> Source:
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file or folder; check the path")
+    suffix = _suffix(path)
+    if suffix in _PARQUET:
+        return _table(open_parquet(path), column)
+    if suffix in _CSV:
+        return _table(open_csv(path), column)
+    if suffix in _JSON_LINES:
+        return _table(open_json_lines(path), column)
+    if suffix == ".json":
+        return _json(path, column)
+    if _is_structure_file(path):
+        return _file(path)
+    raise InputError(f"{path}: a file of this name is none that can be read; expected {_READABLE}")
+
+
+# -- files and folders ----------------------------------------------------------------------------
+
+
+def _suffix(path: Path) -> str:
+    return Path(path.name.lower().removesuffix(".gz")).suffix
+
+
+def _is_structure_file(path: Path) -> bool:
+    return _suffix(path) in _STRUCTURES or path.name.startswith(("POSCAR", "CONTCAR"))
+
+
+def _file(path: Path) -> Source:
+    return Source(path, partial(_file_rows, path), n_rows=1)
+
+
+def _folder(folder: Path) -> Source:
+    # Hidden files are left out: macOS puts a ._x.cif beside every x.cif it copies.
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    found = [path for path in files if _is_structure_file(path)]
+    skipped = tuple(path for path in files if not _is_structure_file(path))
+    if not found:
+        tables = [path for path in skipped if _suffix(path) in (*_PARQUET, *_CSV, *_JSON_LINES)]
+        raise InputError(
+            f"{folder}: the folder holds no structure files (.cif, .vasp, .poscar, .json, POSCAR*, "
+            f"CONTCAR*)" + (f"; pass its tables by name, e.g. {tables[0]}" if tables else "")
+        )
+    return Source(folder, partial(_folder_rows, found), n_rows=len(found), skipped=skipped)
+
+
+def _folder_rows(files: Sequence[Path]) -> Iterator[InputRow]:
+    return chain.from_iterable(map(_file_rows, files))
+
+
+def _file_rows(path: Path) -> Iterator[InputRow]:
+    name = _name(path)
+    try:
+        parsed = _parse_file(path)
+    except StructureError as e:
+        parsed = [Parsed(None, e)]
+    for n, one in enumerate(parsed):
+        identifier = name if len(parsed) == 1 else f"{name}#{n}"
+        yield InputRow(identifier, identifier, one.structure, one.error, notes=one.notes)
+
+
+def _parse_file(path: Path) -> list[Parsed]:
+    text = _text(path)
+    if _suffix(path) == ".json":
+        try:
+            content = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as e:
+            raise StructureError(f"no readable JSON ({e}); export it again") from e
+        items = content if isinstance(content, list) else [content]
+        if not items:
+            raise StructureError("the JSON list is empty; export it again")
+        return [attempt(from_dict, item) for item in items]
+    if _suffix(path) in (".cif", ".mcif"):
+        return [attempt(from_cif, block) for block in cif_blocks(text)]
+    return [attempt(from_poscar, text)]
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return decode(gzip.decompress(content) if path.suffix.lower() == ".gz" else content)
+    except (OSError, EOFError) as e:
+        raise StructureError(f"the file could not be opened ({e})") from e
+
+
+def _name(path: Path) -> str:
+    # A file name need not be UTF-8, but a column of names must be.
+    return os.fsencode(path).decode("utf-8", errors="replace")
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def _json(path: Path, column: str | None) -> Source:
+    """JSON is a structure, structures, a table, or JSON lines."""
+    try:
+        content = json.loads(_text(path))
+    except json.JSONDecodeError as e:
+        lines = e.msg == "Extra data"
+        return _table(open_json_lines(path), column) if lines else _file(path)
+    except (StructureError, RecursionError):
+        # Said again with its row, so that one damaged file does not stop the others.
+        return _file(path)
+    table = open_json(path, content, column)
+    return _file(path) if table is None else _table(table, column)
+
+
+def _table(table: Table, column: str | None) -> Source:
+    structure = _structure_columns(table, column)
+    identifier = _identifier_column(table.names)
+    # Lists and texts of structures stay behind, and ``id`` is a column of the output already.
+    left = {*structure, *ARRAY_COLUMNS, *_INDEX_COLUMNS, "id"}
+    carried = {
+        name: kind
+        for name, kind in table.types.items()
+        if name not in left and name.lower() not in STRUCTURE_COLUMNS
+    }
+    rows = partial(_table_rows, table, structure, identifier, carried)
+    return Source(table.path, rows, table.n_rows, carried)
+
+
+def _table_rows(
+    table: Table, structure: tuple[str, ...], identifier: str | None, carried: dict[str, Any]
+) -> Iterator[InputRow]:
+    path = _name(table.path)
+    parse = from_cell if len(structure) == 1 else from_arrays
+    wanted = dict.fromkeys(
+        [*structure, *([identifier] if identifier is not None else []), *carried]
+    )
+    for n, (label, record) in enumerate(table.records(list(wanted))):
+        own, place = f"{path}#{n}", f"{path}, row {n}"
+        if isinstance(record, StructureError):
+            yield InputRow(label or own, place, None, record)
+            continue
+        named = label if identifier is None else record.get(identifier)
+        parsed = attempt(parse, *(record.get(name) for name in structure))
+        known = named is not None and named != ""
+        yield InputRow(
+            str(named) if known else own,
+            f"{place} ({named})" if known else place,
+            parsed.structure,
+            parsed.error,
+            {name: cast(record.get(name), kind) for name, kind in carried.items()},
+            parsed.notes,
+        )
+
+
+def _structure_columns(table: Table, column: str | None) -> tuple[str, ...]:
+    """The column that holds the structures, or the three that do together."""
+    names = table.names
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{table.path} has more than one column {twice[0]!r}; rename them")
+    if not table.n_rows:
+        raise InputError(f"{table.path} has no rows; write it again")
+    arrays = set(ARRAY_COLUMNS) <= set(names)
+    if column is not None and not (arrays and column in ARRAY_COLUMNS):
+        if column not in names:
+            raise InputError(f"{table.path} has no column {column!r}; it has {_listing(names)}")
+        return (column,)
+    known = _first(STRUCTURE_COLUMNS, names) if column is None else None
+    if known is not None:
+        return (known,)
+    if arrays:
+        return ARRAY_COLUMNS
+    raise InputError(
+        f"{table.path} has no column of structures ({', '.join(STRUCTURE_COLUMNS)}, or "
+        f"{', '.join(ARRAY_COLUMNS)} together); it has {_listing(names)}; name one with --column"
+    )
+
+
+def _identifier_column(names: Sequence[str]) -> str | None:
+    index = next((name for name in names if name in _INDEX_COLUMNS), None)
+    known = _first(ID_COLUMNS, names)
+    return index if known is None else known
+
+
+def _first(known: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first of the known names that is there, as it is written there."""
+    by_lower = {name.lower(): name for name in reversed(names)}
+    return next((by_lower[name] for name in known if name in by_lower), None)
+
+
+def _listing(names: Sequence[str]) -> str:
+    more = ", …" if len(names) > 12 else ""
+    return ", ".join(map(repr, names[:12])) + more if names else "none"

@@ -1,0 +1,350 @@
+"""Parquet, CSV and JSON tables → rows, one at a time, and one type for each column.
+
+A row that cannot be read is an error in its place, never the end of the table.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from matminer_unate.errors import InputError, StructureError
+from matminer_unate.parsing import UTF16_MARKS, is_structure_dict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STRUCTURE_COLUMNS = ("structure", "structures", "cif", "poscar", "contcar", "final_structure")
+"""Names that a column of structures is looked for under, in this order, whatever their case."""
+
+_BATCH_ROWS = 500
+"""Rows of a Parquet file that are in memory at once."""
+
+Record = tuple[str | None, "dict[str, Any] | StructureError"]
+"""One row: its label, where the file gives one apart from its columns, and its cells."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table that has been looked at.
+
+    Attributes
+    ----------
+    path : Path
+    names : list of str
+        Its columns.
+    types : dict of str to pyarrow.DataType
+        Of the columns that hold scalars; the others hold lists, dicts or the text of structures.
+    n_rows : int
+    records : callable
+        Starts reading the columns of the given names: an iterator of records. More columns than
+        asked for may come.
+    """
+
+    path: Path
+    names: list[str]
+    types: dict[str, pa.DataType]
+    n_rows: int
+    records: Callable[[Sequence[str]], Iterator[Record]]
+
+
+# -- Parquet --------------------------------------------------------------------------------------
+
+
+def open_parquet(path: Path) -> Table:
+    """Look at the columns of a Parquet file.
+
+    Raises
+    ------
+    InputError
+        The file is no Parquet file, or is damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            schema, n_rows = file.schema_arrow, file.metadata.num_rows
+    except (pa.ArrowException, OSError) as e:
+        raise InputError(f"{path} is no readable Parquet file ({e}); write it again") from e
+    types = {f.name: kind for f in schema if (kind := _scalar_type(f.type)) is not None}
+    return Table(path, schema.names, types, n_rows, partial(_parquet_records, path))
+
+
+def _parquet_records(path: Path, names: Sequence[str]) -> Iterator[Record]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
+                for record in batch.to_pylist():
+                    yield None, record
+    except (pa.ArrowException, OSError) as e:
+        raise InputError(f"{path} is damaged ({e}); write it again") from e
+
+
+def _scalar_type(kind: pa.DataType) -> pa.DataType | None:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _scalar_type(kind.value_type)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.string()
+    if pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind):
+        return kind
+    return None
+
+
+# -- CSV ------------------------------------------------------------------------------------------
+
+
+def open_csv(path: Path) -> Table:
+    """Read a CSV file once for its columns and their types; ``,``, ``;`` or tabs between cells.
+
+    Raises
+    ------
+    InputError
+        The file is no text, or has no header.
+    """
+    # The csv module is used and not pandas: it takes a row with a stray comma for that row's
+    # problem, and never takes the formula NaN for a missing value.
+    header, delimiter = _csv_header(path)
+    return _typed(path, header, partial(_csv_records, path, header, delimiter))
+
+
+def _csv_header(path: Path) -> tuple[list[str], str]:
+    with _text_errors(path), _open_text(path) as file:
+        line = file.readline()
+        if not line.strip():
+            raise InputError(f"{path} has no header line; write it again")
+        delimiter = "\t" if ".tsv" in path.suffixes else max(",;\t", key=line.count)
+        return next(csv.reader([line], delimiter=delimiter)), delimiter
+
+
+def _csv_records(path: Path, header: list[str], delimiter: str) -> Iterator[Record]:
+    # The default limit of 131,072 characters a cell is less than a CIF of 2,000 atoms.
+    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
+    with _text_errors(path), _open_text(path) as file:
+        reader = csv.reader(file, delimiter=delimiter)
+        next(reader)
+        for cells in reader:
+            if len(cells) == len(header):
+                yield None, dict(zip(header, cells, strict=True))
+            elif cells:
+                error = (
+                    f"the row that ends in line {reader.line_num} has {len(cells)} cells, the "
+                    f"header {len(header)}; quote cells that hold a delimiter, quote or line end"
+                )
+                yield None, StructureError(error)
+
+
+# -- JSON -----------------------------------------------------------------------------------------
+
+
+def open_json(path: Path, content: Any, column: str | None) -> Table | None:
+    """A table in one of pandas' JSON layouts; None for a lone structure, or a list of nothing else.
+
+    Parameters
+    ----------
+    path : Path
+    content : object
+        What the file holds, parsed.
+    column : str or None
+        The column of structures, if it is known.
+    """
+    if isinstance(content, list):
+        if all(is_structure_dict(item) for item in content):
+            return None
+        return _held(path, [(None, _json_record(item)) for item in content])
+    if not isinstance(content, dict) or is_structure_dict(content):
+        return None
+    if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):
+        return _held(path, _json_split(content))
+    if content and all(is_structure_dict(value) for value in content.values()):
+        return _held(path, [(key, {"structure": value}) for key, value in content.items()])
+    records = _json_columns(content, column)
+    return None if records is None else _held(path, records)
+
+
+def open_json_lines(path: Path) -> Table:
+    """Read a file with one JSON object a line once for its columns and their types.
+
+    Raises
+    ------
+    InputError
+        The file is no text.
+    """
+    records = partial(_json_line_records, path)
+    return _typed(path, _json_names(records()), records)
+
+
+def _held(path: Path, records: list[Record]) -> Table:
+    return _typed(path, _json_names(records), partial(iter, records))
+
+
+def _json_record(item: Any) -> dict[str, Any] | StructureError:
+    if is_structure_dict(item):
+        return {"structure": item}
+    if isinstance(item, dict):
+        return item
+    return StructureError(f"the row is no JSON object but {type(item).__name__}; drop or fill it")
+
+
+def _json_split(content: dict[str, Any]) -> list[Record]:
+    """Pandas' layout ``split``, which is also what matminer stores its frames in."""
+    names, rows = content["columns"], content["data"]
+    labels = content.get("index") or [None] * len(rows)
+    return [
+        (None if label is None else str(label), dict(zip(names, row, strict=False)))
+        for label, row in zip(labels, rows, strict=False)
+    ]
+
+
+def _json_columns(content: dict[str, Any], column: str | None) -> list[Record] | None:
+    """Pandas' default layout (column by column), a dict of lists, or a single row."""
+    known = [key for key in content if key == column or key.lower() in STRUCTURE_COLUMNS]
+    first = content[known[0]] if known else content.get("lattice")
+    if isinstance(first, dict) and not is_structure_dict(first):
+        columns = {k: v if isinstance(v, dict) else {} for k, v in content.items()}
+        labels = dict.fromkeys(chain.from_iterable(columns.values()))
+        return [(label, {k: v.get(label) for k, v in columns.items()}) for label in labels]
+    if known and isinstance(first, list):
+        lists = [v if isinstance(v, list) else [] for v in content.values()]
+        return [(None, dict(zip(content, row, strict=True))) for row in zip_longest(*lists)]
+    return [(None, content)] if first is not None else None
+
+
+def _json_names(records: Iterable[Record]) -> list[str]:
+    return list(dict.fromkeys(chain.from_iterable(r for _, r in records if isinstance(r, dict))))
+
+
+def _json_line_records(path: Path) -> Iterator[Record]:
+    with _text_errors(path), _open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                yield None, _json_record(json.loads(line))
+            except (json.JSONDecodeError, RecursionError) as e:
+                yield None, StructureError(f"line {number} is no JSON ({e}); write it again")
+
+
+# -- text -----------------------------------------------------------------------------------------
+
+
+def _open_text(path: Path) -> IO[str]:
+    opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
+    with opener(path, "rb") as file:
+        encoding = "utf-16" if file.read(2) in UTF16_MARKS else "utf-8-sig"
+    # newline="" lets the csv module see the line ends inside of quoted CIFs.
+    text: IO[str] = opener(path, "rt", encoding=encoding, newline="")
+    return text
+
+
+@contextmanager
+def _text_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnicodeError as e:
+        raise InputError(f"{path} is no UTF-8 text ({e}); save it as UTF-8") from e
+    except (OSError, EOFError, csv.Error) as e:
+        raise InputError(f"{path} could not be read ({e}); write it again") from e
+
+
+# -- types of tables that have none ---------------------------------------------------------------
+
+_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf(inity)?", re.I)
+_LEADING_ZERO = re.compile(r"[+-]?0[0-9]+")
+_NO_NUMBER = frozenset({"nan", "na", "n/a", "null", "none"})
+
+
+def _typed(path: Path, names: list[str], records: Callable[[], Iterator[Record]]) -> Table:
+    """Read all rows for their types.
+
+    Types guessed batch by batch would change on the way: a label may turn out to be a float, or
+    text, only in its last row.
+    """
+    kinds: dict[str, set[str]] = {name: set() for name in names}
+    n_rows = 0
+    for _, record in records():
+        n_rows += 1
+        if isinstance(record, dict):
+            for name in names:
+                kinds[name].add(_kind(record.get(name)))
+    types = {n: kind for n in names if (kind := _column_type(kinds[n])) is not None}
+    return Table(path, names, types, n_rows, lambda _: records())
+
+
+def _kind(value: Any) -> str:
+    """What one cell looks like: null, nan, bool, int, float, text or nested."""
+    if value is None or value == "":
+        return "null"
+    if isinstance(value, str):
+        return _kind_of_text(value)
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int" if abs(value) < 2**63 else "text"
+    if isinstance(value, float):
+        return "nan" if value != value else "float"
+    return "nested"
+
+
+def _kind_of_text(text: str) -> str:
+    if text.lower() in _NO_NUMBER:
+        return "nan"
+    if text in ("True", "False", "true", "false"):
+        return "bool"
+    if _INTEGER.fullmatch(text):
+        return "int"
+    # 0042 is an identifier, and a number would lose its zeros.
+    if _NUMBER.fullmatch(text) and not _LEADING_ZERO.fullmatch(text):
+        return "float"
+    return "nested" if text[0] in "[{" or "\n" in text else "text"
+
+
+def _column_type(kinds: set[str]) -> pa.DataType | None:
+    """One type for all cells of a column; None if they are lists or texts of structures.
+
+    NaN and NA are missing numbers, but words where no number is near: NaN is also a formula.
+    """
+    import pyarrow as pa
+
+    seen = kinds - {"null", "nan"}
+    if seen == {"nested"}:
+        return None
+    if seen == {"bool"}:
+        return pa.bool_()
+    if seen == {"int"}:
+        return pa.int64()
+    if seen and seen <= {"int", "float"}:
+        return pa.float64()
+    return pa.string() if seen or "nan" in kinds else pa.null()
+
+
+def cast(value: Any, kind: pa.DataType) -> Any:
+    """A cell as a Python object of its column's type; a missing one is None."""
+    import pyarrow as pa
+
+    if value is None:
+        return None
+    if pa.types.is_string(kind):
+        return value if isinstance(value, str) else json.dumps(value, default=str)
+    if not isinstance(value, str):
+        return None if pa.types.is_integer(kind) and value != value else value
+    if value == "" or value.lower() in _NO_NUMBER:
+        return None
+    if pa.types.is_boolean(kind):
+        return value in ("True", "true")
+    return int(value) if pa.types.is_integer(kind) else float(value)

@@ -1,0 +1,176 @@
+"""How fast are the columns, side by side with matminer's own?
+
+    python training/benchmark.py --data mp20_val_test.parquet --out training/results/speed.csv
+
+Every contender turns the same structures into a DataFrame in a fresh process of its own, several
+rounds in turn, on ``--cores`` cores. The whole path is timed, from ``Structure`` objects to
+columns; the first three rows warm up imports and caches and are not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+IMPORT_ON_TOP = (
+    "import matminer.featurizers.base, time; t = time.perf_counter();"
+    "from matminer_unate import UnateFeaturizer; print(time.perf_counter() - t)"
+)
+
+
+def main() -> None:
+    args = parse_arguments()
+    if args.contender:
+        print(json.dumps(measure(args.contender, args.data, args.rows)))
+        return
+    cores = sorted(os.sched_getaffinity(0))[: args.cores]
+    os.sched_setaffinity(0, cores)
+    os.environ["OMP_NUM_THREADS"] = str(len(cores))
+    rows = []
+    for round_number in range(args.rounds):
+        for name in CONTENDERS:
+            # The stack is a hundred times slower, so it gets fewer rows and one round.
+            slow = name == "matminer structural stack"
+            if slow and round_number:
+                continue
+            n = min(args.rows, 60) if slow else args.rows
+            command = [sys.executable, __file__, "--data", args.data, "--rows", str(n)]
+            out = subprocess.run(
+                [*command, "--contender", name], check=True, capture_output=True, text=True
+            ).stdout
+            rows.append({"what": name, "round": round_number, **json.loads(out.splitlines()[-1])})
+            print(rows[-1], flush=True)
+        rows.append({"what": "import", "round": round_number, "seconds": import_seconds()})
+    write(pd.DataFrame(rows), args, len(cores))
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, help="parquet file of structures")
+    parser.add_argument("--rows", type=int, default=1000, help="structures [1000]")
+    parser.add_argument("--rounds", type=int, default=5, help="[5]")
+    parser.add_argument("--cores", type=int, default=2, help="[2]")
+    parser.add_argument("--out", default="speed.csv")
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def unate() -> Any:
+    from matminer_unate import UnateFeaturizer
+
+    return UnateFeaturizer()
+
+
+def magpie(n_jobs: int | None) -> Any:
+    from matminer.featurizers.composition import ElementProperty
+
+    featurizer = ElementProperty.from_preset("magpie", impute_nan=True)
+    if n_jobs:
+        featurizer.set_n_jobs(n_jobs)
+    return featurizer
+
+
+def structural_stack() -> Any:
+    from matminer.featurizers import structure as s
+    from matminer.featurizers.base import MultipleFeaturizer
+
+    return MultipleFeaturizer(
+        [
+            s.DensityFeatures(),
+            s.GlobalSymmetryFeatures(),
+            s.StructuralHeterogeneity(),
+            s.ChemicalOrdering(),
+            s.MaximumPackingEfficiency(),
+            s.SiteStatsFingerprint.from_preset("CoordinationNumber_ward-prb-2017"),
+            s.SiteStatsFingerprint.from_preset("LocalPropertyDifference_ward-prb-2017"),
+        ]
+    )
+
+
+CONTENDERS: dict[str, Callable[[], Any]] = {
+    "UNATE": unate,
+    "matminer Magpie, 1 process": lambda: magpie(1),
+    "matminer Magpie, all cores": lambda: magpie(None),
+    "matminer structural stack": structural_stack,
+}
+
+
+def measure(name: str, data: str, n_rows: int) -> dict[str, Any]:
+    """Seconds from structures to a DataFrame, and the peak memory of the process."""
+    import numpy as np
+    from pymatgen.core import Lattice, Structure
+
+    table = pd.read_parquet(data, columns=["lattice", "species", "frac_coords", "n_sites"])
+    table = table[table["n_sites"] <= 20].sample(n_rows + 3, random_state=0)
+    structures = [
+        Structure(Lattice(np.reshape(a, (3, 3))), z, np.reshape(x, (-1, 3)))
+        for a, z, x in zip(table["lattice"], table["species"], table["frac_coords"], strict=True)
+    ]
+    featurizer = CONTENDERS[name]()
+
+    def featurize(some: list[Any]) -> pd.DataFrame:
+        column = [s.composition for s in some] if "Magpie" in name else some
+        frame = pd.DataFrame({"crystal": column})
+        return featurizer.featurize_dataframe(frame, "crystal", ignore_errors=True, pbar=False)
+
+    featurize(structures[:3])
+    started = time.perf_counter()
+    out = featurize(structures[3:])
+    seconds = time.perf_counter() - started
+    return {
+        "rows": len(out),
+        "columns": out.shape[1] - 1,
+        "seconds": seconds,
+        "structures_per_s": len(out) / seconds,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def import_seconds() -> float:
+    """What importing UnateFeaturizer adds to importing matminer's base."""
+    out = subprocess.run(
+        [sys.executable, "-c", IMPORT_ON_TOP],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return float(out)
+
+
+def write(table: pd.DataFrame, args: argparse.Namespace, n_cores: int) -> None:
+    """Save the medians over rounds below a line that says how they were made."""
+    summary = table.drop(columns="round").groupby("what", sort=False).median().reset_index()
+    speed = summary.set_index("what")["structures_per_s"]
+    summary["unate_is_faster_by"] = [speed["UNATE"] / v for v in summary["structures_per_s"]]
+    summary["rounds"] = table.groupby("what", sort=False)["round"].count().to_numpy()
+    header = (
+        f"# python training/benchmark.py --data {Path(args.data).name} --rows {args.rows} "
+        f"--rounds {args.rounds} --cores {args.cores} | medians over rounds, {n_cores} cores "
+        f"({platform.machine()}) | matminer_unate {version('matminer_unate')}, "
+        f"matminer {version('matminer')}, torch {version('torch')}, "
+        f"Python {platform.python_version()} | {datetime.now(UTC).date()}"
+    )
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    with Path(args.out).open("w") as file:
+        file.write(header + "\n")
+        summary.round(4).to_csv(file, index=False)
+    print(summary.round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
