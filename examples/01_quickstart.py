@@ -19,8 +19,6 @@
 # on the same cross-validation folds.
 
 # %%
-from pathlib import Path
-
 import lightgbm
 import matplotlib.pyplot as plt
 import numpy as np
@@ -124,4 +122,4 @@ for ax, name in zip(axes, feature_sets, strict=True):
 axes[0].set_ylabel("predicted gap (eV)")
 fig.tight_layout()
 fig.savefig("quickstart.png", dpi=150)
-print(f"figure: {Path('quickstart.png').resolve()}")
+print("figure: quickstart.png")

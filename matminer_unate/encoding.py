@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -139,14 +140,20 @@ def prepare(crystal: Any, config: WeightsConfig) -> PreparedCrystal:
     """
     try:
         lattice, frac_coords, z = crystal_arrays(crystal)
-        known = config.is_known[z]
-        unknown = frozenset(z[~known].tolist())
-        graph = radius_graph(lattice, frac_coords, z * known, config.cutoff)
-        return PreparedCrystal(graph, unknown)
     except StructureError:
         raise
     except Exception as e:
+        # Objects of other people's classes can fail in any way when they are read.
         raise StructureError(f"the structure could not be read ({type(e).__name__}: {e})") from e
+    known = config.is_known[z]
+    graph = radius_graph(lattice, frac_coords, z * known, config.cutoff)
+    return PreparedCrystal(graph, frozenset(z[~known].tolist()))
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise InputError unless the batch size is a whole number of edges above 0."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, Integral) or batch_size < 1:
+        raise InputError(f"batch_size is a number of edges, at least 1; got {batch_size!r}")
 
 
 def encode(
@@ -171,8 +178,7 @@ def encode(
     """
     import torch
 
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"batch_size is a number of edges, at least 1; got {batch_size!r}")
+    check_batch_size(batch_size)
     encoder, resolved = load(weights, device)
     network = encoder if output == "embedding" else encoder.columns
     if _forked() and torch.get_num_threads() > 1:

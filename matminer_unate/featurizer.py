@@ -17,7 +17,14 @@ from tqdm.auto import tqdm
 
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS, WeightsConfig
 from matminer_unate.columns import Columns, EncodingNotes, compute_columns
-from matminer_unate.encoding import DEFAULT_BATCH_SIZE, encode, load, prepare, weights_config
+from matminer_unate.encoding import (
+    DEFAULT_BATCH_SIZE,
+    check_batch_size,
+    encode,
+    load,
+    prepare,
+    weights_config,
+)
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.pooling import check_pooling
 
@@ -339,6 +346,7 @@ class UnateFeaturizer(BaseFeaturizer):
     def _options(self) -> tuple[tuple[str, ...], WeightsConfig]:
         if self.on_error not in ("raise", "nan"):
             raise InputError(f"on_error must be 'raise' or 'nan', got {self.on_error!r}")
+        check_batch_size(self.batch_size)
         return check_pooling(self.pooling), weights_config(self.weights)
 
     def _compute(

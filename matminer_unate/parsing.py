@@ -26,6 +26,7 @@ UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 _CIF = re.compile(r"^\s*(data_|_cell_)", re.MULTILINE | re.IGNORECASE)
 _CIF_BLOCK = re.compile(r"^(?=data_)", re.MULTILINE | re.IGNORECASE)
+_CIF_CELL = re.compile(r"^\s*_cell[_.]", re.MULTILINE | re.IGNORECASE)
 _CIF_SITES = re.compile(r"^\s*_atom_site[_.]", re.MULTILINE | re.IGNORECASE)
 
 _CIF_SUMMARY = "Issues encountered while parsing CIF: "
@@ -103,9 +104,9 @@ def decode(content: bytes) -> str:
 
 
 def cif_blocks(text: str) -> list[str]:
-    """The data blocks of a CIF that list atoms; the whole text where none does."""
-    blocks = [part for part in _CIF_BLOCK.split(text) if _CIF_SITES.search(part)]
-    return blocks if len(blocks) > 1 else [text]
+    """The data blocks of a CIF that are crystals, with cell and atoms; all of it if none is."""
+    parts = _CIF_BLOCK.split(text)
+    return [p for p in parts if _CIF_CELL.search(p) and _CIF_SITES.search(p)] or [text]
 
 
 def from_cif(text: str) -> Structure:

@@ -89,6 +89,7 @@ def test_each_block_of_a_cif_with_atoms_is_a_row_of_its_own(tmp_path: Path) -> N
     assert_same(first, NACL)
     assert_same(second, SI)
     assert second.identifier == f"{tmp_path / 'two.cif'}#1"
+    assert not first.notes
 
 
 def test_a_bad_block_of_a_cif_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -111,7 +111,8 @@ def deduplicate(crystals: Sequence[Crystal]) -> list[Crystal]:
         axis=1
     ) & (ordered["volume"] <= 1.01 * ordered["volume"].shift())
     table["group"] = (~same).cumsum()  # aligned on the index, so in the order of `crystals`
-    keep = ~table.duplicated("group") & ~table.duplicated("identifier")
+    known = table["identifier"].notna()
+    keep = ~table.duplicated("group") & ~(known & table.duplicated("identifier"))
     return [c for c, k in zip(crystals, keep, strict=True) if k]
 
 
@@ -130,16 +131,17 @@ def _read_parquet(path: Path) -> Iterator[Crystal]:
 
 
 def _read_folder(path: Path) -> Iterator[Crystal]:
-    files = sorted(f for pattern in STRUCTURE_PATTERNS for f in path.rglob(pattern))
-    for file in tqdm(files, desc=f"reading {path.name}", unit="file"):
-        structure = Structure.from_file(file)
-        _, spacegroup = structure.get_space_group_info(symprec=0.01)
-        yield Crystal(
-            *crystal_arrays(structure),
-            Composition(structure.composition).reduced_formula,
-            str(file),
-            spacegroup,
-        )
+    # A set, because a name like POSCAR.vasp fits two patterns.
+    files = sorted({f for pattern in STRUCTURE_PATTERNS for f in path.rglob(pattern)})
+    for file in tqdm([f for f in files if f.is_file()], desc=f"reading {path.name}", unit="file"):
+        try:
+            structure = Structure.from_file(file)
+            arrays = crystal_arrays(structure)
+            _, spacegroup = structure.get_space_group_info(symprec=0.01)
+        except Exception as e:
+            raise ValueError(f"{file}: {e}; mend it or take it out of the folder") from e
+        formula = Composition(structure.composition).reduced_formula
+        yield Crystal(*arrays, formula, str(file), spacegroup)
 
 
 @dataclass
@@ -275,6 +277,8 @@ def epoch_batches(
 ) -> list[NDArray[np.int64]]:
     """Cut one epoch into batches of at most ``max_edges`` edges, every crystal once.
 
+    A crystal with more edges than that is a batch of its own.
+
     Half of the crystals come singly and half in groups of up to four of one chemical system, so
     that each batch holds negatives that differ in structure or stoichiometry only.
     """
@@ -283,12 +287,17 @@ def epoch_batches(
     grouped = grouped[np.argsort(corpus.chemical_system[grouped], kind="stable")]
     system = corpus.chemical_system[grouped]
     # A new unit starts with each chemical system and after every fourth member of one.
-    first = np.r_[True, system[1:] != system[:-1]] if len(system) else np.empty(0, bool)
+    first = np.diff(system, prepend=-1) != 0
     rank = np.arange(len(system)) - np.maximum.accumulate(
         np.where(first, np.arange(len(system)), 0)
     )
     cuts = np.flatnonzero(rank % 4 == 0)[1:]
-    units = [*np.split(grouped, cuts), *order[len(order) // 2 :, None]]
+    units = [
+        part
+        for unit in (np.split(grouped, cuts) if len(grouped) else [])
+        for part in ([unit] if corpus.n_edges[unit].sum() <= max_edges else unit[:, None])
+    ]
+    units += list(order[len(order) // 2 :, None])
     batches: list[NDArray[np.int64]] = []
     current: list[NDArray[np.int64]] = []
     n_edges = 0
@@ -336,7 +345,9 @@ def undirected_pairs(graph: RadiusGraph) -> NDArray[np.int64]:
 
 
 def _inside(graph: RadiusGraph, cutoff: float) -> RadiusGraph:
-    keep = np.linalg.norm(graph.edge_vector, axis=1) <= cutoff
+    # In float32 the length of a vector at exactly the cutoff can come out above it; without this
+    # margin (the envelope is zero there) the site could be left with no edge at all.
+    keep = np.linalg.norm(graph.edge_vector, axis=1) <= cutoff + 1e-5
     return RadiusGraph(
         graph.atomic_numbers,
         graph.edge_index[:, keep],

@@ -1,0 +1,441 @@
+"""Tables and folders → clean graphs, targets and batches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from crystals import aflow_prototype, crystals
+from numpy.typing import NDArray
+from pymatgen.core import Lattice, Structure
+from scipy.spatial.transform import Rotation
+from small_corpora import (
+    CUTOFF,
+    SHARED,
+    as_crystal,
+    make_corpus,
+    prototype_corpus,
+    prototypes,
+    write_parquet,
+)
+
+import corpora
+from corpora import (
+    SKIN,
+    Corpus,
+    Crystal,
+    deduplicate,
+    epoch_batches,
+    formula_part,
+    read_crystals,
+    species_rdf,
+    undirected_pairs,
+)
+from matminer_unate.descriptors import site_descriptors
+from matminer_unate.graph import RadiusGraph, radius_graph
+from matminer_unate.structures import crystal_arrays
+
+real = lru_cache(maxsize=1)(crystals)
+
+needs_data = pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"the real data sets are not at {SHARED}"
+)
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def test_a_table_gives_back_the_crystals_it_was_written_from(tmp_path: Path) -> None:
+    written = [as_crystal(s, f"id-{k}", k + 1) for k, s in enumerate(prototypes()[:6])]
+    read = read_crystals([write_parquet(tmp_path / "a.parquet", written)], 100, None)
+    assert len(read) == 6
+    for before, after in zip(written, read, strict=True):
+        np.testing.assert_array_equal(after.lattice, before.lattice)
+        np.testing.assert_array_equal(after.frac_coords, before.frac_coords)
+        np.testing.assert_array_equal(after.atomic_numbers, before.atomic_numbers)
+        assert (after.formula, after.identifier) == (before.formula, before.identifier)
+        assert after.spacegroup_number == before.spacegroup_number
+
+
+def test_a_folder_gives_cif_and_poscar_files_of_all_depths(tmp_path: Path) -> None:
+    some = real()
+    (tmp_path / "deeper").mkdir()
+    some["NaCl"].to(tmp_path / "salt.cif", fmt="cif")
+    some["Si"].to(tmp_path / "deeper" / "POSCAR", fmt="poscar")
+    some["SrTiO3"].to(tmp_path / "deeper" / "perovskite.vasp", fmt="poscar")
+    (tmp_path / "notes.txt").write_text("no crystal")
+    (tmp_path / "POSCARs").mkdir()  # a folder whose name looks like a file's
+    read = {c.formula: c for c in read_crystals([str(tmp_path)], 100, None)}
+    assert sorted(read) == ["NaCl", "Si", "SrTiO3"]
+    assert {f: c.spacegroup_number for f, c in read.items()} == {
+        "NaCl": 225,
+        "Si": 227,
+        "SrTiO3": 221,
+    }
+    assert read["NaCl"].volume == pytest.approx(5.64**3, rel=1e-6)
+    assert read["Si"].identifier.endswith("deeper/POSCAR")
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    disordered = Structure(Lattice.cubic(3.8), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
+    disordered.to(tmp_path / "alloy.cif", fmt="cif")
+    with pytest.raises(ValueError, match=r"alloy\.cif.*disordered"):
+        read_crystals([str(tmp_path)], 100, None)
+
+
+def test_only_the_formulas_of_the_part_are_read(tmp_path: Path) -> None:
+    source = write_parquet(tmp_path / "a.parquet", [as_crystal(s) for s in prototypes()])
+    parts = {p: {c.formula for c in read_crystals([source], 100, p)} for p in ("train", "val")}
+    everything = {c.formula for c in read_crystals([source], 100, None)}
+    for part, formulas in parts.items():
+        assert formulas == {f for f in everything if formula_part(f) == part}
+    assert 0.6 < len(parts["train"]) / len(everything) < 0.95
+
+
+def test_crystals_of_too_many_sites_are_left_out(tmp_path: Path) -> None:
+    written = [as_crystal(s) for s in prototypes()]
+    source = write_parquet(tmp_path / "a.parquet", written)
+    read = read_crystals([source], 4, None)
+    assert len(read) == sum(len(c.atomic_numbers) <= 4 for c in written)
+
+
+def test_a_limit_takes_the_same_random_choice_every_time(tmp_path: Path) -> None:
+    source = write_parquet(tmp_path / "a.parquet", [as_crystal(s) for s in prototypes()])
+    first, again = (read_crystals([source], 100, None, limit=10) for _ in range(2))
+    assert [c.formula for c in first] == [c.formula for c in again]
+    everything = [c.formula for c in read_crystals([source], 100, None)]
+    assert len(first) == 10
+    assert [c.formula for c in first] != everything[:10]
+
+
+def test_nothing_left_is_an_error_that_names_the_filter(tmp_path: Path) -> None:
+    source = write_parquet(tmp_path / "a.parquet", [as_crystal(prototypes()[0])])
+    with pytest.raises(ValueError, match=r"no crystals of part None with up to 0 sites in .*a\.pa"):
+        read_crystals([source], 0, None)
+
+
+def rock_salt(identifier: str, volume: float, spacegroup: int = 225) -> Crystal:
+    """Primitive NaCl of a given volume, Å³."""
+    structure = real()["NaCl"].get_primitive_structure()
+    structure.scale_lattice(volume)
+    return as_crystal(structure, identifier, spacegroup)
+
+
+def test_duplicates_share_an_identifier_or_formula_space_group_and_volume() -> None:
+    first = rock_salt("a", 45.0)
+    conventional = as_crystal(real()["NaCl"].copy().scale_lattice(4 * 45.2), "b", 225)
+    given = [
+        first,
+        conventional,  # another cell, 0.4 % larger: the same crystal
+        rock_salt("c", 45.6),  # 1.3 % above the first, 0.9 % above the second: chained
+        rock_salt("d", 47.0),  # 3 % above the last of the chain
+        rock_salt("e", 45.0, spacegroup=221),
+        replace(rock_salt("f", 45.0), formula="KCl"),
+        rock_salt("d", 80.0),  # an identifier seen before
+    ]
+    assert [c.identifier for c in deduplicate(given)] == ["a", "d", "e", "f"]
+    assert deduplicate(given)[0] is first
+
+
+def test_crystals_of_unknown_identifier_are_no_duplicates_of_each_other() -> None:
+    given = [replace(rock_salt("", v), identifier=None) for v in (45.0, 60.0)]  # type: ignore[arg-type]
+    assert len(deduplicate(given)) == 2
+
+
+@needs_data
+def test_the_part_of_a_formula_is_the_split_of_the_real_data() -> None:
+    columns = ["formula_reduced", "formula_split"]
+    for name in ("mp_piezoelectric", "mp_extra", "mp_elasticity"):
+        table = pd.read_parquet(SHARED / f"{name}.parquet", columns=columns)
+        parts = table["formula_reduced"].map(formula_part)
+        assert (parts == table["formula_split"]).all()
+
+
+@needs_data
+def test_the_deduplicated_real_data_are_about_as_many_as_its_index_says() -> None:
+    files = ["mp20_val_test", "mp_piezoelectric", "mp_elasticity"]
+    index = pd.read_parquet(SHARED / "dedup_index.parquet")
+    chosen = index[index["file"].isin(files) & (index["formula_split"] == "train")]
+    sources = [str(SHARED / f"{name}.parquet") for name in files]
+    found = read_crystals(sources, max_sites=1000, part="train")
+    # The index also chains crystals through the other files, so it has slightly fewer groups.
+    assert chosen["group_id"].nunique() == pytest.approx(len(found), rel=0.005)
+    assert len(found) < 0.9 * len(chosen)
+
+
+# -- pairs and targets ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(real()))
+def test_every_edge_shares_its_number_with_exactly_its_reverse(name: str) -> None:
+    graph = radius_graph(*crystal_arrays(real()[name]), 4.5, SKIN)
+    pair = undirected_pairs(graph)
+    order = np.argsort(pair, kind="stable")
+    one, other = order[::2], order[1::2]
+    np.testing.assert_array_equal(pair[one], np.arange(graph.n_edges // 2))
+    np.testing.assert_array_equal(pair[other], np.arange(graph.n_edges // 2))
+    np.testing.assert_array_equal(graph.edge_index[:, one], graph.edge_index[::-1, other])
+    np.testing.assert_array_equal(graph.edge_image[one], -graph.edge_image[other])
+    np.testing.assert_allclose(graph.edge_vector[one], -graph.edge_vector[other], atol=1e-5)
+
+
+def test_self_images_of_a_one_atom_cell_are_paired_too() -> None:
+    iron = aflow_prototype("A_cI2_229_a").get_primitive_structure()
+    graph = radius_graph(*crystal_arrays(iron), 4.5)
+    assert graph.n_sites == 1
+    assert (np.bincount(undirected_pairs(graph)) == 2).all()
+
+
+def targets(structure: Structure) -> dict[str, NDArray[np.float32]]:
+    """Site-to-species targets by element, (n_sites of it, n_species · 8)."""
+    graph = radius_graph(*crystal_arrays(structure), 4.5)
+    _, slot = np.unique(graph.atomic_numbers, return_inverse=True)
+    rows = species_rdf(graph, slot, 4.5).reshape(len(structure), -1)
+    symbols = np.array([site.specie.symbol for site in structure])
+    return {s: rows[symbols == s] for s in np.unique(symbols)}
+
+
+# In each of them all sites of one element are equivalent.
+@pytest.mark.parametrize("name", ["NaCl", "Si", "SrTiO3", "MgAl2O4 spinel", "ZnO wurtzite"])
+def test_adjacency_targets_are_the_same_for_every_cell_of_a_crystal(name: str) -> None:
+    conventional = real()[name]
+    primitive = conventional.get_primitive_structure()
+    expected = {symbol: rows[0] for symbol, rows in targets(primitive).items()}
+    for cell in (primitive, conventional, conventional.copy().make_supercell(2)):
+        for symbol, rows in targets(cell).items():
+            np.testing.assert_allclose(rows - expected[symbol], 0, atol=1e-5)
+
+
+def test_adjacency_targets_do_not_depend_on_site_order_or_choice_of_image() -> None:
+    quartz = real()["SiO2 quartz"]
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(quartz))
+    moved = Structure(
+        quartz.lattice,
+        [quartz[int(k)].specie for k in order],
+        quartz.frac_coords[order] + rng.integers(-3, 4, (len(quartz), 3)) + [0.3, 0.1, 0.7],
+    )
+    before, after = targets(quartz), targets(moved)
+    symbols = np.array([site.specie.symbol for site in quartz])
+    for symbol, rows in before.items():
+        places = [int(np.sum(symbols[:k] == symbol)) for k in order if symbols[k] == symbol]
+        np.testing.assert_allclose(after[symbol], rows[places], atol=1e-5)
+
+
+def bonded_share(structure: Structure) -> float:
+    """Share of the Na–Cl pairs of a cell that are bonded: some image at most 1.2 shortest away."""
+    graph = radius_graph(*crystal_arrays(structure), 4.5)
+    distance = np.linalg.norm(graph.edge_vector, axis=1)
+    bonded = np.zeros((graph.n_sites, graph.n_sites), dtype=bool)
+    source, target = graph.edge_index[:, distance <= 1.2 * distance.min()]
+    bonded[target, source] = True
+    return float(bonded[np.ix_(graph.atomic_numbers == 11, graph.atomic_numbers == 17)].mean())
+
+
+def test_a_pairwise_adjacency_matrix_depends_on_the_cell_and_so_is_no_target() -> None:
+    """Why the targets are site-to-species.
+
+    Each Na has six Cl around it. The primitive cell holds one Cl, bonded; of the four of the
+    conventional cell three are bonded (each by two images) and one, along the diagonal, is not. The
+    embeddings are the same in both cells, so a decoder of this matrix would have to learn a
+    property of the file.
+    """
+    salt = real()["NaCl"]
+    assert bonded_share(salt.get_primitive_structure()) == 1.0
+    assert bonded_share(salt) == 0.75
+
+
+# -- the corpus ----------------------------------------------------------------------------------
+
+
+def standardised(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    wide = values.astype(np.float64)
+    spread = wide.std(0)
+    spread[spread == 0] = 1
+    return ((wide - wide.mean(0)) / spread).clip(-4, 4)
+
+
+def test_a_batch_is_what_its_crystals_give_one_by_one() -> None:
+    structures = prototypes()[:12]
+    corpus = make_corpus(structures)
+    members = np.array([7, 2, 11, 0, 2])  # a crystal may come twice
+    batch = corpus.batch(members)
+
+    graphs, slots, descriptors, rdf = [], [], [], []
+    for structure in structures:
+        near = radius_graph(*crystal_arrays(structure), CUTOFF)
+        slot = np.unique(near.atomic_numbers, return_inverse=True)[1]
+        graphs.append(radius_graph(*crystal_arrays(structure), CUTOFF, SKIN))
+        slots.append(slot)
+        descriptors.append(site_descriptors([near], [structure.volume], CUTOFF))
+        rdf.append(species_rdf(near, slot, CUTOFF))
+    # The corpus standardises over all of its sites.
+    n = np.cumsum([0, *map(len, structures)])
+    descriptors = np.split(standardised(np.concatenate(descriptors)), n[1:-1])
+    n = np.cumsum([0, *map(len, rdf)])
+    rdf = np.split(standardised(np.concatenate(rdf)), n[1:-1])
+
+    edge = site = slot_offset = pair = 0
+    seen_numbers: set[int] = set()
+    for row, member in enumerate(members):
+        graph, slot = graphs[member], slots[member]
+        n_slots = slot.max() + 1
+        sites = slice(site, site + graph.n_sites)
+        edges = slice(edge, edge + graph.n_edges)
+        pairs = slice(pair, pair + graph.n_sites * n_slots)
+        assert batch.site_start[row] == site
+        assert batch.slot_start[row] == slot_offset
+        equal = np.testing.assert_array_equal
+        equal(batch.z[sites], graph.atomic_numbers)
+        equal(batch.crystal[sites], np.full(graph.n_sites, row))
+        equal(batch.slot[sites], slot + slot_offset)
+        equal(batch.edge_index[:, edges], graph.edge_index + site)
+        equal(batch.edge_vector[edges], graph.edge_vector)
+        equal(batch.pair_site[pairs], np.repeat(np.arange(graph.n_sites), n_slots) + site)
+        equal(batch.pair_slot[pairs], np.tile(np.arange(n_slots), graph.n_sites) + slot_offset)
+        np.testing.assert_allclose(batch.descriptors[sites], descriptors[member], atol=1e-4)
+        np.testing.assert_allclose(batch.pair_rdf[pairs], rdf[member], atol=1e-4)
+        # Edges are numbered in pairs within the crystal, and crystals share no number.
+        numbers = batch.edge_pair[edges].numpy()
+        equal(numbers - numbers.min(), undirected_pairs(graph))
+        assert seen_numbers.isdisjoint(numbers.tolist())
+        seen_numbers.update(numbers.tolist())
+        edge, site, pair = edges.stop, sites.stop, pairs.stop
+        slot_offset += n_slots
+    assert (edge, site, pair) == (len(batch.edge_vector), len(batch.z), len(batch.pair_site))
+    assert (batch.site_start[-1], batch.slot_start[-1]) == (site, slot_offset)
+    assert batch.n_crystals == len(members)
+    assert batch.formula[1] == batch.formula[4]
+    assert len(batch.formula.unique()) == 4
+
+
+def test_targets_are_standardised_over_the_corpus() -> None:
+    corpus = prototype_corpus()
+    batch = corpus.batch(np.arange(len(corpus)))
+    for values in (batch.descriptors, batch.pair_rdf):
+        assert values.abs().max() <= 4.0
+        assert torch.isfinite(values).all()
+        # Clipping takes a little off.
+        assert values.mean(0).abs().max() < 0.1
+        spread = values.std(0)
+        assert ((spread > 0.8) | (spread == 0)).all()
+        assert (spread < 1.05).all()
+
+
+def test_the_corpus_counts_its_elements() -> None:
+    corpus = prototype_corpus()
+    counts: dict[int, int] = {}
+    for structure in prototypes()[:32]:
+        for z in structure.atomic_numbers:
+            counts[z] = counts.get(z, 0) + 1
+    assert {z: int(n) for z, n in enumerate(corpus.element_counts) if n} == counts
+    assert len(corpus.element_counts) == 119
+
+
+def test_polymorphs_share_a_formula_number_and_systems_a_system_number() -> None:
+    build = Structure.from_spacegroup
+    zinc = build("F-43m", Lattice.cubic(4.62), ["Zn", "O"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+    peroxide = build("Pa-3", Lattice.cubic(4.87), ["Zn", "O"], [[0, 0, 0], [0.41, 0.41, 0.41]])
+    corpus = make_corpus([real()["ZnO wurtzite"], real()["Si"], zinc, peroxide])
+    formula = corpus.batch(np.arange(4)).formula
+    assert formula[0] == formula[2]
+    assert len(formula.unique()) == 3
+    assert corpus.chemical_system.tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_neighbour_at_exactly_the_cutoff_is_not_lost_to_rounding(last: bool) -> None:
+    """In float32 a distance of 4.5 Å can come out above 4.5, which left a site without edges."""
+    salt = as_crystal(real()["NaCl"].get_primitive_structure())
+    rotations = [Rotation.random(random_state=k).as_matrix() for k in range(40)]
+    for turn in rotations:
+        chain = Structure(np.diag([4.5, 6.0, 6.5]) @ turn, ["Cs"], [[0, 0, 0]])
+        given = [salt, as_crystal(chain)] if last else [as_crystal(chain), salt]
+        batch = Corpus(given, 4.5, progress=False).batch(np.arange(2))
+        assert torch.isfinite(batch.descriptors).all()
+    graph = RadiusGraph(
+        np.array([55]),
+        np.zeros((2, 2), dtype=np.int64),
+        np.array([[4.5000005, 0, 0], [-4.5000005, 0, 0]], dtype=np.float32),
+        np.array([[1, 0, 0], [-1, 0, 0]]),
+    )
+    assert corpora._inside(graph, 4.5).n_edges == 2
+
+
+# -- batches -------------------------------------------------------------------------------------
+
+
+class Sizes:
+    """What :func:`corpora.epoch_batches` reads of a corpus."""
+
+    def __init__(self, n_edges: NDArray[np.int64], chemical_system: NDArray[np.int64]) -> None:
+        self.n_edges = n_edges
+        self.chemical_system = chemical_system
+
+    def __len__(self) -> int:
+        return len(self.n_edges)
+
+
+def random_sizes(n: int = 400, n_systems: int = 100) -> Sizes:
+    rng = np.random.default_rng(1)
+    return Sizes(rng.integers(10, 300, n), rng.integers(0, n_systems, n))
+
+
+def cut(sizes: Sizes, max_edges: int, seed: int = 0) -> list[NDArray[np.int64]]:
+    return epoch_batches(sizes, max_edges, np.random.default_rng(seed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("max_edges", [100, 300, 1000, 5000, 10**9])
+def test_an_epoch_holds_every_crystal_once_within_the_budget(max_edges: int) -> None:
+    sizes = random_sizes()
+    batches = cut(sizes, max_edges)
+    np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(400))
+    assert min(map(len, batches)) > 0
+    # Only a crystal that is larger than the budget by itself may exceed it.
+    assert all(sizes.n_edges[b].sum() <= max_edges for b in batches if len(b) > 1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+@pytest.mark.parametrize("max_edges", [1, 10**6])
+def test_a_few_crystals_make_batches_too(n: int, max_edges: int) -> None:
+    batches = cut(random_sizes(n), max_edges)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(n))
+    assert all(len(b) for b in batches)
+
+
+def test_batches_follow_from_the_seed() -> None:
+    one, same, other = (cut(random_sizes(), 2000, seed) for seed in (3, 3, 4))
+    assert [b.tolist() for b in one] == [b.tolist() for b in same]
+    assert [b.tolist() for b in one] != [b.tolist() for b in other]
+
+
+def test_batches_are_well_filled() -> None:
+    sizes = random_sizes()
+    filled = [sizes.n_edges[b].sum() / 5000 for b in cut(sizes, 5000)[:-1]]
+    assert np.mean(filled) > 0.8
+
+
+def test_crystals_of_one_chemical_system_meet_in_a_batch() -> None:
+    sizes = random_sizes()
+
+    def meetings(batches: list[NDArray[np.int64]]) -> int:
+        """Pairs of one system in one batch."""
+        counts = [np.bincount(sizes.chemical_system[b]) for b in batches]
+        return int(sum((c * (c - 1) // 2).sum() for c in counts))
+
+    found = [meetings(cut(sizes, 3000, seed)) for seed in range(5)]
+    rng = np.random.default_rng(0)
+    cuts = np.cumsum([len(b) for b in cut(sizes, 3000)])[:-1]
+    by_chance = [meetings(np.split(rng.permutation(400), cuts)) for _ in range(5)]
+    assert np.mean(found) > 3 * np.mean(by_chance)
+
+
+def test_groups_of_one_chemical_system_have_at_most_four_members() -> None:
+    """So that a frequent system does not fill a whole batch."""
+    sizes = Sizes(np.full(200, 10), np.zeros(200, dtype=np.int64))
+    assert max(len(b) for b in cut(sizes, 40)) == 4
