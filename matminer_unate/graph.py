@@ -7,13 +7,16 @@ invariance to site order and to the choice of cell.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.errors import StructureError
+from matminer_unate.structures import MIN_CELL, cell_heights, crystal_arrays
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -33,6 +36,22 @@ SHELL_TOLERANCE = 0.05
 
 COINCIDENT = 1e-8
 """Å. Below this, a point found at image (0, 0, 0) of the same site is the site itself."""
+
+MAX_DENSITY = 2.0
+"""Atoms per Å³. Diamond has 0.18 and hydrogen at 500 GPa below 1; a cell in nm instead of Å has
+a thousand times too many, and its graph would fill the memory."""
+
+MAX_EDGES = 5_000_000
+"""Edges of one crystal. They take 0.5 GB to find and about 10 GB to encode."""
+
+MAX_IMAGES = 1_000
+"""Periodic images of a cell that are searched as they are; beyond, the cell is reduced first."""
+
+MAX_BINS = 300_000
+"""Cubes, one cutoff wide, that pymatgen's search may lay out; it takes 220 bytes for each."""
+
+ALWAYS_FEW = 5_000_000
+"""Pairs (site, image of a site) up to which no count of the edges is needed beforehand."""
 
 
 @dataclass(frozen=True)
@@ -98,43 +117,17 @@ def radius_graph(
     Raises
     ------
     StructureError
-        Two atoms are closer than ``MIN_DISTANCE``.
+        Two atoms are closer than ``MIN_DISTANCE``, or there are more edges than memory for them.
     """
     lattice = np.ascontiguousarray(lattice, dtype=np.float64)
-    # The neighbour routine pads its search box by the largest coordinate: far-out images of an
-    # atom cost time and precision, so every atom is brought into the cell first.
-    wrapped = frac_coords - np.floor(frac_coords)
-    cartesian = np.ascontiguousarray(wrapped @ lattice)
-    target, source, image, distance = _neighbours(cartesian, cartesian, lattice, cutoff + skin)
-    if len(distance) and distance.min() < MIN_DISTANCE:
-        worst = int(distance.argmin())
-        raise StructureError(
-            f"sites {source[worst]} and {target[worst]} are {distance[worst]:.3g} Å apart, closer "
-            f"than {MIN_DISTANCE} Å; merge or remove duplicate sites (Structure.merge_sites)"
-        )
-    vector = cartesian[source] + image @ lattice - cartesian[target]
-
-    near = target[distance <= cutoff] if skin else target
-    isolated = np.flatnonzero(np.bincount(near, minlength=len(atomic_numbers)) == 0)
-    if len(isolated):
-        connected = ~np.isin(target, isolated)
-        target, source = target[connected], source[connected]
-        image, vector = image[connected], vector[connected]
-        shells = [_first_shell(int(site), cartesian, lattice, cutoff) for site in isolated]
-        owners = np.repeat(isolated, [len(s[0]) for s in shells])
-        target = np.concatenate([target, owners])
-        source = np.concatenate([source, *(s[0] for s in shells)])
-        image = np.concatenate([image, *(s[1] for s in shells)])
-        vector = np.concatenate([vector, *(s[2] for s in shells)])
-
-    order = np.argsort(target, kind="stable")
-    return RadiusGraph(
-        atomic_numbers=np.asarray(atomic_numbers, dtype=np.int64),
-        edge_index=np.stack([source[order], target[order]]),
-        edge_vector=vector[order].astype(np.float32),
-        edge_image=image[order].astype(np.int64),
-        n_isolated=len(isolated),
-    )
+    heights, volume = cell_heights(lattice)
+    # The nearest image of any site is at most 1.13 V^(1/3) away (Hermite's constant), and the
+    # search for a first shell overshoots by half of that at most.
+    reach = max(cutoff + skin, 1.7 * volume ** (1 / 3))
+    if _n_images(heights, reach) > MAX_IMAGES:
+        basis = _reduced_basis(lattice)
+        return _graph_in(basis, lattice, frac_coords, atomic_numbers, cutoff, skin)
+    return _graph(lattice, frac_coords, atomic_numbers, cutoff, skin)
 
 
 def graph_to_data(graph: RadiusGraph) -> Data:
@@ -170,9 +163,151 @@ def structure_to_data(structure: Any, cutoff: float) -> Data:
     StructureError
         The input is not an ordered periodic crystal, or two atoms coincide.
     """
-    from matminer_unate.structures import crystal_arrays
-
     return graph_to_data(radius_graph(*crystal_arrays(structure), cutoff))
+
+
+def _n_images(heights: tuple[float, float, float], radius: float) -> float:
+    """Images of the cell within a radius, as pymatgen's search lays them out."""
+    return math.prod(2.0 * math.ceil((radius + 0.15) / height) + 2.0 for height in heights)
+
+
+def _reduced_basis(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Integers (3, 3) that take the lattice to short vectors, ``basis @ lattice`` (LLL).
+
+    Raises
+    ------
+    StructureError
+        One of the short vectors is shorter than any crystal's.
+    """
+    from pymatgen.core import Lattice
+
+    basis = np.eye(3)
+    # One pass is enough but for rounding, which a cell sheared a million times suffers from.
+    for _ in range(5):
+        step = np.rint(Lattice(basis @ lattice).lll_mapping)
+        if abs(step).sum() == 3:
+            break
+        basis = step @ basis
+    shortest = float(np.linalg.norm(basis @ lattice, axis=1).min())
+    if shortest < MIN_CELL:
+        raise _repeats_itself(shortest)
+    return basis
+
+
+def _graph(
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    atomic_numbers: NDArray[np.int64],
+    cutoff: float,
+    skin: float,
+) -> RadiusGraph:
+    """The graph, searched in the cell as it is."""
+    _check_size(frac_coords, lattice, cutoff + skin)
+    # The neighbour routine pads its search box by the largest coordinate: far-out images of an
+    # atom cost time and precision, so every atom is brought into the cell first.
+    wrapped = frac_coords - np.floor(frac_coords)
+    cartesian = np.ascontiguousarray(wrapped @ lattice)
+    target, source, image, distance = _neighbours(cartesian, cartesian, lattice, cutoff + skin)
+    if len(distance) and distance.min() < MIN_DISTANCE:
+        worst = int(distance.argmin())
+        raise _too_close(int(source[worst]), int(target[worst]), float(distance[worst]))
+    vector = cartesian[source] + image @ lattice - cartesian[target]
+
+    near = target[distance <= cutoff] if skin else target
+    isolated = np.flatnonzero(np.bincount(near, minlength=len(atomic_numbers)) == 0)
+    if len(isolated):
+        connected = ~np.isin(target, isolated)
+        target, source = target[connected], source[connected]
+        image, vector = image[connected], vector[connected]
+        # In blocks, because a wide search around many atoms at once could find very many pairs.
+        size = max(1, 4_000_000 // len(cartesian))
+        shells = [
+            _first_shells(isolated[start : start + size], cartesian, lattice, cutoff)
+            for start in range(0, len(isolated), size)
+        ]
+        target = np.concatenate([target, *(s[0] for s in shells)])
+        source = np.concatenate([source, *(s[1] for s in shells)])
+        image = np.concatenate([image, *(s[2] for s in shells)])
+        vector = np.concatenate([vector, *(s[3] for s in shells)])
+
+    order = np.argsort(target, kind="stable")
+    return RadiusGraph(
+        atomic_numbers=np.asarray(atomic_numbers, dtype=np.int64),
+        edge_index=np.stack([source[order], target[order]]),
+        edge_vector=vector[order].astype(np.float32),
+        edge_image=image[order].astype(np.int64),
+        n_isolated=len(isolated),
+    )
+
+
+def _graph_in(
+    basis: NDArray[np.float64],
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    atomic_numbers: NDArray[np.int64],
+    cutoff: float,
+    skin: float,
+) -> RadiusGraph:
+    """The graph of a skewed cell by way of a compact one.
+
+    An unreduced cell of an ordinary crystal can have its neighbours millions of images away.
+    """
+    in_basis = frac_coords @ np.linalg.inv(basis)
+    graph = _graph(basis @ lattice, in_basis, atomic_numbers, cutoff, skin)
+    # Where the two cells bring a site into themselves, in images of the given one.
+    home = np.floor(frac_coords) - np.floor(in_basis) @ basis
+    source, target = graph.edge_index
+    image = graph.edge_image @ basis + home[source] - home[target]
+    return replace(graph, edge_image=np.rint(image).astype(np.int64))
+
+
+def _check_size(
+    frac_coords: NDArray[np.float64], lattice: NDArray[np.float64], cutoff: float
+) -> None:
+    """Refuse, before any search, a crystal whose edges would fill the memory."""
+    heights, volume = cell_heights(lattice)
+    n_sites = len(frac_coords)
+    if n_sites > MAX_DENSITY * volume:
+        raise StructureError(
+            f"{n_sites} sites in {volume:.3g} Å³ are denser than any crystal "
+            f"({MAX_DENSITY:g} atoms per Å³); check the units (Å are expected, not nm)"
+        )
+    if n_sites * n_sites * _n_images(heights, cutoff) < ALWAYS_FEW:
+        return
+    # Bins up to one cutoff wide: how many sites share one tells the edges within a small factor,
+    # also where all the atoms sit in one corner.
+    bins = np.ceil(np.array(heights) / cutoff)
+    place = ((frac_coords - np.floor(frac_coords)) * bins).astype(np.int64)
+    _, count = np.unique(place @ [bins[1] * bins[2], bins[2], 1.0], return_counts=True)
+    sphere = 4 / 3 * math.pi * cutoff**3
+    n_edges = float(np.square(count, dtype=np.float64).sum()) * sphere * bins.prod() / volume
+    if n_edges > MAX_DENSITY * sphere * n_sites:
+        raise StructureError(
+            f"the atoms sit so close together that each has about {n_edges / n_sites:.0f} others "
+            f"within {cutoff} Å; check the coordinates and their units"
+        )
+    if n_edges > MAX_EDGES:
+        raise StructureError(
+            f"{n_sites} sites have about {n_edges:.2g} pairs within {cutoff} Å, more than the "
+            f"{MAX_EDGES:.0e} that fit in memory; take a smaller cell "
+            "(Structure.get_primitive_structure)"
+        )
+
+
+def _too_close(source: int, target: int, distance: float) -> StructureError:
+    if source == target:
+        return _repeats_itself(distance)
+    return StructureError(
+        f"sites {source} and {target} are {distance:.3g} Å apart, closer than {MIN_DISTANCE} Å; "
+        "merge or remove duplicate sites (Structure.merge_sites)"
+    )
+
+
+def _repeats_itself(distance: float) -> StructureError:
+    return StructureError(
+        f"the crystal repeats itself every {distance:.3g} Å; check the cell's lengths (Å) and "
+        "angles (degrees)"
+    )
 
 
 def _neighbours(
@@ -184,27 +319,67 @@ def _neighbours(
     """All (centre, point, image, distance) within the cutoff, a site with itself left out."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
-    target, source, image, distance = find_points_in_spheres(
-        points, centres, r=cutoff, pbc=np.ones(3, dtype=np.int64), lattice=lattice, tol=COINCIDENT
-    )
+    # Corner to corner, the cell spans no more than this along x, y and z.
+    spans = (abs(a) + abs(b) + abs(c) for a, b, c in zip(*lattice.tolist(), strict=True))
+    if math.prod(span / cutoff + 3.0 for span in spans) > MAX_BINS:
+        target, source, image, distance = _sparse_neighbours(centres, points, lattice, cutoff)
+    else:
+        target, source, image, distance = find_points_in_spheres(
+            points, centres, cutoff, np.ones(3, dtype=np.int64), lattice, COINCIDENT
+        )
     keep = (distance > COINCIDENT) | (target != source) | image.any(axis=1)
     return target[keep], source[keep], image[keep], distance[keep]
 
 
-def _first_shell(
-    site: int, cartesian: NDArray[np.float64], lattice: NDArray[np.float64], cutoff: float
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Sources, images and shortened vectors of the nearest shell of an isolated site."""
-    centre = np.ascontiguousarray(cartesian[[site]])
+def _sparse_neighbours(
+    centres: NDArray[np.float64],
+    points: NDArray[np.float64],
+    lattice: NDArray[np.float64],
+    cutoff: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """The same by a tree, for few atoms in a wide box: its size depends on the atoms alone."""
+    from scipy.spatial import KDTree
+
+    frac = points @ np.linalg.inv(lattice)
+    margin = (cutoff + COINCIDENT) / np.array(cell_heights(lattice)[0])
+    reach = np.ceil(margin).astype(int) + 1
+    index, shift = [], []
+    for image in itertools.product(*(range(-n, n + 1) for n in reach.tolist())):
+        moved = frac + image
+        near = np.flatnonzero(((moved > -margin - 1e-9) & (moved < 1 + margin + 1e-9)).all(axis=1))
+        index.append(near)
+        shift.append(np.tile(np.array(image, dtype=np.float64), (len(near), 1)))
+    source, images = np.concatenate(index), np.concatenate(shift)
+    found = KDTree(points[source] + images @ lattice).query_ball_point(centres, cutoff + COINCIDENT)
+    target = np.repeat(np.arange(len(centres)), [len(f) for f in found])
+    hit = np.concatenate([np.asarray(f, dtype=np.int64) for f in found])
+    vector = points[source[hit]] + images[hit] @ lattice - centres[target]
+    return target, source[hit], images[hit], np.linalg.norm(vector, axis=1)
+
+
+def _first_shells(
+    sites: NDArray[np.int64],
+    cartesian: NDArray[np.float64],
+    lattice: NDArray[np.float64],
+    cutoff: float,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Targets, sources, images and shortened vectors of the nearest shells of isolated sites."""
+    parts = []
     radius = cutoff
-    source = np.empty(0, dtype=np.int64)
-    # Ends: the site's own image along the shortest lattice vector is found sooner or later.
-    while not len(source):
+    # Ends: a site's own image along the shortest lattice vector is found sooner or later.
+    while len(sites):
         radius *= 1.5
-        _, source, image, distance = _neighbours(centre, cartesian, lattice, radius)
-        itself = (source == site) & ~image.any(axis=1)
-        source, image, distance = source[~itself], image[~itself], distance[~itself]
-    shell = distance <= distance.min() + SHELL_TOLERANCE
-    vector = cartesian[source[shell]] + image[shell] @ lattice - cartesian[site]
+        centres = np.ascontiguousarray(cartesian[sites])
+        centre, source, image, distance = _neighbours(centres, cartesian, lattice, radius)
+        itself = (source == sites[centre]) & ~image.any(axis=1)
+        centre, source, image = centre[~itself], source[~itself], image[~itself]
+        distance = distance[~itself]
+        nearest = np.full(len(sites), np.inf)
+        np.minimum.at(nearest, centre, distance)
+        shell = distance <= nearest[centre] + SHELL_TOLERANCE
+        parts.append((sites[centre[shell]], source[shell], image[shell]))
+        sites = sites[np.isinf(nearest)]
+    target, source, image = (np.concatenate(part) for part in zip(*parts, strict=True))
+    vector = cartesian[source] + image @ lattice - cartesian[target]
     vector *= SHELL_FRACTION * cutoff / np.linalg.norm(vector, axis=1, keepdims=True)
-    return source[shell], image[shell], vector
+    return target, source, image, vector

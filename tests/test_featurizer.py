@@ -82,6 +82,22 @@ def test_alone_in_a_batch_and_in_any_batch_size_agree(
     np.testing.assert_allclose(backwards, together, atol=1e-5)
 
 
+def test_torchs_settings_are_left_as_they_were(
+    featurizer: UnateFeaturizer, frame: pd.DataFrame
+) -> None:
+    import torch
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        featurizer.set_params(batch_size=100).transform(frame["structure"])
+        assert torch.get_num_threads() == 3
+        assert torch.is_grad_enabled()
+        assert torch.get_default_dtype() == torch.float32
+    finally:
+        torch.set_num_threads(usual)
+
+
 def test_repeated_structures_are_encoded_once(
     featurizer: UnateFeaturizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
