@@ -228,6 +228,9 @@ def _single_threaded_workers(n_workers: int) -> Iterator[ThreadPoolExecutor]:
     started = Barrier(n_workers + 1)
 
     def use_one_thread() -> None:
+        # torch sets a thread's number from its default when the thread first computes or asks.
+        # Asking first makes sure that this does not come after, and undo, what is set here.
+        torch.get_num_threads()
         torch.set_num_threads(1)
         started.wait()
 

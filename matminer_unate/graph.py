@@ -213,7 +213,7 @@ def _graph(
         raise _too_close(int(source[worst]), int(target[worst]), float(distance[worst]))
     vector = cartesian[source] + image @ lattice - cartesian[target]
 
-    near = target[distance <= cutoff] if skin else target
+    near = target[distance <= cutoff + COINCIDENT] if skin else target
     isolated = np.flatnonzero(np.bincount(near, minlength=len(atomic_numbers)) == 0)
     if len(isolated):
         connected = ~np.isin(target, isolated)

@@ -7,6 +7,7 @@ words that name the cure.
 from __future__ import annotations
 
 import math
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,19 @@ shortest bond there is, in H₂, has 0.74 Å."""
 MAX_LENGTH = 1e5
 """Å. Longest lattice vector taken for real."""
 
-_CURES = {
+_ONE_A_ROW = "each row holds one structure; a list of sites becomes one with Structure.from_sites"
+
+_CURES: dict[type, str] = {
     str: "parse it first, e.g. Structure.from_file(path) or Structure.from_str(text, fmt='cif')",
     bytes: "decode and parse it first with Structure.from_str",
+    PurePath: "read it first with Structure.from_file",
     dict: "convert it first with Structure.from_dict",
+    list: _ONE_A_ROW,
+    tuple: _ONE_A_ROW,
+    np.ndarray: _ONE_A_ROW,
+    object: "convert it to a Structure, or drop this row",
 }
+"""By kind of input, the first that fits."""
 
 CrystalArrays = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
 
@@ -74,7 +83,7 @@ def _as_structure(crystal: Any) -> Any:
 
     if isinstance(crystal, IStructure):
         return crystal
-    if crystal is None or (isinstance(crystal, float) and math.isnan(crystal)):
+    if _is_missing(crystal):
         raise StructureError("the structure is missing (None or NaN); drop or fill this row")
     if isinstance(crystal, IMolecule):
         raise StructureError(
@@ -83,20 +92,33 @@ def _as_structure(crystal: Any) -> Any:
         )
     # ASE is optional, so its class is known by name.
     if any(c.__module__ == "ase.atoms" and c.__name__ == "Atoms" for c in type(crystal).__mro__):
-        from pymatgen.io.ase import AseAtomsAdaptor
+        return _from_ase(crystal)
+    cure = next(text for kind, text in _CURES.items() if isinstance(crystal, kind))
+    raise StructureError(f"expected a pymatgen Structure, got {type(crystal).__name__}; {cure}")
 
-        if not all(crystal.pbc):
+
+def _is_missing(value: Any) -> bool:
+    """Whether this is None or a NaN of whatever make (NumPy, Decimal, pd.NA, pd.NaT)."""
+    import pandas as pd
+
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _from_ase(atoms: Any) -> Any:
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    if not all(atoms.pbc):
+        raise StructureError("ASE Atoms must be periodic in all directions; set atoms.pbc = True")
+    if cell_heights(np.asarray(atoms.cell))[1] == 0:
+        raise StructureError("the ASE Atoms have no cell volume; set atoms.cell")
+    # ASE reads a disordered CIF as its majority species and keeps the truth here.
+    for kind, share in (atoms.info.get("occupancy") or {}).items():
+        if len(share) != 1 or abs(sum(share.values()) - 1) > 1e-6:
             raise StructureError(
-                "ASE Atoms must be periodic in all directions; set atoms.pbc = True"
+                f"the ASE Atoms are disordered (atoms.info['occupancy'] of kind {kind} is "
+                f"{share}); choose an ordered approximant"
             )
-        if not abs(crystal.cell.volume) > 0:
-            raise StructureError("the ASE Atoms have no cell volume; set atoms.cell")
-        return AseAtomsAdaptor.get_structure(crystal)
-    cure = next((text for kind, text in _CURES.items() if isinstance(crystal, kind)), None)
-    raise StructureError(
-        f"expected a pymatgen Structure, got {type(crystal).__name__}"
-        + (f"; {cure}" if cure else "")
-    )
+    return AseAtomsAdaptor.get_structure(atoms)
 
 
 def cell_heights(lattice: NDArray[np.float64]) -> tuple[tuple[float, float, float], float]:
@@ -148,7 +170,7 @@ def _check_coordinates(frac_coords: NDArray[np.float64]) -> None:
 
 
 def _atomic_numbers(structure: Any) -> NDArray[np.int64]:
-    from pymatgen.core import Element, Species
+    from pymatgen.core import DummySpecies, Element, Species
 
     numbers = np.empty(len(structure), dtype=np.int64)
     for index, site in enumerate(structure):
@@ -159,7 +181,10 @@ def _atomic_numbers(structure: Any) -> NDArray[np.int64]:
                 "with OrderDisorderedStructureTransformation"
             )
         (species,) = composition
-        if not isinstance(species, Element | Species):
+        # A DummySpecies is a Species whose atomic number is a hash.
+        if not isinstance(species, Element) and (
+            isinstance(species, DummySpecies) or not isinstance(species, Species)
+        ):
             raise StructureError(
                 f"site {index} holds the dummy species {species}; replace or remove it"
             )

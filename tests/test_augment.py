@@ -213,11 +213,13 @@ def test_a_self_image_feels_the_strain_and_not_the_jitter() -> None:
     itself = source == target
     assert itself.sum() > 50
     moved = corrupt(batch, replace(NOTHING, jitter=(0.1,)))
-    assert moved.edge_vector[itself].equal(batch.edge_vector[itself])
+    difference = moved.edge_vector - batch.edge_vector
+    assert difference[itself].abs().max() < 1e-6  # one shift added and taken off again
+    assert difference[~itself].abs().mean() > 0.05
     strained = corrupt(batch, replace(NOTHING, strain=0.01))
     both = corrupt(batch, replace(NOTHING, strain=0.01, jitter=(0.1,)))
     assert not strained.edge_vector[itself].equal(batch.edge_vector[itself])
-    assert both.edge_vector[itself].equal(strained.edge_vector[itself])
+    assert (both.edge_vector - strained.edge_vector)[itself].abs().max() < 1e-6
 
 
 def deformations(batch: CleanBatch, view: View) -> Tensor:
@@ -279,7 +281,7 @@ def test_rotations_are_uniform() -> None:
 
 def test_both_directions_of_an_edge_are_dropped_together_and_at_the_rate() -> None:
     batch = numbered(many())
-    view = corrupt(batch, replace(NOTHING, edge_drop=0.1))
+    view = corrupt(batch, replace(NOTHING, edge_drop=0.1), cutoff=float("inf"))
     kept = torch.zeros(len(batch.edge_vector), dtype=torch.bool)
     kept[view.edge_vector[:, 0].long()] = True
     n_pairs = int(batch.edge_pair.max()) + 1
@@ -316,7 +318,7 @@ def test_atoms_that_come_closer_enter_the_sphere() -> None:
     with_skin, without = (
         corrupt(b, config, cutoff=CUTOFF).edge_vector for b in (batch, without_skin)
     )
-    assert len(with_skin) > 1.02 * len(without)
+    assert len(with_skin) > 1.01 * len(without)
 
 
 # -- what is left alone --------------------------------------------------------------------------

@@ -31,7 +31,7 @@ class CorruptionConfig:
     jitter : tuple of float, Å
         Standard deviations of the atomic displacements, one drawn a crystal.
     strain : float
-        Standard deviation of the entries of the symmetric strain.
+        Standard deviation of the diagonal of the symmetric strain; off it, 1/√2 of that.
     edge_drop : float
         Share of undirected edges dropped, both directions together.
     clean_probability : float

@@ -1,4 +1,4 @@
-"""Pretraining state ↔ disk, as safetensors and JSON.
+"""Pretraining state ↔ disk, as one safetensors file with the progress in its header.
 
 There is no random state to keep: every batch and every corruption follows from the seed, the epoch
 and the step. So weights, moving average, optimizer moments and the step are the whole state, and a
@@ -8,12 +8,12 @@ resumed run repeats the uninterrupted one.
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 
@@ -54,7 +54,7 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path,
+    path: Path,
     model: nn.Module,
     average: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -66,25 +66,22 @@ def save_checkpoint(
     tensors |= {f"average/{k}": v for k, v in average.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
-    fresh, old = folder.with_name("checkpoint.new"), folder.with_name("checkpoint.old")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    fresh = path.with_name(path.name + ".new")
     save_file(
-        {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, fresh / "state.safetensors"
+        {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
+        fresh,
+        metadata={"progress": json.dumps(asdict(progress))},
     )
-    (fresh / "state.json").write_text(json.dumps(asdict(progress)))
-    if folder.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    fresh.replace(path)  # one file, so that the old and the new state change places at once
 
 
 def load_checkpoint(
-    folder: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
+    path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Progress:
     """Restore a checkpoint in place; returns where the run stood."""
-    tensors = load_file(folder / "state.safetensors")
+    with safe_open(path, "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        progress = json.loads(file.metadata()["progress"])
 
     def part(name: str) -> dict[str, Tensor]:
         start = f"{name}/"
@@ -98,4 +95,4 @@ def load_checkpoint(
         state.setdefault(int(index), {})[field] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return Progress(**json.loads((folder / "state.json").read_text()))
+    return Progress(**progress)

@@ -12,6 +12,7 @@ from typing import Any
 
 from augment import CorruptionConfig
 from matminer_unate.cartnet import EncoderConfig
+from matminer_unate.checkpoint import _NAME
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class PretrainConfig:
     encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(n_properties=22))
     corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
     weights: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        # Now, and not hours later when the weights are to be saved.
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"name {self.name!r} may hold letters, digits, _, - and . only")
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from config import PretrainConfig
 from numpy.typing import NDArray
 from pymatgen.core import Element
 from torch import nn
 
+from config import PretrainConfig
 from corpora import CleanBatch, Corpus, epoch_batches
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.checkpoint import save_encoder
@@ -30,6 +30,14 @@ PROPERTIES = (
 """Magpie's 22 element properties (Ward et al. 2016), as in matminer's ``magpie`` preset."""
 
 CALIBRATION_BATCHES = 200
+
+TASKS = {
+    "node": "species",
+    "adjacency": "site-to-species adjacency",
+    "physics": "site descriptors",
+    "fingerprint": "site descriptors",
+    "properties": "element properties",
+}
 
 
 def element_properties() -> NDArray[np.float64]:
@@ -53,11 +61,11 @@ def export(
 
     BatchNorm statistics of training are of corrupted graphs, and the averaged weights never had any
     of their own: both are measured anew on clean crystals. Then the mean and standard deviation of
-    every latent component over all sites of those crystals is stored with the weights.
+    every component of the site vectors over all sites of the corpus is stored with the weights.
     """
     batches = epoch_batches(corpus, config.max_edges, np.random.default_rng(0))
     recalibrate(encoder, corpus, batches[:CALIBRATION_BATCHES], device)
-    standardise(encoder, corpus, batches[:CALIBRATION_BATCHES], device)
+    standardise(encoder, corpus, batches, device)
     counts = {int(z): int(n) for z, n in enumerate(corpus.element_counts) if n}
     training = {
         "config": {**dataclasses.asdict(config), "data": [Path(d).name for d in config.data]},
@@ -106,7 +114,7 @@ def recalibrate(
 def standardise(
     encoder: SiteEncoder, corpus: Corpus, batches: list[NDArray[np.int64]], device: torch.device
 ) -> None:
-    """Store means and standard deviations of site vectors over the sites of clean batches."""
+    """Store means and standard deviations of site vectors over the sites of the corpus."""
     latents, columns = [], []
     for members in batches:
         states = encoder.backbone(clean_view(corpus.batch(members).to(device), corpus.cutoff))
@@ -118,34 +126,47 @@ def standardise(
     ):
         sites = torch.cat(vectors).double()
         mean.copy_(sites.mean(0))
-        std.copy_(sites.std(0).clamp(min=1e-6))
+        spread = sites.std(0)
+        # A component that hardly varies here is not blown up where it does.
+        std.copy_(torch.where(spread > 1e-4, spread, 1.0))
 
 
 def model_card(config: PretrainConfig, training: dict[str, Any], counts: dict[int, int]) -> str:
     """Markdown card of a run, with ``{sha256}`` left for the writer to fill in."""
     e, run = config.encoder, training["run"]
     rare = ", ".join(Element.from_Z(z).symbol for z, n in counts.items() if n < 20) or "none"
-    part = "all formulas" if config.part == "all" else f"formulas of the part `{config.part}` only"
+    if config.part == "all":
+        part, held_out = "all formulas", "No formula was held out."
+    else:
+        part = f"formulas of the part `{config.part}` only"
+        held_out = """Formulas of the other parts (`train` 80 %, `val` 10 %, `test` 10 %; sha256 of
+the formula mod 100) were held out, whatever file they are in."""
     sources = "\n".join(f"- `{Path(d).name}`" for d in config.data)
     losses = ", ".join(f"{k} {v:g}" for k, v in dataclasses.asdict(config.weights).items() if v)
     hours = run["wall_s"] / 3600
+    rebuilt = ", ".join(
+        dict.fromkeys(what for loss, what in TASKS.items() if getattr(config.weights, loss) > 0)
+    )
+    contrast = " and two corrupted views of a crystal are contrasted" * (
+        config.weights.contrastive > 0
+    )
+    element_input = """Magpie's table of element properties (radius, electronegativity, valence, …
+and the volume, gap and moment of the elements' own ground states) is an input beside the species.
+""" * bool(e.n_properties)
     text = f"""# UNATE weights `{config.name}`
 
 **What it is.** A CartNet site encoder ({e.geometry} directions, width {e.width}, {e.n_layers}
 layers, cutoff {e.cutoff} Å, latent {e.latent_dim}), pretrained without any property label:
-corrupted crystals are reconstructed (species, site-to-species adjacency, site descriptors) and two
-corrupted views of a crystal are contrasted. Its site embeddings, pooled, are columns for small
-regressors.
+corrupted crystals are reconstructed ({rebuilt}){contrast}. Its site vectors, pooled, are columns
+for small regressors.
 
 **Seen in pretraining.** {training["n_crystals"]:,} crystals ({training["n_sites"]:,} sites, at most
 {config.max_sites} a cell), deduplicated, {part}, from
 
 {sources}
 
-No energies, band gaps or other computed properties of any crystal were used. Magpie's table of
-element properties (radius, electronegativity, valence, … and the volume, gap and moment of the
-elements' own ground states) is an input beside the species. Formulas of the other parts (10 %
-`val`, 10 % `test`; sha256 of the formula mod 100) were held out, whatever file they are in.
+No energies, band gaps or other computed properties of any crystal were used. {element_input}
+{held_out}
 
 **Elements.** {len(counts)} elements; fewer than 20 sites of: {rare}. An element that is not among
 them is read as a masked one, with a warning.

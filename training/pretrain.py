@@ -11,8 +11,8 @@ The shipped weights, on two processes (or GPUs):
         mp_piezoelectric.parquet mp_extra.parquet
 
 A run that was stopped goes on with the same command and ``--resume``. It leaves in the output
-folder ``log.csv`` (one row an epoch), ``checkpoint/`` and, at the end, ``weights/``, which
-``UnateFeaturizer(weights="runs/small/weights")`` loads.
+folder ``log.csv`` (one row an epoch), ``checkpoint.safetensors`` and, at the end, ``weights/``,
+which ``UnateFeaturizer(weights="runs/small/weights")`` loads.
 
 Two branches share one encoder and two corrupted views of every crystal (UNATE, arXiv:2605.25866):
 each view is decoded to the clean crystal (species, adjacency, site descriptors), and the two views
@@ -33,14 +33,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from checkpointing import Progress, load_checkpoint, save_checkpoint
-from config import PretrainConfig, add_options, apply_options
-from export import element_properties, export
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from augment import Corruption, View
+from checkpointing import Progress, load_checkpoint, save_checkpoint
+from config import PretrainConfig, add_options, apply_options
 from corpora import CleanBatch, Corpus, epoch_batches, read_crystals
+from export import element_properties, export
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.descriptors import PHYSICS_NAMES
 from objectives import (
@@ -51,6 +51,8 @@ from objectives import (
     SpeciesAdjacency,
 )
 from objectives.node import masked_majority_accuracy
+
+CHECKPOINT = "checkpoint.safetensors"
 
 
 class Pretrainer(nn.Module):
@@ -132,10 +134,8 @@ def main(argv: list[str] | None = None) -> None:
     rank, world, device = start_processes()
     first = rank == 0
     out = Path(args.out)
-    resuming = args.resume and (out / "checkpoint").is_dir()
-    if resuming:
-        config = PretrainConfig.from_json((out / "config.json").read_text())
-    elif first:
+    resuming = args.resume and (out / CHECKPOINT).is_file()
+    if first and not resuming:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(config.to_json())
 
@@ -150,7 +150,9 @@ def main(argv: list[str] | None = None) -> None:
     corruption = Corruption(config.corruption, config.encoder.cutoff, counts)
     progress = Progress()
     if resuming:
-        progress = load_checkpoint(out / "checkpoint", model, average, optimizer)
+        progress = load_checkpoint(out / CHECKPOINT, model, average, optimizer)
+    if first:
+        trim_log(out / "log.csv", progress.epoch)
     wrapped: nn.Module = model
     if world > 1:
         wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
@@ -160,6 +162,10 @@ def main(argv: list[str] | None = None) -> None:
         started = time.monotonic() - progress.seconds
         rng = np.random.default_rng([config.seed, progress.epoch])
         batches = epoch_batches(corpus, config.max_edges, rng)
+        if len(batches) < world:
+            raise ValueError(
+                f"{len(batches)} batches for {world} processes; lower --max-edges or use fewer"
+            )
         batches = batches[: len(batches) // world * world][rank::world]
         model.train()
         label = f"epoch {progress.epoch + 1}/{config.epochs}"
@@ -171,7 +177,7 @@ def main(argv: list[str] | None = None) -> None:
             losses = wrapped(batch, views)
             optimizer.zero_grad()
             losses["total"].backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm, error_if_nonfinite=True)
             done = (progress.epoch + progress.batch / len(batches)) / config.epochs
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(done, config)
@@ -180,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
             progress.add({name: value.item() for name, value in losses.items()})
             progress.seconds = time.monotonic() - started
             if first and time.monotonic() - last_saved > 60 * config.checkpoint_minutes:
-                save_checkpoint(out / "checkpoint", model, average, optimizer, progress)
+                save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
                 last_saved = time.monotonic()
             bar.set_postfix(loss=f"{progress.mean('total'):.3f}", refresh=False)
             bar.update()
@@ -189,7 +195,7 @@ def main(argv: list[str] | None = None) -> None:
             log_epoch(out / "log.csv", progress)
         progress.next_epoch()
         if first:
-            save_checkpoint(out / "checkpoint", model, average, optimizer, progress)
+            save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
     if first:
         run = {
             "steps": progress.step,
@@ -211,11 +217,21 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Pretrai
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if any")
     add_options(parser, PretrainConfig())
     args = parser.parse_args(argv)
-    config = apply_options(PretrainConfig(), vars(args))
-    resumable = args.resume and (Path(args.out) / "checkpoint").is_dir()
-    if not config.data and not resumable:
+    out, config = Path(args.out), PretrainConfig()
+    started = (out / CHECKPOINT).is_file()
+    if started and not args.resume:
+        parser.error(f"{out} holds a run: go on with --resume, or choose another --out")
+    if started:
+        config = PretrainConfig.from_json((out / "config.json").read_text())
+    try:
+        given = apply_options(config, vars(args))
+    except ValueError as e:
+        parser.error(str(e))
+    if started and given != config:
+        parser.error(f"--resume keeps the settings in {out / 'config.json'}; other options differ")
+    if not given.data:
         parser.error("--data needs at least one parquet file or folder of CIF or POSCAR files")
-    return args, config
+    return args, given
 
 
 def start_processes() -> tuple[int, int, torch.device]:
@@ -233,7 +249,7 @@ def start_processes() -> tuple[int, int, torch.device]:
 
 def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
     """AdamW without decay on vectors (biases, norms) and embeddings."""
-    plain = [p for n, p in model.named_parameters() if p.ndim < 2 or n.endswith("species.weight")]
+    plain = [p for n, p in model.named_parameters() if p.ndim < 2 or n.endswith(".species.weight")]
     listed = {id(p) for p in plain}
     decayed = [p for p in model.parameters() if id(p) not in listed]
     groups: list[dict[str, Any]] = [
@@ -264,6 +280,14 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
     share = 1.0 - min(decay, (1 + step) / (10 + step))
     for mean, value in zip(average.parameters(), model.parameters(), strict=True):
         mean.lerp_(value, share)
+
+
+def trim_log(path: Path, n_epochs: int) -> None:
+    """Forget the epochs that are run anew: of an earlier run, or logged but not saved."""
+    if n_epochs == 0:
+        path.unlink(missing_ok=True)
+    elif path.exists():
+        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: n_epochs + 1]))
 
 
 def log_epoch(path: Path, progress: Progress) -> None:

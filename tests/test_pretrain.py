@@ -1,0 +1,663 @@
+"""``training/pretrain.py`` from a folder of files to weights, stopped and resumed on the way."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+from small_corpora import CUTOFF, as_crystal, make_corpus, prototypes, write_parquet
+from torch import nn
+
+import checkpointing
+import pretrain
+from augment import Corruption, CorruptionConfig
+from checkpointing import Progress, load_checkpoint, save_checkpoint
+from config import LossWeights, PretrainConfig
+from corpora import Corpus, epoch_batches
+from export import clean_view, element_properties, recalibrate, standardise
+from matminer_unate import UnateFeaturizer
+from matminer_unate.cartnet import EncoderConfig, SiteEncoder
+from matminer_unate.checkpoint import load_encoder, read_config
+from matminer_unate.descriptors import magpie_property
+from pretrain import (
+    Pretrainer,
+    effective_rank,
+    learning_rate,
+    make_optimizer,
+    mean_pool,
+    parse_arguments,
+    step_generator,
+    update_average,
+)
+
+TRAINING = Path(pretrain.__file__).parent
+
+SMALL = """
+    --name small --part all --epochs 2 --max-edges 600 --max-sites 8 --ema 0.8
+    --encoder.cutoff 4 --encoder.width 16 --encoder.n-layers 2 --encoder.n-rbf 8
+    --encoder.n-moments 2 --encoder.latent-dim 8 --encoder.latent-layers 0 1 2
+    --encoder.column-states 1 2
+""".split()  # noqa: SIM905
+
+ENCODER = EncoderConfig(
+    cutoff=CUTOFF, width=16, n_layers=2, n_rbf=8, n_moments=2, latent_dim=8,
+    latent_layers=(0, 1, 2), column_states=(1, 2), n_properties=22,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def cifs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the CIF files of 24 crystals."""
+    folder = tmp_path_factory.mktemp("cifs")
+    for k, structure in enumerate(prototypes()[:24]):
+        structure.to(folder / f"{k:02d}.cif", fmt="cif")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same crystals as a parquet file, which is read faster."""
+    path = tmp_path_factory.mktemp("table") / "crystals.parquet"
+    return write_parquet(path, [as_crystal(s) for s in prototypes()[:24]])
+
+
+@pytest.fixture(scope="session")
+def finished(table: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an uninterrupted run."""
+    out = tmp_path_factory.mktemp("run") / "finished"
+    pretrain.main(["--data", table, "--out", str(out), *SMALL])
+    return out
+
+
+def weights_of(run: Path) -> bytes:
+    return (run / "weights" / "model.safetensors").read_bytes()
+
+
+def log_of(run: Path) -> pd.DataFrame:
+    return pd.read_csv(run / "log.csv").drop(columns="wall_s")
+
+
+# -- from files to columns -----------------------------------------------------------------------
+
+
+# pymatgen says so when it rounds a third of a cell edge.
+@pytest.mark.filterwarnings("ignore:Issues encountered while parsing CIF:UserWarning")
+def test_a_folder_of_cif_files_becomes_weights_that_give_columns(
+    cifs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    pretrain.main(["--data", str(cifs), "--out", str(out), *SMALL])
+    featurizer = UnateFeaturizer(out / "weights", device="cpu")
+    structures = list(prototypes()[:24])
+    columns = featurizer.featurize_dataframe(
+        pd.DataFrame({"structure": structures}), "structure", pbar=False
+    ).drop(columns="structure")
+    assert columns.shape == (24, 2 * 2 * 16)
+    assert columns.columns[0] == "unate_small_mean_l1_000"
+    assert np.isfinite(columns.to_numpy()).all()
+    assert (columns.std() > 1e-3).all()
+    embedded = featurizer.embed_sites(structures[0])
+    assert embedded.shape == (len(structures[0]), 8)
+
+
+def test_the_weights_say_how_they_were_made(finished: Path, table: str) -> None:
+    config = read_config(finished / "weights")
+    training = config.training
+    assert config.name == "small"
+    assert training["n_crystals"] == 24
+    assert training["n_sites"] == sum(map(len, prototypes()[:24]))
+    assert training["config"]["data"] == [Path(table).name]  # no path of this machine
+    assert training["config"]["epochs"] == 2
+    assert training["run"]["processes"] == 1
+    assert training["run"]["steps"] == log_of(finished)["step"].iloc[-1]
+    counts = np.bincount([z for s in prototypes()[:24] for z in s.atomic_numbers], minlength=119)
+    assert config.element_counts == {str(z): int(n) for z, n in enumerate(counts) if n}
+    card = " ".join((finished / "weights" / "README.md").read_text().split())
+    assert config.sha256 in card
+    assert "24 crystals" in card
+    assert "all formulas, from" in card
+    assert "No formula was held out." in card
+
+
+def test_the_card_says_which_formulas_were_held_out(table: str, tmp_path: Path) -> None:
+    pretrain.main(["--data", table, "--out", str(tmp_path), *SMALL, "--part", "train"])
+    card = " ".join((tmp_path / "weights" / "README.md").read_text().split())
+    assert "formulas of the part `train` only, from" in card
+    assert "Formulas of the other parts" in card
+
+
+def test_the_log_has_every_loss_and_every_sign_of_health(finished: Path) -> None:
+    log = pd.read_csv(finished / "log.csv")
+    losses = [f.name for f in fields(LossWeights)]
+    health = ["masked_accuracy", "majority_accuracy", "retrieval_accuracy", "effective_rank"]
+    assert {"epoch", "step", "wall_s", "total", *losses, *health} == set(log.columns)
+    assert log["epoch"].tolist() == [1, 2]
+    assert np.isfinite(log.to_numpy(dtype=float)).all()
+    weights = LossWeights()
+    total = sum(getattr(weights, name) * log[name] for name in losses)
+    np.testing.assert_allclose(log["total"], total, atol=2e-4)
+    assert log["step"].is_monotonic_increasing
+    assert log["total"].iloc[1] < log["total"].iloc[0]
+    assert log["effective_rank"].between(1, 8).all()
+
+
+def test_exported_vectors_have_mean_0_and_standard_deviation_1_over_the_corpus(
+    finished: Path,
+) -> None:
+    """Through the featurizer, so graphs of training and of use are the same ones."""
+    featurizer = UnateFeaturizer(finished / "weights", device="cpu", pooling="sum")
+    sites = np.concatenate([featurizer.embed_sites(s) for s in prototypes()[:24]])
+    np.testing.assert_allclose(sites.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(sites.std(0, ddof=1), 1, atol=1e-4)
+    # The columns before pooling.
+    encoder, _ = load_encoder(finished / "weights")
+    corpus = make_corpus(prototypes()[:24])
+    batch = clean_view(corpus.batch(np.arange(24)), CUTOFF)
+    with torch.no_grad():
+        columns = encoder.columns(batch)
+    np.testing.assert_allclose(columns.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(columns.std(0), 1, atol=1e-4)
+    pooled = featurizer.featurize_many(list(prototypes()[:24]), pbar=False)
+    np.testing.assert_allclose(np.sum(pooled, axis=0), columns.sum(0), atol=1e-2)
+
+
+# -- the same run twice --------------------------------------------------------------------------
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(
+    finished: Path, table: str, tmp_path: Path
+) -> None:
+    pretrain.main(["--data", table, "--out", str(tmp_path / "again"), *SMALL])
+    assert weights_of(tmp_path / "again") == weights_of(finished)
+    pretrain.main(["--data", table, "--out", str(tmp_path / "other"), *SMALL, "--seed", "1"])
+    assert weights_of(tmp_path / "other") != weights_of(finished)
+
+
+class Stop(Exception):  # noqa: N818
+    """Raised where a run is to be cut off."""
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Let a run fail in the optimizer step after ``step`` finished ones."""
+
+    def update(average: Any, model: Any, decay: float, now: int) -> None:
+        if now == step:
+            raise Stop
+        update_average(average, model, decay, now)
+
+    monkeypatch.setattr(pretrain, "update_average", update)
+
+
+def steps_of(run: Path) -> int:
+    return int(log_of(run)["step"].iloc[0])
+
+
+@pytest.mark.parametrize("where", ["first epoch", "end of epoch", "second epoch"])
+def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(
+    where: str, finished: Path, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n = steps_of(finished)
+    assert n >= 3
+    step = {"first epoch": 2, "end of epoch": n, "second epoch": n + 2}[where]
+    always = [*SMALL, "--checkpoint-minutes", "0"]
+    command = ["--data", table, "--out", str(tmp_path), *always]
+    with monkeypatch.context() as patch:
+        stop_at(patch, step)
+        with pytest.raises(Stop):
+            pretrain.main(command)
+    with safe_open(tmp_path / pretrain.CHECKPOINT, "pt") as file:
+        assert json.loads(file.metadata()["progress"])["step"] == step
+    pretrain.main([*command, "--resume"])
+    assert weights_of(tmp_path) == weights_of(finished)
+    pd.testing.assert_frame_equal(log_of(tmp_path), log_of(finished))
+
+
+def test_steps_after_the_last_checkpoint_are_repeated(
+    finished: Path, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--data", table, "--out", str(tmp_path), *SMALL]  # saved after epochs only
+    with monkeypatch.context() as patch:
+        stop_at(patch, steps_of(finished) + 2)
+        with pytest.raises(Stop):
+            pretrain.main(command)
+    pretrain.main([*command, "--resume"])
+    assert weights_of(tmp_path) == weights_of(finished)
+    pd.testing.assert_frame_equal(log_of(tmp_path), log_of(finished))
+
+
+def test_an_epoch_is_logged_once_even_if_the_run_stops_before_it_is_saved(
+    finished: Path, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--data", table, "--out", str(tmp_path), *SMALL]
+
+    def fail(*args: Any) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "save_checkpoint", fail)
+        with pytest.raises(Stop):
+            pretrain.main([*command])
+    pretrain.main([*command, "--resume"])
+    pd.testing.assert_frame_equal(log_of(tmp_path), log_of(finished))
+
+
+def test_resuming_a_finished_run_exports_the_same_weights(
+    finished: Path, table: str, tmp_path: Path
+) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "weights")
+    pretrain.main(["--data", table, "--out", str(tmp_path / "copy"), *SMALL, "--resume"])
+    assert weights_of(tmp_path / "copy") == weights_of(finished)
+    pd.testing.assert_frame_equal(log_of(tmp_path / "copy"), log_of(finished))
+
+
+def test_resuming_needs_no_options(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    pretrain.main(["--out", str(tmp_path / "copy"), "--resume"])
+    assert weights_of(tmp_path / "copy") == weights_of(finished)
+
+
+def test_a_new_run_does_not_mix_with_an_old_one_in_its_folder(
+    finished: Path, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stale checkpoint would be resumed under the new settings and exported as the new run."""
+    shutil.copytree(finished, tmp_path / "copy")
+    with pytest.raises(SystemExit):
+        pretrain.main(["--data", table, "--out", str(tmp_path / "copy"), *SMALL, "--seed", "1"])
+    assert json.loads((tmp_path / "copy" / "config.json").read_text())["seed"] == 0
+    assert weights_of(tmp_path / "copy") == weights_of(finished)
+
+
+@pytest.mark.slow
+def test_a_killed_process_resumes_to_the_same_weights(
+    finished: Path, table: str, tmp_path: Path
+) -> None:
+    command = ["--data", table, "--out", str(tmp_path), *SMALL, "--checkpoint-minutes", "0"]
+    process = subprocess.Popen(
+        [sys.executable, str(TRAINING / "pretrain.py"), *command],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    saved = tmp_path / pretrain.CHECKPOINT
+    deadline = time.monotonic() + 60
+    while not saved.is_file() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "weights").exists()
+    pretrain.main([*command, "--resume"])
+    assert weights_of(tmp_path) == weights_of(finished)
+
+
+# -- checkpoints ---------------------------------------------------------------------------------
+
+
+def training_state(seed: int) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+    """A model, its average and an optimizer that has made two steps."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(torch.randn(5, 3)).sum().backward()
+        optimizer.step()
+    return model, copy.deepcopy(model), optimizer
+
+
+def test_a_checkpoint_restores_every_tensor_and_the_progress(tmp_path: Path) -> None:
+    progress = Progress(3, 7, 90, 12.5, {"total": 1 / 3})
+    before, after = training_state(0), training_state(1)
+    save_checkpoint(tmp_path / "checkpoint", *before, progress)
+    assert load_checkpoint(tmp_path / "checkpoint", *after) == progress
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("moment", range(2))
+def test_a_checkpoint_can_be_read_whenever_its_writer_dies(
+    moment: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, path = training_state(0), tmp_path / "checkpoint"
+    save_checkpoint(path, *state, Progress(step=1))
+    calls = 0
+
+    def dying(original: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == moment + 1:
+                raise Stop
+            return original(*args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dying(Path.replace))
+        patch.setattr(checkpointing, "save_file", dying(checkpointing.save_file))
+        with pytest.raises(Stop):
+            save_checkpoint(path, *state, Progress(step=2))
+    assert calls == moment + 1
+    assert load_checkpoint(path, *training_state(1)).step == 1
+    save_checkpoint(path, *state, Progress(step=3))
+    assert load_checkpoint(path, *training_state(1)).step == 3
+
+
+# -- options -------------------------------------------------------------------------------------
+
+
+def test_the_configuration_survives_json() -> None:
+    config = PretrainConfig(
+        data=("a.parquet", "b"),
+        data_statement="CC BY 4.0, Å",
+        encoder=EncoderConfig(latent_layers=(1, 2)),
+        corruption=CorruptionConfig(jitter=(0.01, 0.3)),
+        weights=LossWeights(node=0.0),
+    )
+    assert PretrainConfig.from_json(config.to_json()) == config
+    assert PretrainConfig.from_json(PretrainConfig().to_json()) == PretrainConfig()
+
+
+@pytest.mark.parametrize("part", [(), ("encoder",), ("corruption",), ("weights",)])
+def test_an_unknown_key_in_a_configuration_is_an_error(part: tuple[str, ...]) -> None:
+    content = json.loads(PretrainConfig().to_json())
+    place = content
+    for key in part:
+        place = place[key]
+    place["depth"] = 3
+    with pytest.raises(TypeError, match="depth"):
+        PretrainConfig.from_json(json.dumps(content))
+
+
+def test_options_reach_the_nested_settings() -> None:
+    options = """
+        --data a.parquet b --out here --encoder.width 32 --encoder.geometry cartesian
+        --encoder.latent-layers 1 2 --encoder.column-states --corruption.jitter 0.01 0.02
+        --corruption.rotate --weights.contrastive 0 --learning-rate 1e-3 --limit 5
+    """
+    args, config = parse_arguments(options.split())
+    assert (args.out, args.resume) == ("here", False)
+    expected = replace(
+        PretrainConfig(),
+        data=("a.parquet", "b"),
+        learning_rate=1e-3,
+        limit=5,
+        encoder=replace(
+            PretrainConfig().encoder,
+            width=32,
+            geometry="cartesian",
+            latent_layers=(1, 2),
+            column_states=(),
+        ),
+        corruption=CorruptionConfig(jitter=(0.01, 0.02), rotate=True),
+        weights=LossWeights(contrastive=0.0),
+    )
+    assert config == expected
+    _, config = parse_arguments(["--data", "a", "--no-corruption.rotate"])
+    assert config == replace(PretrainConfig(), data=("a",))
+
+
+def option_names() -> Iterator[str]:
+    for item in fields(PretrainConfig):
+        value = getattr(PretrainConfig(), item.name)
+        inner = [f"{item.name}.{f.name}" for f in fields(value)] if is_dataclass(value) else []
+        yield from (f"--{name}".replace("_", "-") for name in inner or [item.name])
+
+
+def test_every_setting_has_an_option_and_the_help_shows_its_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_arguments(["--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    for name in option_names():
+        assert f"{name} " in shown or f"{name}," in shown or f"{name}\n" in shown
+    assert "[0.02 0.05 0.1]" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--data needs at least one"),
+        (["--resume"], "--data needs at least one"),
+        (["--data"], "--data needs at least one"),
+        (["--data", "a", "--depth", "3"], "unrecognized arguments: --depth 3"),
+        (["--data", "a", "--encoder.depth", "3"], "unrecognized arguments: --encoder.depth 3"),
+        (["--data", "a", "--epochs", "many"], "invalid int value: 'many'"),
+        (["--data", "a", "--encoder.geometry", "round"], "invalid choice: 'round'"),
+        (["--data", "a", "--name", "my weights"], "name 'my weights' may hold letters"),
+        (["--data", "a", "--encoder.n-layers", "2"], "latent_layers must name states 0 to 2"),
+    ],
+)
+def test_wrong_options_end_with_a_message(
+    options: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse_arguments(["--out", str(tmp_path), *options])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_other_settings_on_resume_are_not_ignored_in_silence(
+    finished: Path, table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    with pytest.raises(SystemExit):
+        pretrain.main(["--out", str(tmp_path / "copy"), "--resume", "--epochs", "3"])
+    assert "epochs" in capsys.readouterr().err
+
+
+# -- parts of the loop ---------------------------------------------------------------------------
+
+
+def test_the_effective_rank_of_known_matrices() -> None:
+    axes = torch.eye(5)
+    both = torch.cat([axes, -axes])  # mean zero, five equal singular values
+    assert float(effective_rank(both)) == pytest.approx(5.0, rel=1e-5)
+    assert float(effective_rank(both + 7.0)) == pytest.approx(5.0, rel=1e-4)
+    line = torch.outer(torch.arange(6.0), torch.tensor([1.0, 2.0, 3.0]))
+    assert float(effective_rank(line)) == pytest.approx(1.0, rel=1e-3)
+    unequal = both @ torch.diag(torch.tensor([2.0, 1.0, 0.0, 0.0, 0.0]))
+    entropy = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3))
+    assert float(effective_rank(unequal)) == pytest.approx(np.exp(entropy), rel=1e-4)
+    assert float(effective_rank(torch.ones(4, 3))) == pytest.approx(1.0)  # all the same: collapsed
+
+
+def test_the_mean_pool_is_the_mean_of_each_crystal() -> None:
+    batch = make_corpus(prototypes()[:5]).batch(np.array([3, 0, 4]))
+    latent = torch.randn(len(batch.z), 7, generator=torch.Generator().manual_seed(0))
+    expected = torch.stack(
+        [part.mean(0) for part in latent.split(batch.site_start.diff().tolist())]
+    )
+    torch.testing.assert_close(mean_pool(latent, batch), expected)
+
+
+def test_the_learning_rate_rises_and_falls_once() -> None:
+    config = PretrainConfig(learning_rate=1.0, warmup=0.1)
+    rates = [learning_rate(done, config) for done in np.linspace(0, 1, 1001)]
+    assert 0 < rates[0] < 0.01
+    assert max(rates) == pytest.approx(1.0, abs=1e-3)
+    assert np.argmax(rates) == pytest.approx(100, abs=2)
+    assert rates[-1] == pytest.approx(0, abs=1e-6)
+    assert np.all(np.diff(rates[:99]) > 0)
+    assert np.all(np.diff(rates[101:]) < 0)
+    assert np.abs(np.diff(rates)).max() < 0.02
+
+
+def test_only_matrices_decay() -> None:
+    model = Pretrainer(PretrainConfig(encoder=ENCODER), torch.ones(119))
+    decayed, plain = (g["params"] for g in make_optimizer(model, PretrainConfig()).param_groups)
+    assert sum(map(len, (decayed, plain))) == len(list(model.parameters()))
+    assert all(p.ndim == 2 for p in decayed)
+    species = model.encoder.backbone.species.weight
+    assert any(p is species for p in plain)
+    assert all(p.ndim < 2 or p is species for p in plain)
+
+
+def test_the_average_is_an_exponential_one_that_starts_fast() -> None:
+    model, average = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 1.0)
+    nn.init.constant_(average.weight, 0.0)
+    expected = 0.0
+    for step in range(30):
+        update_average(average, model, 0.6, step)
+        decay = min(0.6, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay)
+        assert float(average.weight.detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_random_states_differ_by_seed_step_and_process() -> None:
+    cpu = torch.device("cpu")
+    seeds = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1)]
+    drawn = {seed: torch.rand(3, generator=step_generator(cpu, *seed)) for seed in seeds}
+    assert len({tuple(v.tolist()) for v in drawn.values()}) == len(seeds)
+    assert torch.rand(3, generator=step_generator(cpu, 0, 1, 1)).equal(drawn[0, 1, 1])
+
+
+def test_an_objective_of_weight_zero_is_not_built() -> None:
+    config = PretrainConfig(encoder=ENCODER, weights=LossWeights(contrastive=0.0, physics=0.0))
+    corpus = make_corpus(prototypes()[:6])
+    counts = torch.from_numpy(corpus.element_counts)
+    model = Pretrainer(config, counts)
+    batch, generator = corpus.batch(np.arange(6)), torch.Generator().manual_seed(0)
+    corruption = Corruption(CorruptionConfig(), CUTOFF, counts)
+    losses = model(batch, (corruption(batch, generator), corruption(batch, generator)))
+    assert not {"contrastive", "retrieval_accuracy", "physics"} & set(losses)
+    torch.testing.assert_close(
+        losses["total"],
+        losses["node"] + losses["adjacency"] + 2 * losses["fingerprint"] + losses["properties"],
+    )
+    losses["total"].backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_masked_sites_do_not_show_their_element_properties() -> None:
+    """Row 0 is the masked species; with its properties a mask would hide nothing."""
+    table = element_properties()
+    assert table.shape == (119, 22)
+    assert (table[0] == 0).all()
+    np.testing.assert_allclose(table[1:104].mean(0), 0, atol=0.1)
+    radius = magpie_property("CovalentRadius")
+    order = np.corrcoef(table[1:104, 6], radius[1:104])[0, 1]
+    assert order > 0.999
+    model = Pretrainer(PretrainConfig(encoder=ENCODER), torch.ones(119))
+    np.testing.assert_allclose(model.encoder.backbone.properties, table, rtol=1e-6)
+
+
+# -- export --------------------------------------------------------------------------------------
+
+
+def corpus_and_encoder() -> tuple[Corpus, SiteEncoder]:
+    torch.manual_seed(0)
+    encoder = SiteEncoder(ENCODER)
+    for part in encoder.modules():
+        if isinstance(part, nn.BatchNorm1d):  # statistics of something else
+            nn.init.normal_(part.running_mean, mean=5.0)
+            nn.init.uniform_(part.running_var, 20.0, 30.0)
+    return make_corpus(prototypes()[:12]), encoder
+
+
+def test_recalibration_replaces_the_statistics_by_those_of_clean_graphs() -> None:
+    corpus, encoder = corpus_and_encoder()
+    batches = epoch_batches(corpus, 1200, np.random.default_rng(0))
+    assert len(batches) > 1
+    norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm1d)]
+    reference = copy.deepcopy(encoder).train()
+    seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+    for name, part in reference.named_modules():
+        if isinstance(part, nn.BatchNorm1d):
+            part.register_forward_pre_hook(
+                lambda module, inputs, name=name: seen.setdefault(name, []).append(
+                    (inputs[0].detach().mean(0), inputs[0].detach().var(0))
+                )
+            )
+    for members in batches:
+        batch = corpus.batch(members)
+        keep = batch.edge_vector.norm(dim=1) <= CUTOFF
+        graph = replace(
+            batch, edge_index=batch.edge_index[:, keep], edge_vector=batch.edge_vector[keep]
+        )
+        with torch.no_grad():
+            reference.backbone(graph)
+    momenta = [norm.momentum for norm in norms]
+    recalibrate(encoder, corpus, batches, torch.device("cpu"))
+    assert not encoder.training
+    assert [norm.momentum for norm in norms] == momenta
+    for name, part in encoder.named_modules():
+        if isinstance(part, nn.BatchNorm1d):
+            mean = torch.stack([m for m, _ in seen[name]]).mean(0)
+            variance = torch.stack([v for _, v in seen[name]]).mean(0)
+            torch.testing.assert_close(part.running_mean, mean, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(part.running_var, variance, rtol=1e-4, atol=1e-5)
+
+
+def test_standardising_keeps_a_component_that_never_changes_finite() -> None:
+    corpus, encoder = corpus_and_encoder()
+    batches = epoch_batches(corpus, 1200, np.random.default_rng(0))
+    nn.init.zeros_(encoder.latent.weight[0])
+    recalibrate(encoder, corpus, batches, torch.device("cpu"))
+    standardise(encoder, corpus, batches, torch.device("cpu"))
+    with torch.no_grad():
+        sites = encoder(clean_view(corpus.batch(np.arange(12)), CUTOFF))
+    assert torch.isfinite(sites).all()
+    assert sites[:, 0].abs().max() < 1e-3
+    torch.testing.assert_close(sites[:, 1:].std(0), torch.ones(7), atol=1e-4, rtol=0)
+
+
+# -- several processes ---------------------------------------------------------------------------
+
+
+def torchrun(*options: str) -> None:
+    """Two processes on this machine; the run is over when this returns."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(TRAINING / "pretrain.py"), *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(table: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    torchrun("--data", table, "--out", str(out), *SMALL)
+    config = read_config(out / "weights")
+    assert config.training["run"]["processes"] == 2
+    assert len(log_of(out)) == 2
+    columns = UnateFeaturizer(out / "weights", device="cpu").featurize(prototypes()[0])
+    assert np.isfinite(columns).all()
+    # And it goes on from a checkpoint: here from the one after the last epoch.
+    before = weights_of(out)
+    shutil.rmtree(out / "weights")
+    torchrun("--data", table, "--out", str(out), *SMALL, "--resume")
+    assert weights_of(out) == before
+
+
+def test_fewer_batches_than_processes_is_an_error(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would train, and untrained weights would be exported."""
+    monkeypatch.setattr(pretrain, "start_processes", lambda: (0, 2, torch.device("cpu")))
+    monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda model, **_: model)
+    monkeypatch.setattr(pretrain.dist, "destroy_process_group", lambda: None)
+    with pytest.raises(ValueError, match=r"1 batch.* 2 processes.*--max-edges"):
+        pretrain.main(["--data", table, "--out", str(tmp_path), *SMALL, "--max-edges", "10000000"])
