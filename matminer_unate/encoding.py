@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from matminer_unate.cartnet import SiteEncoder
 
-DEFAULT_BATCH_SIZE = 4_096
+DEFAULT_BATCH_SIZE = 8_192
 """Edges encoded at once. The arrays of one layer then fit the processor's cache."""
 
 

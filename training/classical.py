@@ -309,9 +309,10 @@ def add_comparisons(
     }
     chosen = result.loc[result.groupby("features")["val_mae"].idxmin()].index
     result["best_head_on_val"] = result.index.isin(chosen)
+    codes, counts = resample_formulas(formulas)
     for name, reference in references.items():
         changes = [
-            bootstrap_change(errors[f, h].mean(axis=0), reference, formulas)
+            bootstrap_change(errors[f, h].mean(axis=0), reference, codes, counts)
             for f, h in zip(result["features"], result["head"], strict=True)
         ]
         for k, suffix in enumerate(("pct", "low", "high")):
@@ -319,20 +320,25 @@ def add_comparisons(
     return result
 
 
+def resample_formulas(
+    formulas: NDArray[np.object_], n_draws: int = 10_000
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Formula number of each row, and how often each formula is drawn in each resample."""
+    codes, names = pd.factorize(formulas)
+    rng = np.random.default_rng(0)
+    share = np.full(len(names), 1 / len(names))
+    return codes, rng.multinomial(len(names), share, size=n_draws).astype(np.float32)
+
+
 def bootstrap_change(
-    errors: NDArray[np.float64], reference: NDArray[np.float64], formulas: NDArray[np.object_]
+    errors: NDArray[np.float64],
+    reference: NDArray[np.float64],
+    codes: NDArray[np.int64],
+    counts: NDArray[np.float32],
 ) -> tuple[float, float, float]:
     """Change of the mean error in percent, and its 95 % interval over resampled formulas."""
-    codes, _ = pd.factorize(formulas)
-    ours, theirs, size = (
-        np.bincount(codes, weights=w) for w in (errors, reference, np.ones(len(errors)))
-    )
-    rng = np.random.default_rng(0)
-    draws = []
-    for _ in range(10):
-        counts = rng.multinomial(len(size), np.full(len(size), 1 / len(size)), size=1000)
-        draws.append(counts @ ours / (counts @ theirs))
-    low, high = np.quantile(np.concatenate(draws), [0.025, 0.975])
+    ours, theirs = (np.bincount(codes, weights=w) for w in (errors, reference))
+    low, high = np.quantile((counts @ ours) / (counts @ theirs), [0.025, 0.975])
     mean = ours.sum() / theirs.sum()
     return 100 * (mean - 1), 100 * (low - 1), 100 * (high - 1)
 

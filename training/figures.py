@@ -49,7 +49,7 @@ def gap_figure(path: Path) -> None:
     ax.set_yticks(range(len(SETS)), list(SETS.values()))
     ax.invert_yaxis()
     ax.set_xlabel("test MAE of the PBE band gap (eV), 2,000 training crystals")
-    ax.legend(frameon=False, fontsize=8, loc="lower right")
+    ax.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
     ax.spines[["top", "right"]].set_visible(False)
     fig.tight_layout()
     fig.savefig(path.with_suffix(".png"), dpi=150)
