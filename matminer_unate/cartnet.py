@@ -31,7 +31,7 @@ from torch import Tensor, nn
 N_SPECIES = 119
 """Embedding rows: atomic numbers 1 to 118, and row 0 for a masked or unknown species."""
 
-EDGE_CHUNK = 65_536
+EDGE_CHUNK = 16_384
 """Edges handled at once when no gradient is wanted, which bounds memory for any cell size."""
 
 Geometry = Literal["invariant", "cartesian", "distance"]
@@ -99,6 +99,16 @@ def envelope(distance: Tensor, cutoff: float) -> Tensor:
     return 0.5 * (torch.cos(math.pi * (distance / cutoff).clamp(max=1.0)) + 1.0)
 
 
+def edge_chunks(n_edges: int, training: bool) -> list[slice]:
+    """Cut the edges into parts of bounded size.
+
+    In evaluation edges are independent of each other given the sites, so parts are exact; in
+    training BatchNorm needs all of them at once.
+    """
+    size = max(n_edges, 1) if training else EDGE_CHUNK
+    return [slice(start, start + size) for start in range(0, max(n_edges, 1), size)]
+
+
 class RadialBasis(nn.Module):
     """Exponential-normal radial functions, f_c(d)·exp(−β (exp(−5d/r_c) − μ_k)²)."""
 
@@ -159,21 +169,19 @@ class MomentFeatures(nn.Module):
         self.register_buffer("centres", centres, persistent=False)
         self.norm = nn.BatchNorm1d(self.n_features, affine=False)
 
-    def forward(
-        self, unit: Tensor, distance: Tensor, weight: Tensor, edge_index: Tensor, n_sites: int
-    ) -> Tensor:
-        source, target = edge_index
-        harmonics = real_harmonics(unit)
+    def sums(self, distance: Tensor, weight: Tensor, harmonics: Tensor) -> Tensor:
+        """Terms of the moments, (n_edges, 8·n_moments), to be summed over each target's edges."""
         offset = (distance.unsqueeze(1) - self.centres) * self.inverse_width
         radial = weight.unsqueeze(1) * torch.exp(-offset.square())
-        n_edges, n_moments = radial.shape
-        terms = (radial.unsqueeze(2) * harmonics.unsqueeze(1)).view(n_edges, -1)
-        moments = terms.new_zeros(n_sites, 8 * n_moments).index_add_(0, target, terms)
+        return (radial.unsqueeze(2) * harmonics.unsqueeze(1)).flatten(1)
+
+    def forward(self, moments: Tensor, harmonics: Tensor, edge_index: Tensor) -> Tensor:
+        """Features of edges from the moments of all sites, (n_sites, 8·n_moments)."""
+        source, target = edge_index
         at_target = _contract(moments[target], harmonics)
-        at_source = _contract(moments[source], harmonics)
+        odd, even = _contract(moments[source], harmonics).chunk(2, dim=1)
         # The edge seen from the source points the other way: odd features change sign.
-        at_source = torch.cat([-at_source[:, :n_moments], at_source[:, n_moments:]], dim=1)
-        return self.norm(torch.cat([at_target, at_source], dim=1))
+        return self.norm(torch.cat([at_target, -odd, even], dim=1))
 
 
 def _contract(moments: Tensor, harmonics: Tensor) -> Tensor:
@@ -213,25 +221,22 @@ class CartLayer(nn.Module):
         """Update sites (n_sites, d) and edges (n_edges, d); weight is f_c, (n_edges, 1)."""
         at_target, at_source = self.from_site(sites).split(2 * self.width, dim=1)
         total = torch.zeros_like(sites)
-        # In evaluation the edges are independent of each other given the sites, so chunks are
-        # exact; in training BatchNorm needs them all.
-        chunk = max(len(edges), 1) if self.training else EDGE_CHUNK
+        in_place = not torch.is_grad_enabled()
         updated = []
-        for start in range(0, len(edges), chunk):
-            part = slice(start, start + chunk)
+        for part in edge_chunks(len(edges), self.training):
             source, target = edge_index[:, part]
             edge = edges[part]
             hidden = self.from_edge(edge)
             hidden = hidden.add_(at_target.index_select(0, target))
             hidden = hidden.add_(at_source.index_select(0, source))
             # Without gradients nothing is kept for later, and memory traffic is what costs.
-            hidden = nn.functional.silu(hidden, inplace=not torch.is_grad_enabled())
+            hidden = nn.functional.silu(hidden, inplace=in_place)
             gate, message = hidden.split(self.width, dim=1)
             share = torch.sigmoid(self.gate_norm(self.gate(gate))) * weight[part]
             total = total.index_add(0, target, share * self.message(message))
             if update_edges:
-                updated.append(edge + share)
-        if updated:
+                updated.append(edge.add_(share) if in_place else edge + share)
+        if updated and not in_place:
             edges = torch.cat(updated) if len(updated) > 1 else updated[0]
         return sites + nn.functional.silu(self.site_norm(total)), edges
 
@@ -310,14 +315,25 @@ class CartNet(nn.Module):
         """Initial edge states (n_edges, width) and envelopes (n_edges,)."""
         distance = vector.norm(dim=1)
         weight = envelope(distance, self.config.cutoff)
-        features = [self.radial(distance, weight)]
         unit = vector / distance.clamp(min=1e-6).unsqueeze(1)
-        if self.config.geometry == "invariant":
-            features.append(self.moments(unit, distance, weight, edge_index, n_sites))
-        elif self.config.geometry == "cartesian":
-            # CartNet's convention: from the imaged source to the target.
-            features.append(-unit)
-        return self.edge_in(torch.cat(features, dim=1)), weight
+        parts = edge_chunks(len(vector), self.training)
+        invariant = self.config.geometry == "invariant"
+        if invariant:
+            moments = vector.new_zeros(n_sites, 8 * self.config.n_moments)
+            for part in parts:
+                terms = self.moments.sums(distance[part], weight[part], real_harmonics(unit[part]))
+                moments.index_add_(0, edge_index[1, part], terms)
+        states = vector.new_empty(len(vector), self.config.width)
+        for part in parts:
+            features = [self.radial(distance[part], weight[part])]
+            if invariant:
+                harmonics = real_harmonics(unit[part])
+                features.append(self.moments(moments, harmonics, edge_index[:, part]))
+            elif self.config.geometry == "cartesian":
+                # CartNet's convention: from the imaged source to the target.
+                features.append(-unit[part])
+            states[part] = self.edge_in(torch.cat(features, dim=1))
+        return states, weight
 
 
 class ScalarHead(nn.Module):

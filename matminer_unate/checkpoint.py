@@ -114,6 +114,8 @@ def weights_folder(weights: str | Path) -> Path:
     WeightsError
         Nothing of that name is shipped and no such folder exists.
     """
+    if not isinstance(weights, str | Path):
+        raise WeightsError(f"weights must be a name or a path, got {weights!r}")
     shipped = Path(str(files("matminer_unate") / "weights" / str(weights)))
     if _NAME.fullmatch(str(weights)) and (shipped / CONFIG).is_file():
         return shipped

@@ -107,6 +107,8 @@ def resolve_device(device: str) -> torch.device:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as e:
         raise InputError(f"device {device!r} is not auto, cpu, cuda or cuda:<n>") from e
+    if resolved.type not in ("cpu", "cuda"):
+        raise InputError(f"device {device!r} is not supported; use auto, cpu, cuda or cuda:<n>")
     if resolved.type == "cuda" and not usable:
         raise InputError(
             f"device {device!r} asked for, but CUDA is not available; use device='auto'"
@@ -149,7 +151,10 @@ def prepare(crystal: Any, config: WeightsConfig) -> PreparedCrystal:
         raise
     except Exception as e:
         # Objects of other people's classes can fail in any way when they are read.
-        raise StructureError(f"the structure could not be read ({type(e).__name__}: {e})") from e
+        raise StructureError(
+            f"the structure could not be read ({type(e).__name__}: {e}); rebuild it with "
+            "Structure.from_sites or drop this row"
+        ) from e
     known = config.is_known[z]
     graph = radius_graph(lattice, frac_coords, z * known, config.cutoff)
     return PreparedCrystal(graph, frozenset(z[~known].tolist()))

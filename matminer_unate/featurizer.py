@@ -72,8 +72,8 @@ class UnateFeaturizer(BaseFeaturizer):
     device : str
         ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, …
     batch_size : int
-        Edges encoded at once. A crystal of 10 sites has about 250; memory is bounded by this, not
-        by the number of rows.
+        Edges encoded at once. A crystal of 10 sites has about 250. Memory is bounded by this, not
+        by the number of rows; a crystal with more edges takes about 1 kB for each of them.
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row, or give a row of
         NaN and one warning with the count.
@@ -286,7 +286,8 @@ class UnateFeaturizer(BaseFeaturizer):
 
         Unusable structures raise, or are rows of NaN with ``on_error="nan"``.
         """
-        return self._compute(_entries(X), False, False, False, getattr(X, "index", None)).values
+        index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
+        return self._compute(_entries(X), False, False, False, index).values
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Column names, for ``set_output`` and pipelines."""
@@ -344,7 +345,7 @@ class UnateFeaturizer(BaseFeaturizer):
     # -- the work --------------------------------------------------------------------------------
 
     def _options(self) -> tuple[tuple[str, ...], WeightsConfig]:
-        if self.on_error not in ("raise", "nan"):
+        if not isinstance(self.on_error, str) or self.on_error not in ("raise", "nan"):
             raise InputError(f"on_error must be 'raise' or 'nan', got {self.on_error!r}")
         check_batch_size(self.batch_size)
         return check_pooling(self.pooling), weights_config(self.weights)
@@ -361,8 +362,8 @@ class UnateFeaturizer(BaseFeaturizer):
         ignore = ignore_errors or self.on_error == "nan"
         if return_errors and not ignore:
             raise InputError("return_errors needs ignore_errors=True (or on_error='nan')")
-        bar = {"desc": type(self).__name__} | (pbar if isinstance(pbar, dict) else {})
-        with tqdm(total=len(structures), disable=not pbar, **bar) as progress:
+        bar = {"desc": type(self).__name__, "total": len(structures), "disable": not pbar}
+        with tqdm(**(bar | (pbar if isinstance(pbar, dict) else {}))) as progress:
             columns = compute_columns(
                 structures,
                 self.weights,
@@ -387,10 +388,13 @@ def _column(df: Any, col_id: Any) -> Any:
             raise InputError(f"name one column of structures, got {col_id!r}")
         (col_id,) = col_id
     try:
-        return df[col_id]
-    except KeyError:
-        near = ", ".join(repr(c) for c in df.columns[:10])
+        column = df[col_id]
+    except (KeyError, TypeError):
+        near = ", ".join(repr(c) for c in df.columns[:10]) or "no columns at all"
         raise InputError(f"the frame has no column {col_id!r}; it has {near}") from None
+    if isinstance(column, pd.DataFrame) and column.shape[1] > 1:
+        raise InputError(f"the name {col_id!r} stands for {column.shape[1]} columns; rename them")
+    return column
 
 
 def _entries(X: Any) -> list[Any]:
@@ -418,4 +422,11 @@ def _entries(X: Any) -> list[Any]:
             f"'entries' must be a list, Series, DataFrame or array of structures, got "
             f"{type(X).__name__}; wrap a single structure in a list"
         )
-    return [x[0] if isinstance(x, list | tuple | np.ndarray) and len(x) == 1 else x for x in X]
+    return [x[0] if _is_one_tuple(x) else x for x in X]
+
+
+def _is_one_tuple(x: Any) -> bool:
+    """Whether a row wraps its entry, as matminer does for featurizers of several inputs."""
+    return (
+        x.shape == (1,) if isinstance(x, np.ndarray) else type(x) in (list, tuple) and len(x) == 1
+    )

@@ -41,8 +41,8 @@ MAX_DENSITY = 2.0
 """Atoms per Å³. Diamond has 0.18 and hydrogen at 500 GPa below 1; a cell in nm instead of Å has
 a thousand times too many, and its graph would fill the memory."""
 
-MAX_EDGES = 5_000_000
-"""Edges of one crystal. They take 0.5 GB to find and about 10 GB to encode."""
+MAX_EDGES = 2_000_000
+"""Edges of one crystal, about 80,000 sites. They take about 1 kB each to find and encode."""
 
 MAX_IMAGES = 1_000
 """Periodic images of a cell that are searched as they are; beyond, the cell is reduced first."""

@@ -21,13 +21,13 @@ def check_pooling(pooling: str | Sequence[str]) -> tuple[str, ...]:
     InputError
         An unknown or repeated name, or none at all.
     """
-    names = (pooling,) if isinstance(pooling, str) else tuple(pooling)
-    unknown = [n for n in names if n not in POOLINGS]
+    names = pooling if isinstance(pooling, list | tuple) else (pooling,)
+    unknown = [n for n in names if not isinstance(n, str) or n not in POOLINGS]
     if unknown or not names or len(set(names)) != len(names):
         raise InputError(
             f"pooling must name distinct ones of {', '.join(POOLINGS)}; got {pooling!r}"
         )
-    return names
+    return tuple(names)
 
 
 def pool(

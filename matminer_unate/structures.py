@@ -116,7 +116,7 @@ def _from_ase(atoms: Any) -> Any:
         if len(share) != 1 or abs(sum(share.values()) - 1) > 1e-6:
             raise StructureError(
                 f"the ASE Atoms are disordered (atoms.info['occupancy'] of kind {kind} is "
-                f"{share}); choose an ordered approximant"
+                f"{share}); choose an ordered approximant and delete that entry"
             )
     return AseAtomsAdaptor.get_structure(atoms)
 

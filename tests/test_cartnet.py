@@ -126,7 +126,10 @@ def test_moment_features_equal_their_definition() -> None:
     u = vector / d[:, None]
     f_c = cartnet.envelope(d, 4.5)
     net.moments.norm.reset_running_stats()
-    features = net.moments(u, d, f_c, data.edge_index, len(data.z)) * math.sqrt(1 + 1e-5)
+    harmonics = real_harmonics(u)
+    moments = torch.zeros(len(data.z), 16, dtype=torch.double)
+    moments.index_add_(0, target, net.moments.sums(d, f_c, harmonics))
+    features = net.moments(moments, harmonics, data.edge_index) * math.sqrt(1 + 1e-5)
     for c in range(2):
         g = f_c * torch.exp(-(((d - net.moments.centres[c]) * net.moments.inverse_width) ** 2))
         v = torch.stack([(g[target == i, None] * u[target == i]).sum(0) for i in range(9)])
