@@ -25,6 +25,7 @@ from matminer_unate.encoding import (
     prepare,
     weights_config,
 )
+from matminer_unate.entries import column_of, entries_of
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.pooling import check_pooling
 
@@ -155,7 +156,7 @@ class UnateFeaturizer(BaseFeaturizer):
 
         As in matminer, but the index of the frame is kept.
         """
-        passed = [self.precheck(s) for s in _entries(_column(df, col_id))]
+        passed = [self.precheck(s) for s in entries_of(column_of(df, col_id))]
         if return_frac:
             return float(np.mean(passed)) if passed else float("nan")
         target = df if inplace else df.copy(deep=False)
@@ -190,7 +191,7 @@ class UnateFeaturizer(BaseFeaturizer):
         InputError
             The entries are not list-like, or an option is wrong.
         """
-        result = self._compute(_entries(entries), ignore_errors, return_errors, pbar)
+        result = self._compute(entries_of(entries), ignore_errors, return_errors, pbar)
         rows = result.values.tolist()
         if return_errors:
             for row, text in zip(rows, result.tracebacks(), strict=True):
@@ -242,7 +243,7 @@ class UnateFeaturizer(BaseFeaturizer):
         InputError
             There is no such column, or a new column is there already.
         """
-        structures = _entries(_column(df, col_id))
+        structures = entries_of(column_of(df, col_id))
         if isinstance(df.columns, pd.MultiIndex) and not multiindex:
             raise InputError("the frame has a column MultiIndex; pass multiindex=True")
         labels = self._generate_column_labels(multiindex, return_errors)
@@ -287,7 +288,7 @@ class UnateFeaturizer(BaseFeaturizer):
         Unusable structures raise, or are rows of NaN with ``on_error="nan"``.
         """
         index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
-        return self._compute(_entries(X), False, False, False, index).values
+        return self._compute(entries_of(X), False, False, False, index).values
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Column names, for ``set_output`` and pipelines."""
@@ -377,56 +378,3 @@ class UnateFeaturizer(BaseFeaturizer):
         # Who passed ignore_errors=True expects NaN rows; who set on_error is told of them once.
         columns.warn(mention_errors=not ignore_errors)
         return columns
-
-
-def _column(df: Any, col_id: Any) -> Any:
-    """The column of structures of a frame."""
-    if not isinstance(df, pd.DataFrame):
-        raise InputError(f"expected a DataFrame, got {type(df).__name__}")
-    if isinstance(col_id, list):
-        if len(col_id) != 1:
-            raise InputError(f"name one column of structures, got {col_id!r}")
-        (col_id,) = col_id
-    try:
-        column = df[col_id]
-    except (KeyError, TypeError):
-        near = ", ".join(repr(c) for c in df.columns[:10]) or "no columns at all"
-        raise InputError(f"the frame has no column {col_id!r}; it has {near}") from None
-    if isinstance(column, pd.DataFrame) and column.shape[1] > 1:
-        raise InputError(f"the name {col_id!r} stands for {column.shape[1]} columns; rename them")
-    return column
-
-
-def _entries(X: Any) -> list[Any]:
-    """One structure a row from whatever list-like came in.
-
-    A pymatgen Structure is itself a sequence of sites, so arrays are never made of them.
-    """
-    if isinstance(X, pd.DataFrame):
-        if X.shape[1] != 1:
-            raise InputError(f"expected one column of structures, got {X.shape[1]} columns")
-        return list(X.iloc[:, 0])
-    if isinstance(X, pd.Series):
-        return list(X)
-    if isinstance(X, np.ndarray):
-        if X.ndim == 2 and X.shape[1] == 1:
-            return list(X[:, 0])
-        if X.ndim != 1:
-            raise InputError(
-                f"an array of shape {X.shape} is not a column of structures; NumPy takes a list of "
-                "structures of equal size apart into sites: pass the list itself"
-            )
-        return list(X)
-    if not isinstance(X, list | tuple):
-        raise InputError(
-            f"'entries' must be a list, Series, DataFrame or array of structures, got "
-            f"{type(X).__name__}; wrap a single structure in a list"
-        )
-    return [x[0] if _is_one_tuple(x) else x for x in X]
-
-
-def _is_one_tuple(x: Any) -> bool:
-    """Whether a row wraps its entry, as matminer does for featurizers of several inputs."""
-    return (
-        x.shape == (1,) if isinstance(x, np.ndarray) else type(x) in (list, tuple) and len(x) == 1
-    )

@@ -12,18 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
+from result_tables import write_table
 
 IMPORT_ON_TOP = (
     "import matminer.featurizers.base, time; t = time.perf_counter();"
@@ -54,7 +52,9 @@ def main() -> None:
             rows.append({"what": name, "round": round_number, **json.loads(out.splitlines()[-1])})
             print(rows[-1], flush=True)
         rows.append({"what": "import", "round": round_number, "seconds": import_seconds()})
-    write(pd.DataFrame(rows), args, len(cores))
+    summary = summarise(pd.DataFrame(rows))
+    print(summary.round(3).to_string())
+    write_table(summary.round(4), args.out, f"medians over rounds, on {len(cores)} cores")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -152,24 +152,13 @@ def import_seconds() -> float:
     return float(out)
 
 
-def write(table: pd.DataFrame, args: argparse.Namespace, n_cores: int) -> None:
-    """Save the medians over rounds below a line that says how they were made."""
+def summarise(table: pd.DataFrame) -> pd.DataFrame:
+    """Medians over rounds."""
     summary = table.drop(columns="round").groupby("what", sort=False).median().reset_index()
     speed = summary.set_index("what")["structures_per_s"]
     summary["unate_is_faster_by"] = [speed["UNATE"] / v for v in summary["structures_per_s"]]
     summary["rounds"] = table.groupby("what", sort=False)["round"].count().to_numpy()
-    header = (
-        f"# python training/benchmark.py --data {Path(args.data).name} --rows {args.rows} "
-        f"--rounds {args.rounds} --cores {args.cores} | medians over rounds, {n_cores} cores "
-        f"({platform.machine()}) | matminer_unate {version('matminer_unate')}, "
-        f"matminer {version('matminer')}, torch {version('torch')}, "
-        f"Python {platform.python_version()} | {datetime.now(UTC).date()}"
-    )
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    with Path(args.out).open("w") as file:
-        file.write(header + "\n")
-        summary.round(4).to_csv(file, index=False)
-    print(summary.round(3).to_string())
+    return summary
 
 
 if __name__ == "__main__":

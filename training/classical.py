@@ -16,13 +16,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
-import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -39,6 +34,7 @@ from matminer_unate.checkpoint import DEFAULT_WEIGHTS
 from matminer_unate.descriptors import FINGERPRINT_NAMES, PHYSICS_NAMES, site_descriptors
 from matminer_unate.graph import radius_graph
 from matminer_unate.pooling import pool
+from result_tables import write_table
 
 CONTROL_CUTOFF = 4.5
 """Å. As in the encoder, so that the control sees just as far."""
@@ -108,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
     result = pd.DataFrame(rows)
     formulas = table["formula_reduced"].to_numpy()[parts["test"]]
     result = add_comparisons(result, errors, formulas)
-    write(result, args)
+    write_table(result.round(5), args.out, f"subset seeds 0-{args.subsets - 1}")
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -341,25 +337,6 @@ def bootstrap_change(
     low, high = np.quantile((counts @ ours) / (counts @ theirs), [0.025, 0.975])
     mean = ours.sum() / theirs.sum()
     return 100 * (mean - 1), 100 * (low - 1), 100 * (high - 1)
-
-
-def write(result: pd.DataFrame, args: argparse.Namespace) -> None:
-    """Save the table below a line that says how it was made."""
-    packages = ", ".join(
-        f"{p} {version(p)}"
-        for p in ("matminer_unate", "matminer", "lightgbm", "scikit-learn", "torch")
-    )
-    options = " ".join(a if "/" not in a else Path(a).name for a in sys.argv[1:])
-    header = (
-        f"# python training/classical.py {options} | {packages} | "
-        f"Python {platform.python_version()}, {os.cpu_count()} cores | "
-        f"subset seeds 0-{args.subsets - 1} | {datetime.now(UTC).date()}"
-    )
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    with Path(args.out).open("w") as file:
-        file.write(header + "\n")
-        result.round(5).to_csv(file, index=False)
-    print(f"wrote {args.out}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""Result tables on disk: a CSV below one line that says how it was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+PACKAGES = ("matminer_unate", "matminer", "lightgbm", "scikit-learn", "torch")
+
+
+def write_table(table: pd.DataFrame, out: str, note: str) -> None:
+    """Write a table with its command, versions, machine and date.
+
+    Parameters
+    ----------
+    table : DataFrame
+    out : str
+        Path of the CSV; its folder is made if need be.
+    note : str
+        Seeds, rounds or whatever else one must know to repeat it.
+    """
+    # Folders are of one machine only.
+    options = " ".join(Path(a).name if "/" in a else a for a in sys.argv[1:])
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        file.write(
+            f"# python training/{Path(sys.argv[0]).name} {options} | {note} | {packages} | Python "
+            f"{platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores | "
+            f"{datetime.now(UTC).date()}\n"
+        )
+        table.to_csv(file, index=False)
+    print(f"wrote {path}")
