@@ -160,6 +160,7 @@ class MomentFeatures(nn.Module):
     """
 
     centres: Tensor
+    orders: Tensor
 
     def __init__(self, n_moments: int, cutoff: float) -> None:
         super().__init__()
@@ -167,6 +168,10 @@ class MomentFeatures(nn.Module):
         centres = torch.linspace(0.4 * cutoff, 0.9 * cutoff, n_moments)
         self.inverse_width = 1.0 / (0.5 * cutoff / max(n_moments - 1, 1))
         self.register_buffer("centres", centres, persistent=False)
+        # Adds up the 3 and the 5 products of each channel: (8·C) → first orders, second orders.
+        orders = torch.block_diag(*[torch.tensor([[1.0, 0]] * 3 + [[0, 1.0]] * 5)] * n_moments)
+        orders = torch.cat([orders[:, ::2], orders[:, 1::2]], dim=1)
+        self.register_buffer("orders", orders, persistent=False)
         self.norm = nn.BatchNorm1d(self.n_features, affine=False)
 
     def sums(self, distance: Tensor, weight: Tensor, harmonics: Tensor) -> Tensor:
@@ -178,16 +183,15 @@ class MomentFeatures(nn.Module):
     def forward(self, moments: Tensor, harmonics: Tensor, edge_index: Tensor) -> Tensor:
         """Features of edges from the moments of all sites, (n_sites, 8·n_moments)."""
         source, target = edge_index
-        at_target = _contract(moments[target], harmonics)
-        odd, even = _contract(moments[source], harmonics).chunk(2, dim=1)
+        at_target = self._contract(moments[target], harmonics)
+        odd, even = self._contract(moments[source], harmonics).chunk(2, dim=1)
         # The edge seen from the source points the other way: odd features change sign.
         return self.norm(torch.cat([at_target, -odd, even], dim=1))
 
-
-def _contract(moments: Tensor, harmonics: Tensor) -> Tensor:
-    """(n, 8·C) moments with (n, 8) harmonics → (n, 2·C): first orders, then second orders."""
-    product = moments.view(len(moments), -1, 8) * harmonics.unsqueeze(1)
-    return torch.cat([product[:, :, :3].sum(2), product[:, :, 3:].sum(2)], dim=1)
+    def _contract(self, moments: Tensor, harmonics: Tensor) -> Tensor:
+        """(n, 8·C) moments with (n, 8) harmonics → (n, 2·C): first orders, then second orders."""
+        product = moments.view(len(moments), -1, 8) * harmonics.unsqueeze(1)
+        return product.flatten(1) @ self.orders
 
 
 class CartLayer(nn.Module):

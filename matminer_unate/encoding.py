@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -202,13 +201,11 @@ def encode(
         return Encoded([row for row, _ in batch], sites, joined.site_start)
 
     with _single_threaded_workers(n_workers) as workers:
-        waiting: deque[Future[Encoded]] = deque()
-        for batch in itertools.chain(first, batches):
-            waiting.append(workers.submit(run, batch))
-            if len(waiting) > 2 * n_workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        batches = itertools.chain(first, batches)
+        # By turns: graphs are built while the workers rest, because a thread that runs Python code
+        # holds up all others after each of their operations.
+        while turn := list(itertools.islice(batches, 4 * n_workers)):
+            yield from workers.map(run, turn)
 
 
 def _n_workers(device: torch.device) -> int:
