@@ -142,13 +142,10 @@ def main(argv: list[str] | None = None) -> None:
     part = None if config.part == "all" else config.part
     crystals = read_crystals(config.data, config.max_sites, part, config.limit or None)
     if first:
+        seen = "all formulas" if part is None else f"formulas in {part!r} (--part all: of all)"
         print(
-            f"{len(crystals):,} crystals with up to {config.max_sites} sites, duplicates removed, "
-            + (
-                "of all formulas"
-                if part is None
-                else f"of formulas in {part!r} (--part all: of all)"
-            )
+            f"{len(crystals):,} crystals with up to {config.max_sites} sites of {seen}, duplicates "
+            "removed"
         )
     corpus = Corpus(crystals, config.encoder.cutoff, progress=first)
     counts = torch.from_numpy(corpus.element_counts)
