@@ -10,8 +10,9 @@ import pandas as pd
 from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 from pymatgen.core import Structure
 
-from corpora import Corpus, Crystal
+from corpora import Corpus
 from matminer_unate.structures import crystal_arrays
+from sources import Crystal
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 """Real data sets, beside the checkout on some machines."""
@@ -32,7 +33,7 @@ def prototypes() -> tuple[Structure, ...]:
 
 
 def as_crystal(structure: Structure, identifier: str = "", spacegroup: int = 1) -> Crystal:
-    """What :func:`corpora.read_crystals` makes of a structure."""
+    """What :func:`sources.read_crystals` makes of a structure."""
     formula = structure.composition.reduced_formula
     return Crystal(*crystal_arrays(structure), formula, identifier or formula, spacegroup)
 
@@ -48,7 +49,7 @@ def prototype_corpus() -> Corpus:
 
 
 def write_parquet(path: Path, crystals: Sequence[Crystal]) -> str:
-    """A table as :func:`corpora.read_crystals` expects it; returns the path as text."""
+    """A table as :func:`sources.read_crystals` expects it; returns the path as text."""
     rows = [
         {
             "material_id": c.identifier,

@@ -28,17 +28,14 @@ import corpora
 from corpora import (
     SKIN,
     Corpus,
-    Crystal,
-    deduplicate,
     epoch_batches,
-    formula_part,
-    read_crystals,
     species_rdf,
     undirected_pairs,
 )
 from matminer_unate.descriptors import site_descriptors
 from matminer_unate.graph import RadiusGraph, radius_graph
 from matminer_unate.structures import crystal_arrays
+from sources import Crystal, deduplicate, formula_part, read_crystals
 
 real = lru_cache(maxsize=1)(crystals)
 

@@ -39,7 +39,7 @@ from tqdm.auto import tqdm
 from augment import Corruption, View
 from checkpointing import Progress, load_checkpoint, save_checkpoint
 from config import PretrainConfig, add_options, apply_options
-from corpora import CleanBatch, Corpus, epoch_batches, read_crystals
+from corpora import CleanBatch, Corpus, epoch_batches
 from export import element_properties, export
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.descriptors import PHYSICS_NAMES
@@ -51,6 +51,7 @@ from objectives import (
     SpeciesAdjacency,
 )
 from objectives.node import masked_majority_accuracy
+from sources import read_crystals
 
 CHECKPOINT = "checkpoint.safetensors"
 
