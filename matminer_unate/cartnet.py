@@ -5,7 +5,7 @@ structures property prediction" (arXiv:2501.18369), rebuilt from its equations w
 leave the result the same. The first linear map of each edge network acts on a concatenation
 [x_i; x_j; e_ij]; here it is split into a part per site and a part per edge, so that the site part
 is computed once a site instead of once an edge. The edge update of the last layer, which nothing
-reads, is left out.
+reads, is left out. In training the edges go through :mod:`matminer_unate.edge_update`.
 
 Three inputs describe an edge's direction:
 
@@ -28,11 +28,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from matminer_unate.edge_features import MomentFeatures, RadialBasis, envelope, real_harmonics
+from matminer_unate.edge_update import EdgeEmbedding, EdgeUpdate, edge_tiles, linear
+
 N_SPECIES = 119
 """Embedding rows: atomic numbers 1 to 118, and row 0 for a masked or unknown species."""
-
-EDGE_CHUNK = 16_384
-"""Edges handled at once when no gradient is wanted, which bounds memory for any cell size."""
 
 Geometry = Literal["invariant", "cartesian", "distance"]
 
@@ -60,7 +60,11 @@ class EncoderConfig:
     latent_layers : tuple of int
         Site states that enter the embedding: 0 is the species embedding, l the output of layer l.
     column_states : tuple of int
-        Site states that are pooled into columns; empty to pool the embedding instead.
+        Site states that are pooled into columns.
+    predicted : tuple of str
+        Names of site quantities that are predicted from the embedding and pooled into columns too.
+
+    Without ``column_states`` and ``predicted`` the embedding itself is pooled.
     """
 
     cutoff: float = 4.5
@@ -73,8 +77,10 @@ class EncoderConfig:
     latent_dim: int = 128
     latent_layers: tuple[int, ...] = (0, 1, 2, 3)
     column_states: tuple[int, ...] = (0, 1, 2, 3)
+    predicted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "predicted", tuple(self.predicted))
         for name in ("latent_layers", "column_states"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if not all(0 <= i <= self.n_layers for i in getattr(self, name)):
@@ -91,107 +97,7 @@ class EncoderConfig:
     @property
     def n_columns(self) -> int:
         """Length of the site vector that is pooled into columns."""
-        return self.width * len(self.column_states) or self.latent_dim
-
-
-def envelope(distance: Tensor, cutoff: float) -> Tensor:
-    """Cosine envelope (cos(πd/r_c) + 1)/2, zero with zero slope at the cutoff."""
-    return 0.5 * (torch.cos(math.pi * (distance / cutoff).clamp(max=1.0)) + 1.0)
-
-
-def edge_chunks(n_edges: int, training: bool) -> list[slice]:
-    """Cut the edges into parts of bounded size.
-
-    In evaluation edges are independent of each other given the sites, so parts are exact; in
-    training BatchNorm needs all of them at once.
-    """
-    size = max(n_edges, 1) if training else EDGE_CHUNK
-    return [slice(start, start + size) for start in range(0, max(n_edges, 1), size)]
-
-
-class RadialBasis(nn.Module):
-    """Exponential-normal radial functions, f_c(d)·exp(−β (exp(−5d/r_c) − μ_k)²)."""
-
-    def __init__(self, n_rbf: int, cutoff: float) -> None:
-        super().__init__()
-        self.n_rbf = n_rbf
-        self.cutoff = cutoff
-        self.start = math.exp(-cutoff)
-        self.beta = (2.0 / n_rbf * (1.0 - self.start)) ** -2
-
-    def forward(self, distance: Tensor, weight: Tensor) -> Tensor:
-        """Map distances (n_edges,) Å and envelopes (n_edges,) to (n_edges, n_rbf)."""
-        centres = torch.linspace(
-            self.start, 1.0, self.n_rbf, dtype=distance.dtype, device=distance.device
-        )
-        offset = torch.exp(distance * (-5.0 / self.cutoff)).unsqueeze(1) - centres
-        return weight.unsqueeze(1) * torch.exp(-self.beta * offset.square())
-
-
-def real_harmonics(unit: Tensor) -> Tensor:
-    """First- and second-order real harmonics of unit vectors, (n, 3) → (n, 8).
-
-    Scaled so that the first three of two vectors contract to u·u′ and the last five to
-    (u·u′)² − 1/3.
-    """
-    x, y, z = unit.unbind(1)
-    root2 = math.sqrt(2.0)
-    return torch.stack(
-        [
-            x,
-            y,
-            z,
-            root2 * x * y,
-            root2 * y * z,
-            root2 * z * x,
-            (x * x - y * y) / root2,
-            (3.0 * z * z - 1.0) / math.sqrt(6.0),
-        ],
-        dim=1,
-    )
-
-
-class MomentFeatures(nn.Module):
-    """Invariant direction features of an edge, (n_edges, 4·n_moments).
-
-    With radial weights g_c(d) around the site, v_i = Σ_k g u_ik and M_i = Σ_k g (u_ik u_ikᵀ − 1/3):
-    u·v_i, −u·v_j, uᵀM_i u and uᵀM_j u for the edge's unit vector u from i to j. They are
-    standardised by running statistics, so that dense and sparse crystals are on one scale.
-    """
-
-    centres: Tensor
-    orders: Tensor
-
-    def __init__(self, n_moments: int, cutoff: float) -> None:
-        super().__init__()
-        self.n_features = 4 * n_moments
-        centres = torch.linspace(0.4 * cutoff, 0.9 * cutoff, n_moments)
-        self.inverse_width = 1.0 / (0.5 * cutoff / max(n_moments - 1, 1))
-        self.register_buffer("centres", centres, persistent=False)
-        # Adds up the 3 and the 5 products of each channel: (8·C) → first orders, second orders.
-        orders = torch.block_diag(*[torch.tensor([[1.0, 0]] * 3 + [[0, 1.0]] * 5)] * n_moments)
-        orders = torch.cat([orders[:, ::2], orders[:, 1::2]], dim=1)
-        self.register_buffer("orders", orders, persistent=False)
-        self.norm = nn.BatchNorm1d(self.n_features, affine=False)
-
-    def sums(self, distance: Tensor, weight: Tensor, harmonics: Tensor) -> Tensor:
-        """Terms of the moments, (n_edges, 8·n_moments), to be summed over each target's edges."""
-        offset = (distance.unsqueeze(1) - self.centres) * self.inverse_width
-        radial = weight.unsqueeze(1) * torch.exp(-offset.square())
-        return (radial.unsqueeze(2) * harmonics.unsqueeze(1)).flatten(1)
-
-    def forward(self, moments: Tensor, harmonics: Tensor, edge_index: Tensor) -> Tensor:
-        """Features of edges from the moments of all sites, (n_sites, 8·n_moments)."""
-        source, target = edge_index
-        at_target = self._contract(moments[target], harmonics)
-        odd, even = self._contract(moments[source], harmonics).chunk(2, dim=1)
-        # The edge seen from the source points the other way: odd features change sign.
-        return self.norm(torch.cat([at_target, -odd, even], dim=1))
-
-    def _contract(self, moments: Tensor, harmonics: Tensor) -> Tensor:
-        """(n, 8·C) moments with (n, 8) harmonics → (n, 2·C): first orders, then second orders."""
-        product = moments.view(len(moments), -1, 8) * harmonics.unsqueeze(1)
-        return product.flatten(1) @ self.orders
+        return self.width * len(self.column_states) + len(self.predicted) or self.latent_dim
 
 
 class CartLayer(nn.Module):
@@ -223,26 +129,57 @@ class CartLayer(nn.Module):
         self, sites: Tensor, edges: Tensor, edge_index: Tensor, weight: Tensor, update_edges: bool
     ) -> tuple[Tensor, Tensor]:
         """Update sites (n_sites, d) and edges (n_edges, d); weight is f_c, (n_edges, 1)."""
-        at_target, at_source = self.from_site(sites).split(2 * self.width, dim=1)
-        total = torch.zeros_like(sites)
-        in_place = not torch.is_grad_enabled()
-        updated = []
-        for part in edge_chunks(len(edges), self.training):
-            source, target = edge_index[:, part]
-            edge = edges[part]
-            hidden = self.from_edge(edge)
-            hidden = hidden.add_(at_target.index_select(0, target))
-            hidden = hidden.add_(at_source.index_select(0, source))
-            # Without gradients nothing is kept for later, and memory traffic is what costs.
-            hidden = nn.functional.silu(hidden, inplace=in_place)
-            gate, message = hidden.split(self.width, dim=1)
-            share = torch.sigmoid(self.gate_norm(self.gate(gate))) * weight[part]
-            total = total.index_add(0, target, share * self.message(message))
-            if update_edges:
-                updated.append(edge.add_(share) if in_place else edge + share)
-        if updated and not in_place:
-            edges = torch.cat(updated) if len(updated) > 1 else updated[0]
+        at_sites = self.from_site(sites).view(-1, 2 * self.width)
+        rows = torch.stack([2 * edge_index[1], 2 * edge_index[0] + 1], dim=1)
+        if not torch.is_grad_enabled() and not self.training:
+            total, edges = self._infer(at_sites, edges, rows, weight, update_edges)
+        elif self.training and not torch.is_autocast_enabled(edges.device.type):
+            total, edges = self._train(at_sites, edges, rows, weight, update_edges)
+        else:
+            hidden = self.from_edge(edges) + at_sites[rows].sum(1)
+            gate, message = nn.functional.silu(hidden).chunk(2, dim=1)
+            share = torch.sigmoid(self.gate_norm(self.gate(gate))) * weight
+            terms = (share * self.message(message)).to(weight.dtype)  # bfloat16 under autocast
+            total = weight.new_zeros(sites.shape).index_add(0, edge_index[1], terms)
+            edges = edges + share if update_edges else edges
         return sites + nn.functional.silu(self.site_norm(total)), edges
+
+    def _train(
+        self, at_sites: Tensor, edges: Tensor, rows: Tensor, weight: Tensor, update_edges: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Work through the edges with the gradient written out, see :class:`EdgeUpdate`."""
+        norm, n_edges = self.gate_norm, len(edges)
+        running_mean, running_var, n_batches = norm.buffers()
+        if n_edges < 2:
+            raise ValueError("batch normalisation needs at least two edges a batch in training")
+        total, edges, mean, variance = EdgeUpdate.apply(
+            at_sites, edges, weight, rows, self.from_edge.weight, self.from_edge.bias,
+            self.gate.weight, self.gate.bias, self.message.weight, self.message.bias,
+            norm.weight, norm.bias, running_mean, norm.eps, update_edges,
+        )  # fmt: skip
+        n_batches += 1
+        # As in torch: without a momentum, a cumulative average.
+        share = norm.momentum or 1.0 / float(n_batches)
+        running_mean += share * mean
+        running_var.lerp_(variance * (n_edges / (n_edges - 1)), share)
+        return total, edges
+
+    def _infer(
+        self, at_sites: Tensor, edges: Tensor, rows: Tensor, weight: Tensor, update_edges: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Work through tiles of edges, which are independent here, and overwrite the edges."""
+        total = edges.new_zeros(len(at_sites) // 2, self.width)
+        for part in edge_tiles(edges):
+            from_sites = nn.functional.embedding_bag(rows[part], at_sites, mode="sum")
+            hidden = linear(edges[part], self.from_edge.weight, self.from_edge.bias, from_sites)
+            gate, message = (nn.functional.silu(half) for half in hidden.chunk(2, dim=1))
+            gate = self.gate_norm(linear(gate, self.gate.weight, self.gate.bias))
+            share = gate.sigmoid_().mul_(weight[part])
+            if update_edges:
+                edges[part] += share
+            message = linear(message, self.message.weight, self.message.bias)
+            total.index_add_(0, rows[part, 0] // 2, message.mul_(share).to(total.dtype))
+        return total, edges
 
 
 class CartNet(nn.Module):
@@ -320,24 +257,44 @@ class CartNet(nn.Module):
         distance = vector.norm(dim=1)
         weight = envelope(distance, self.config.cutoff)
         unit = vector / distance.clamp(min=1e-6).unsqueeze(1)
-        parts = edge_chunks(len(vector), self.training)
+        tiles = edge_tiles(vector)
         invariant = self.config.geometry == "invariant"
         if invariant:
             moments = vector.new_zeros(n_sites, 8 * self.config.n_moments)
-            for part in parts:
-                terms = self.moments.sums(distance[part], weight[part], real_harmonics(unit[part]))
+            harmonics = [real_harmonics(unit[part]) for part in tiles]
+            for part, of_edges in zip(tiles, harmonics, strict=True):
+                terms = self.moments.sums(distance[part], weight[part], of_edges)
                 moments.index_add_(0, edge_index[1, part], terms)
-        states = vector.new_empty(len(vector), self.config.width)
-        for part in parts:
-            features = [self.radial(distance[part], weight[part])]
+
+        def features(number: int) -> Tensor:
+            part = tiles[number]
+            parts = [self.radial(distance[part], weight[part])]
             if invariant:
-                harmonics = real_harmonics(unit[part])
-                features.append(self.moments(moments, harmonics, edge_index[:, part]))
+                parts.append(self.moments(moments, harmonics[number], edge_index[:, part]))
             elif self.config.geometry == "cartesian":
                 # CartNet's convention: from the imaged source to the target.
-                features.append(-unit[part])
-            states[part] = self.edge_in(torch.cat(features, dim=1))
+                parts.append(-unit[part])
+            return torch.cat(parts, dim=1)
+
+        if self.training or torch.is_grad_enabled():
+            return self._embed(torch.cat([features(i) for i in range(len(tiles))])), weight
+        states = vector.new_empty(len(vector), self.config.width)
+        for i, part in enumerate(tiles):
+            states[part] = self._embed(features(i))
         return states, weight
+
+    def _embed(self, features: Tensor) -> Tensor:
+        """Features of edges, not yet standardised, (n, n_rbf + n_direction) → (n, width)."""
+        if self.config.geometry == "invariant":
+            radial, direction = features.tensor_split([self.config.n_rbf], dim=1)
+            features = torch.cat([radial, self.moments.norm(direction)], dim=1)
+        w_1, b_1, w_2, b_2 = self.edge_in.parameters()
+        if not torch.is_grad_enabled():
+            hidden = nn.functional.silu(linear(features, w_1, b_1), inplace=True)
+            return nn.functional.silu(linear(hidden, w_2, b_2), inplace=True)
+        if torch.is_autocast_enabled(features.device.type):
+            return self.edge_in(features)
+        return EdgeEmbedding.apply(features, w_1, b_1, w_2, b_2)
 
 
 class ScalarHead(nn.Module):
@@ -374,6 +331,13 @@ class SiteEncoder(nn.Module):
         self.backbone = CartNet(config)
         self.layer_norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in config.latent_layers)
         self.latent = nn.Linear(config.width * len(config.latent_layers), config.latent_dim)
+        if config.predicted:
+            hidden = 2 * config.latent_dim
+            self.predict = nn.Sequential(
+                nn.Linear(config.latent_dim, hidden),
+                nn.SiLU(),
+                nn.Linear(hidden, len(config.predicted)),
+            )
         self.register_buffer("site_mean", torch.zeros(config.latent_dim))
         self.register_buffer("site_std", torch.ones(config.latent_dim))
         self.register_buffer("column_mean", torch.zeros(config.n_columns))
@@ -394,6 +358,7 @@ class SiteEncoder(nn.Module):
 
     def raw_columns(self, states: list[Tensor]) -> Tensor:
         """Site vectors for columns before standardisation, from the states of the backbone."""
-        if not self.config.column_states:
-            return self.raw_latent(states)
-        return torch.cat([states[i] for i in self.config.column_states], dim=1)
+        parts = [states[i] for i in self.config.column_states]
+        if self.config.predicted:
+            parts.append(self.predict(self.raw_latent(states)))
+        return torch.cat(parts, dim=1) if parts else self.raw_latent(states)

@@ -31,7 +31,7 @@ DEFAULT_WEIGHTS = "mp_v1"
 
 MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,13 @@ class WeightsConfig:
     def site_labels(self) -> list[str]:
         """Names of the components of the site vector that is pooled into columns.
 
-        ``l2_017`` is channel 17 of the state after layer 2, ``z_017`` component 17 of the site
-        embedding.
+        ``l2_017`` is channel 17 of the state after layer 2; predicted quantities go by their names;
+        ``z_017`` is component 17 of the site embedding.
         """
-        states = self.encoder["column_states"]
-        if not states:
-            return [f"z_{k:03d}" for k in range(self.latent_dim)]
-        return [f"l{s}_{k:03d}" for s in states for k in range(int(self.encoder["width"]))]
+        width = int(self.encoder["width"])
+        labels = [f"l{s}_{k:03d}" for s in self.encoder["column_states"] for k in range(width)]
+        labels += self.encoder.get("predicted", [])
+        return labels or [f"z_{k:03d}" for k in range(self.latent_dim)]
 
     @cached_property
     def known_elements(self) -> frozenset[int]:
@@ -117,7 +117,7 @@ def weights_folder(weights: str | Path) -> Path:
     if not isinstance(weights, str | Path):
         raise WeightsError(f"weights must be a name or a path, got {weights!r}")
     shipped = Path(str(files("matminer_unate") / "weights" / str(weights)))
-    if _NAME.fullmatch(str(weights)) and (shipped / CONFIG).is_file():
+    if NAME_PATTERN.fullmatch(str(weights)) and (shipped / CONFIG).is_file():
         return shipped
     folder = Path(weights).expanduser()
     if not folder.is_dir():
@@ -157,7 +157,7 @@ def read_config(weights: str | Path) -> WeightsConfig:
         unknown, missing = sorted(set(content) - expected), sorted(expected - set(content))
         raise WeightsError(f"{path}: unknown entries {unknown}, missing entries {missing}")
     config = WeightsConfig(**content)
-    if not isinstance(config.name, str) or not _NAME.fullmatch(config.name):
+    if not isinstance(config.name, str) or not NAME_PATTERN.fullmatch(config.name):
         raise WeightsError(
             f"{path}: name {config.name!r} may hold letters, digits, _, - and . only"
         )
@@ -240,7 +240,7 @@ def save_encoder(
     """
     from safetensors.torch import save
 
-    if not _NAME.fullmatch(name):
+    if not NAME_PATTERN.fullmatch(name):
         raise WeightsError(f"name {name!r} may hold letters, digits, _, - and . only")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from crystals import aflow_prototype, crystals
@@ -16,12 +13,10 @@ from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 from small_corpora import (
     CUTOFF,
-    SHARED,
     as_crystal,
     make_corpus,
     prototype_corpus,
     prototypes,
-    write_parquet,
 )
 
 import corpora
@@ -35,135 +30,8 @@ from corpora import (
 from matminer_unate.descriptors import site_descriptors
 from matminer_unate.graph import RadiusGraph, radius_graph
 from matminer_unate.structures import crystal_arrays
-from sources import Crystal, deduplicate, formula_part, read_crystals
 
 real = lru_cache(maxsize=1)(crystals)
-
-needs_data = pytest.mark.skipif(
-    not SHARED.is_dir(), reason=f"the real data sets are not at {SHARED}"
-)
-
-
-# -- reading -------------------------------------------------------------------------------------
-
-
-def test_a_table_gives_back_the_crystals_it_was_written_from(tmp_path: Path) -> None:
-    written = [as_crystal(s, f"id-{k}", k + 1) for k, s in enumerate(prototypes()[:6])]
-    read = read_crystals([write_parquet(tmp_path / "a.parquet", written)], 100, None)
-    assert len(read) == 6
-    for before, after in zip(written, read, strict=True):
-        np.testing.assert_array_equal(after.lattice, before.lattice)
-        np.testing.assert_array_equal(after.frac_coords, before.frac_coords)
-        np.testing.assert_array_equal(after.atomic_numbers, before.atomic_numbers)
-        assert (after.formula, after.identifier) == (before.formula, before.identifier)
-        assert after.spacegroup_number == before.spacegroup_number
-
-
-def test_a_folder_gives_cif_and_poscar_files_of_all_depths(tmp_path: Path) -> None:
-    some = real()
-    (tmp_path / "deeper").mkdir()
-    some["NaCl"].to(tmp_path / "salt.cif", fmt="cif")
-    some["Si"].to(tmp_path / "deeper" / "POSCAR", fmt="poscar")
-    some["SrTiO3"].to(tmp_path / "deeper" / "perovskite.vasp", fmt="poscar")
-    (tmp_path / "notes.txt").write_text("no crystal")
-    (tmp_path / "POSCARs").mkdir()  # a folder whose name looks like a file's
-    read = {c.formula: c for c in read_crystals([str(tmp_path)], 100, None)}
-    assert sorted(read) == ["NaCl", "Si", "SrTiO3"]
-    assert {f: c.spacegroup_number for f, c in read.items()} == {
-        "NaCl": 225,
-        "Si": 227,
-        "SrTiO3": 221,
-    }
-    assert read["NaCl"].volume == pytest.approx(5.64**3, rel=1e-6)
-    assert read["Si"].identifier.endswith("deeper/POSCAR")
-
-
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    disordered = Structure(Lattice.cubic(3.8), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]])
-    disordered.to(tmp_path / "alloy.cif", fmt="cif")
-    with pytest.raises(ValueError, match=r"alloy\.cif.*disordered"):
-        read_crystals([str(tmp_path)], 100, None)
-
-
-def test_only_the_formulas_of_the_part_are_read(tmp_path: Path) -> None:
-    source = write_parquet(tmp_path / "a.parquet", [as_crystal(s) for s in prototypes()])
-    parts = {p: {c.formula for c in read_crystals([source], 100, p)} for p in ("train", "val")}
-    everything = {c.formula for c in read_crystals([source], 100, None)}
-    for part, formulas in parts.items():
-        assert formulas == {f for f in everything if formula_part(f) == part}
-    assert 0.6 < len(parts["train"]) / len(everything) < 0.95
-
-
-def test_crystals_of_too_many_sites_are_left_out(tmp_path: Path) -> None:
-    written = [as_crystal(s) for s in prototypes()]
-    source = write_parquet(tmp_path / "a.parquet", written)
-    read = read_crystals([source], 4, None)
-    assert len(read) == sum(len(c.atomic_numbers) <= 4 for c in written)
-
-
-def test_a_limit_takes_the_same_random_choice_every_time(tmp_path: Path) -> None:
-    source = write_parquet(tmp_path / "a.parquet", [as_crystal(s) for s in prototypes()])
-    first, again = (read_crystals([source], 100, None, limit=10) for _ in range(2))
-    assert [c.formula for c in first] == [c.formula for c in again]
-    everything = [c.formula for c in read_crystals([source], 100, None)]
-    assert len(first) == 10
-    assert [c.formula for c in first] != everything[:10]
-
-
-def test_nothing_left_is_an_error_that_names_the_filter(tmp_path: Path) -> None:
-    source = write_parquet(tmp_path / "a.parquet", [as_crystal(prototypes()[0])])
-    with pytest.raises(ValueError, match=r"no crystals of part None with up to 0 sites in .*a\.pa"):
-        read_crystals([source], 0, None)
-
-
-def rock_salt(identifier: str, volume: float, spacegroup: int = 225) -> Crystal:
-    """Primitive NaCl of a given volume, Å³."""
-    structure = real()["NaCl"].get_primitive_structure()
-    structure.scale_lattice(volume)
-    return as_crystal(structure, identifier, spacegroup)
-
-
-def test_duplicates_share_an_identifier_or_formula_space_group_and_volume() -> None:
-    first = rock_salt("a", 45.0)
-    conventional = as_crystal(real()["NaCl"].copy().scale_lattice(4 * 45.2), "b", 225)
-    given = [
-        first,
-        conventional,  # another cell, 0.4 % larger: the same crystal
-        rock_salt("c", 45.6),  # 1.3 % above the first, 0.9 % above the second: chained
-        rock_salt("d", 47.0),  # 3 % above the last of the chain
-        rock_salt("e", 45.0, spacegroup=221),
-        replace(rock_salt("f", 45.0), formula="KCl"),
-        rock_salt("d", 80.0),  # an identifier seen before
-    ]
-    assert [c.identifier for c in deduplicate(given)] == ["a", "d", "e", "f"]
-    assert deduplicate(given)[0] is first
-
-
-def test_crystals_of_unknown_identifier_are_no_duplicates_of_each_other() -> None:
-    given = [replace(rock_salt("", v), identifier=None) for v in (45.0, 60.0)]  # type: ignore[arg-type]
-    assert len(deduplicate(given)) == 2
-
-
-@needs_data
-def test_the_part_of_a_formula_is_the_split_of_the_real_data() -> None:
-    columns = ["formula_reduced", "formula_split"]
-    for name in ("mp_piezoelectric", "mp_extra", "mp_elasticity"):
-        table = pd.read_parquet(SHARED / f"{name}.parquet", columns=columns)
-        parts = table["formula_reduced"].map(formula_part)
-        assert (parts == table["formula_split"]).all()
-
-
-@needs_data
-def test_the_deduplicated_real_data_are_about_as_many_as_its_index_says() -> None:
-    files = ["mp20_val_test", "mp_piezoelectric", "mp_elasticity"]
-    index = pd.read_parquet(SHARED / "dedup_index.parquet")
-    chosen = index[index["file"].isin(files) & (index["formula_split"] == "train")]
-    sources = [str(SHARED / f"{name}.parquet") for name in files]
-    found = read_crystals(sources, max_sites=1000, part="train")
-    # The index also chains crystals through the other files, so it has slightly fewer groups.
-    assert chosen["group_id"].nunique() == pytest.approx(len(found), rel=0.005)
-    assert len(found) < 0.9 * len(chosen)
-
 
 # -- pairs and targets ---------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Each loss against an independent formula, then a property, then all of them on 32 crystals."""
+"""Losses on one view against independent formulas; then all objectives on 32 crystals."""
 
 from __future__ import annotations
 
@@ -9,121 +9,43 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from crystals import crystals
-from pymatgen.core import Structure
-from small_corpora import CUTOFF, make_corpus, prototype_corpus, prototypes
+from encoded_batches import element_latents, encoded
+from pymatgen.symmetry.groups import SpaceGroup as PymatgenSpaceGroup
+from small_corpora import CUTOFF, prototype_corpus
 from torch import Tensor, nn
 
 from augment import Corruption, CorruptionConfig
-from config import PretrainConfig
+from config import LossWeights, PretrainConfig
 from corpora import CleanBatch
-from matminer_unate.cartnet import EncoderConfig
+from matminer_unate.cartnet import EncoderConfig, RadialBasis, envelope
 from objectives import (
+    EdgeDenoising,
     ElementPropertyReconstruction,
     NodeReconstruction,
-    NTXent,
     SiteTargetRegression,
-    SpeciesAdjacency,
+    SpaceGroup,
 )
-from objectives.contrastive import nt_xent
-from objectives.node import masked_majority_accuracy
-from pretrain import Pretrainer, make_optimizer, step_generator
-
-# -- contrastive ---------------------------------------------------------------------------------
+from pretrain import make_optimizer, step_generator
+from pretrainer import Pretrainer, ViewMaker, with_predictions
+from views import Encoded, View, mean_pool
 
 
-def random_views(n: int = 6, d: int = 5, seed: int = 0) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return tuple(torch.randn(n, d, dtype=torch.float64, generator=generator) for _ in range(2))  # type: ignore[return-value]
+def huber(gap: float) -> float:
+    return gap**2 / 2 if abs(gap) < 1 else abs(gap) - 0.5
 
 
-def nt_xent_by_loops(first: Tensor, second: Tensor, group: list[int], tau: float) -> float:
-    """Equation 1 of arXiv:2002.05709, averaged over the 2B anchors."""
-    n = len(first)
-    views = [v / v.norm() for v in (*first, *second)]
-    groups = [*group, *group]
-    total = 0.0
-    for a in range(2 * n):
-        p = a + n if a < n else a - n
-        denominator = 0.0
-        for k in range(2 * n):
-            negative = groups[k] != groups[a]
-            if negative or k == p:
-                denominator += math.exp(float(views[a] @ views[k]) / tau)
-        total -= math.log(math.exp(float(views[a] @ views[p]) / tau) / denominator)
-    return total / (2 * n)
+def sites(z: list[int]) -> CleanBatch:
+    """A batch of one-atom crystals of these elements; only their species are looked at."""
+    start = torch.arange(len(z) + 1)
+    batch = prototype_corpus().batch(np.arange(len(z)))
+    return replace(batch, z=torch.tensor(z), crystal=start[:-1], site_start=start)
 
 
-@pytest.mark.parametrize(
-    "group", [[0, 1, 2, 3, 4, 5], [0, 1, 1, 2, 1, 0]], ids=["single", "groups"]
-)
-@pytest.mark.parametrize("tau", [0.1, 0.5])
-def test_nt_xent_is_the_published_formula(group: list[int], tau: float) -> None:
-    first, second = random_views()
-    loss = nt_xent(first, second, torch.tensor(group), tau)
-    assert float(loss) == pytest.approx(nt_xent_by_loops(first, second, group, tau), rel=1e-10)
-
-
-def test_nt_xent_has_the_right_gradient() -> None:
-    first, second = (v.requires_grad_() for v in random_views(4, 3))
-    group = torch.tensor([0, 1, 1, 2])
-    assert torch.autograd.gradcheck(lambda a, b: nt_xent(a, b, group, 0.3), (first, second))
-
-
-def test_other_views_of_the_same_formula_are_no_negatives() -> None:
-    first, second = random_views(3)
-    # Crystal 1 is a duplicate of crystal 0: pushing them apart would cost a lot.
-    first[1], second[1] = first[0], second[0]
-    told, untold = (nt_xent(first, second, torch.tensor(g), 0.1) for g in ([0, 0, 1], [0, 1, 2]))
-    assert told < untold - 0.3
-    assert nt_xent(first, second, torch.tensor([0, 0, 0]), 0.1) == 0.0  # only the positive is left
-
-
-def test_without_temperature_every_view_is_as_likely() -> None:
-    first, second = random_views(7)
-    loss = nt_xent(first, second, torch.arange(7), 1e9)
-    assert float(loss) == pytest.approx(math.log(2 * 7 - 1), abs=1e-6)
-
-
-def test_equal_views_of_orthogonal_crystals_reach_the_known_optimum() -> None:
-    views = torch.eye(4, dtype=torch.float64)
-    loss = nt_xent(views, views, torch.arange(4), 0.5)
-    assert float(loss) == pytest.approx(math.log(1 + 6 * math.exp(-2)), rel=1e-10)
-    assert nt_xent(views, views, torch.arange(4), 0.02) < 1e-15
-
-
-def test_nt_xent_does_not_depend_on_order_sides_or_length() -> None:
-    first, second = random_views()
-    group = torch.tensor([0, 1, 1, 2, 3, 4])
-    expected = nt_xent(first, second, group, 0.1)
-    order = torch.tensor([3, 0, 5, 1, 4, 2])
-    for other in (
-        nt_xent(first[order], second[order], group[order], 0.1),
-        nt_xent(second, first, group, 0.1),
-        nt_xent(3 * first, 0.1 * second, group, 0.1),
-    ):
-        torch.testing.assert_close(other, expected)
-
-
-def test_retrieval_counts_the_pairs_that_are_nearest_to_each_other() -> None:
-    torch.manual_seed(0)
-    head = NTXent(8)
-    first = torch.randn(10, 8)
-    formula = torch.arange(10)
-    assert head(first, first, formula)[1] == 1.0
-    swapped = first.clone()
-    swapped[[0, 1]] = first[[1, 0]]
-    assert head(first, swapped, formula)[1] == pytest.approx(0.8)
-    loss, _ = head(first, swapped, formula)
-    a, b = head.projector(first), head.projector(swapped)
-    torch.testing.assert_close(loss, nt_xent(a, b, formula, 0.1))
-
-
-def test_the_projector_treats_every_crystal_alone() -> None:
-    """BatchNorm would tell one view about the rest of its batch."""
-    torch.manual_seed(0)
-    head, pooled = NTXent(8).train(), torch.randn(6, 8)
-    torch.testing.assert_close(head.projector(pooled)[:2], head.projector(pooled[:2]))
+def view_of(batch: CleanBatch, latent: Tensor, selected: Tensor, z: Tensor) -> Encoded:
+    """Latents of a view without edges."""
+    no = torch.zeros(0, dtype=torch.long)
+    view = View(z, no.expand(2, 0), torch.zeros(0, 3), no, no.bool(), selected)
+    return Encoded(view, latent, latent.new_zeros(len(latent), 0), mean_pool(latent, batch))
 
 
 # -- species -------------------------------------------------------------------------------------
@@ -135,27 +57,37 @@ COUNTS = torch.zeros(119, dtype=torch.long).index_put_(
 
 def test_node_reconstruction_is_a_weighted_cross_entropy() -> None:
     torch.manual_seed(0)
-    head = NodeReconstruction(6, COUNTS)
-    z = torch.tensor([8, 8, 11, 17, 79, 22, 8])
-    selected = torch.tensor([True, False, True, True, False, False, False])
+    head, batch = NodeReconstruction(6, COUNTS), sites([8, 8, 11, 17, 79, 22, 8])
+    selected = torch.tensor([True, False, True, True, False, True, False])
+    shown = torch.tensor([0, 8, 0, 8, 79, 22, 8])  # the last of the selected shows its species
     latent = torch.randn(7, 6)
-    loss, accuracy = head(latent, z, selected)
+    loss, logged = head(view_of(batch, latent, selected, shown), batch)
 
     logits = head.decoder(latent).detach()
     mean_count = 1231 / 5
     sums = {True: [0.0, 0.0], False: [0.0, 0.0]}
     hits = []
-    for row, element, chosen in zip(logits, z.tolist(), selected.tolist(), strict=True):
+    rows = zip(logits, batch.z.tolist(), selected.tolist(), shown.tolist(), strict=True)
+    for row, element, chosen, visible in rows:
         weight = min(max((float(COUNTS[element]) / mean_count) ** -0.5, 0.3), 3.0)
         shifted = [float(x - row.max()) for x in row]
         entropy = math.log(sum(math.exp(x) for x in shifted)) - shifted[element]
         sums[chosen][0] += weight * entropy
         sums[chosen][1] += weight
-        if chosen:
+        if chosen and visible != element:
             hits.append(int(row.argmax()) == element)
     expected = sums[True][0] / sums[True][1] + 0.1 * sums[False][0] / sums[False][1]
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
-    assert float(accuracy) == pytest.approx(np.mean(hits))
+    assert float(logged["masked_accuracy"]) == pytest.approx(np.mean(hits))
+
+
+def test_accuracy_counts_the_hidden_species_only() -> None:
+    head, batch = NodeReconstruction(119, COUNTS), sites([8, 8, 11, 17])
+    head.decoder = nn.Identity()  # the latents are the logits
+    latent = 9 * nn.functional.one_hot(torch.tensor([8, 11, 11, 17]), 119).float()
+    every, shown = torch.ones(4, dtype=torch.bool), torch.tensor([0, 0, 17, 17])
+    _, logged = head(view_of(batch, latent, every, shown), batch)
+    assert logged["masked_accuracy"] == pytest.approx(2 / 3)  # the last one shows what it is
 
 
 def test_rare_elements_weigh_more_within_limits_and_absent_ones_nothing() -> None:
@@ -168,115 +100,179 @@ def test_rare_elements_weigh_more_within_limits_and_absent_ones_nothing() -> Non
 
 def test_a_view_without_selected_sites_has_a_finite_loss() -> None:
     torch.manual_seed(0)
+    batch, latent = sites([8, 8, 11, 17]), torch.randn(4, 6, requires_grad=True)
     none = torch.zeros(4, dtype=torch.bool)
-    z, latent = torch.tensor([8, 8, 11, 17]), torch.randn(4, 6, requires_grad=True)
-    properties = ElementPropertyReconstruction(6, torch.randn(119, 3))
+    node, properties = (
+        NodeReconstruction(6, COUNTS),
+        ElementPropertyReconstruction(6, torch.randn(119, 3)),
+    )
     for selected in (none, ~none):
-        loss, accuracy = NodeReconstruction(6, COUNTS)(latent, z, selected)
-        assert torch.isfinite(loss + accuracy + properties(latent, z, selected))
-    assert properties(latent, z, none) == 0.0
-    assert masked_majority_accuracy(z, none) == 0.0
-
-
-def test_the_majority_guess_is_the_most_frequent_selected_element() -> None:
-    z = torch.tensor([8, 8, 8, 11, 11, 17])
-    assert masked_majority_accuracy(z, z < 20) == 0.5
-    assert masked_majority_accuracy(z, z > 8) == pytest.approx(2 / 3)
+        view = view_of(batch, latent, selected, batch.z)
+        loss, logged = node(view, batch)
+        assert torch.isfinite(loss + logged["masked_accuracy"] + properties(view, batch)[0])
+    assert properties(view_of(batch, latent, none, batch.z), batch)[0] == 0.0
 
 
 def test_element_properties_are_compared_at_the_selected_sites_only() -> None:
     torch.manual_seed(0)
     table = torch.randn(119, 4)
     head, latent = ElementPropertyReconstruction(6, table), torch.randn(5, 6)
-    z = torch.tensor([3, 14, 14, 20, 92])
+    batch = sites([3, 14, 14, 20, 92])
     selected = torch.tensor([True, False, True, False, True])
     found = head.decoder(latent)[selected]
     expected = nn.functional.mse_loss(found, table[[3, 14, 92]])
-    torch.testing.assert_close(head(latent, z, selected), expected)
-    changed = torch.where(selected, z, 1)
-    torch.testing.assert_close(head(latent, changed, selected), expected)
+    torch.testing.assert_close(head(view_of(batch, latent, selected, batch.z), batch)[0], expected)
+    changed = replace(batch, z=torch.where(selected, batch.z, 1))
+    torch.testing.assert_close(
+        head(view_of(batch, latent, selected, batch.z), changed)[0], expected
+    )
 
 
-def test_site_targets_are_compared_by_mean_squared_error() -> None:
+def test_site_targets_are_compared_by_mean_squared_error_where_they_are_known() -> None:
     torch.manual_seed(0)
-    head, latent, targets = SiteTargetRegression(6, 3), torch.randn(5, 6), torch.randn(5, 3)
+    batch, predicted, targets = sites([1] * 5), torch.randn(5, 6), torch.randn(5, 4)
+    targets[2] = torch.nan
+    targets[0, 1] = torch.nan
+    batch = replace(batch, teacher=targets)
+    view = replace(view_of(batch, predicted, torch.ones(5).bool(), batch.z), predicted=predicted)
+    loss, _ = SiteTargetRegression("teacher", slice(1, 3), slice(4, 6))(view, batch)
     squares = [
-        float(p - t) ** 2
-        for row, target in zip(head.decoder(latent).detach(), targets, strict=True)
-        for p, t in zip(row, target, strict=True)
+        float(predicted[i, 4 + k] - targets[i, 1 + k]) ** 2
+        for i in range(5)
+        for k in range(2)
+        if not torch.isnan(targets[i, 1 + k])
     ]
-    assert float(head(latent, targets).detach()) == pytest.approx(np.mean(squares), rel=1e-5)
-    for layer in head.decoder:
-        if isinstance(layer, nn.Linear):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-    torch.testing.assert_close(head(latent, targets), targets.square().mean())
+    assert len(squares) == 7
+    assert float(loss) == pytest.approx(np.mean(squares), rel=1e-5)
+    unknown = replace(batch, teacher=torch.full((5, 4), torch.nan))
+    assert SiteTargetRegression("teacher", slice(1, 3), slice(4, 6))(view, unknown)[0] == 0.0
 
 
-# -- adjacency -----------------------------------------------------------------------------------
+# -- edges ---------------------------------------------------------------------------------------
 
 
-def element_latents(batch: CleanBatch) -> Tensor:
-    """Latents that are equal at equivalent sites, as those of an encoder are: one an element."""
-    table = torch.randn(119, 6, generator=torch.Generator().manual_seed(1))
-    return table[batch.z]
+def noisy_view(batch: CleanBatch, seed: int = 0) -> View:
+    config = CorruptionConfig(edge_rewire=0.2, jitter=(0.1,), clean_probability=0.0)
+    counts = torch.from_numpy(prototype_corpus().element_counts)
+    return Corruption(config, CUTOFF, counts)(batch, torch.Generator().manual_seed(seed))
 
 
-def adjacency_head() -> SpeciesAdjacency:
+def test_edge_denoising_is_a_huber_loss_edge_by_edge() -> None:
     torch.manual_seed(0)
-    return SpeciesAdjacency(6, rank=4)
-
-
-def test_adjacency_loss_is_the_bilinear_formula_site_by_site() -> None:
-    corpus = make_corpus(prototypes()[:6])
-    batch = corpus.batch(np.array([4, 1, 3]))
-    head = adjacency_head()
-    latent = torch.randn(len(batch.z), 6, generator=torch.Generator().manual_seed(2))
+    batch = prototype_corpus().batch(np.array([3, 0, 7]))
+    view, head = noisy_view(batch), EdgeDenoising(6, CUTOFF, sigma=0.05)
+    latent = torch.randn(len(batch.z), 6)
     p = head.project(latent).detach()
-    per_crystal = []
-    rows = iter(batch.pair_rdf)
-    for g in range(batch.n_crystals):
-        sites = range(int(batch.site_start[g]), int(batch.site_start[g + 1]))
-        elements = sorted({int(batch.z[i]) for i in sites})
-        errors = []
-        for i in sites:
-            for element in elements:
-                mean = torch.stack([p[j] for j in sites if batch.z[j] == element]).mean(0)
-                left = head.left(p[i]).view(8, 4)
-                right = head.right(mean).view(8, 4)
-                guess = (left * right).sum(1) / 2.0 + head.from_site(p[i]) + head.from_species(mean)
-                gap = (guess - next(rows)).abs()
-                errors.append(torch.where(gap < 1, 0.5 * gap**2, gap - 0.5).mean())
-        per_crystal.append(torch.stack(errors).mean())
-    torch.testing.assert_close(head(latent, batch), torch.stack(per_crystal).mean())
+    basis, losses, silent = RadialBasis(32, CUTOFF), [], []
+    assert view.rewired.any()
+    for k in range(len(view.edge)):
+        i, j = view.edge_index[:, k].tolist()
+        noisy = view.edge_vector[k].norm()
+        if view.rewired[k] or i > j or noisy >= CUTOFF:
+            continue
+        radial = basis(noisy.reshape(1), envelope(noisy, CUTOFF).reshape(1))[0]
+        features = torch.cat([p[i] + p[j], (p[i] - p[j]).abs(), radial])
+        true = float(batch.edge_vector[view.edge[k]].norm() - noisy) / 0.05
+        losses.append(huber(float(head.decoder(features).detach()) - true))
+        silent.append(huber(true))
+    encoding = Encoded(view, latent, latent[:, :0], mean_pool(latent, batch))
+    loss, logged = head(encoding, batch)
+    assert float(loss.detach()) == pytest.approx(np.mean(losses), rel=1e-4)
+    expected = 1 - np.mean(losses) / np.mean(silent)
+    assert float(logged["edge_skill"]) == pytest.approx(expected, abs=1e-4)
 
 
-def test_adjacency_loss_is_the_same_for_primitive_and_conventional_cells() -> None:
-    salt, spinel = crystals()["NaCl"], crystals()["MgAl2O4 spinel"]
-    cells = [salt, salt.get_primitive_structure(), spinel, spinel.get_primitive_structure()]
-    corpus, head = make_corpus(cells), adjacency_head()
-    losses = []
-    for k in range(4):
-        batch = corpus.batch(np.array([k]))
-        losses.append(float(head(element_latents(batch), batch).detach()))
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    assert losses[2] == pytest.approx(losses[3], rel=1e-5)
-    assert losses[0] != pytest.approx(losses[2], rel=1e-2)
-    # Every crystal counts once, however many sites its cell has.
-    batch = corpus.batch(np.arange(4))
-    together = float(head(element_latents(batch), batch).detach())
-    assert together == pytest.approx(np.mean(losses), rel=1e-5)
+def test_edge_denoising_answers_an_edge_and_its_reverse_alike() -> None:
+    torch.manual_seed(0)
+    batch, head = prototype_corpus().batch(np.array([3, 0, 7])), EdgeDenoising(6, CUTOFF)
+    view, latent = noisy_view(batch), torch.randn(len(batch.z), 6)
+    between = view.edge_index[0] != view.edge_index[1]
+    view = replace(view, rewired=view.rewired | ~between)  # self-images come twice: leave them out
+    turned = replace(view, edge_index=view.edge_index.flip(0), edge_vector=-view.edge_vector)
+    first, second = (
+        head(Encoded(v, latent, latent[:, :0], mean_pool(latent, batch)), batch)[0]
+        for v in (view, turned)
+    )
+    torch.testing.assert_close(first, second)
 
 
-def test_adjacency_loss_does_not_depend_on_the_order_of_sites_or_crystals() -> None:
-    quartz = crystals()["SiO2 quartz"]
-    mixed = Structure.from_sites([quartz[k] for k in (4, 0, 8, 2, 6, 1, 3, 7, 5)])
-    corpus, head = make_corpus([quartz, mixed, crystals()["NaCl"]]), adjacency_head()
-    found = []
-    for members in ([0, 2], [1, 2], [2, 0]):
-        batch = corpus.batch(np.array(members))
-        found.append(float(head(element_latents(batch), batch).detach()))
-    assert found == pytest.approx([found[0]] * 3, rel=1e-5)
+def test_edge_denoising_without_edges_or_noise_is_finite() -> None:
+    torch.manual_seed(0)
+    batch, head = sites([3, 14]), EdgeDenoising(6, CUTOFF)
+    loss, logged = head(view_of(batch, torch.randn(2, 6), torch.ones(2).bool(), batch.z), batch)
+    assert loss == 0.0
+    assert torch.isfinite(logged["edge_skill"])
+    nn.init.zeros_(head.decoder[2].weight)
+    nn.init.zeros_(head.decoder[2].bias)
+    batch = prototype_corpus().batch(np.arange(4))
+    assert head(encoded(batch, element_latents(batch)), batch)[0] == 0.0  # nothing has moved
+    with pytest.raises(ValueError, match="sigma is a positive length"):
+        EdgeDenoising(6, CUTOFF, sigma=0.0)
+
+
+# -- space groups --------------------------------------------------------------------------------
+
+
+def test_space_group_loss_is_a_weighted_cross_entropy() -> None:
+    torch.manual_seed(0)
+    groups = [225, 1, 230, 225, 62]
+    batch = prototype_corpus().batch(np.arange(5))
+    batch = replace(batch, spacegroup=torch.tensor(groups))
+    counts = torch.zeros(231, dtype=torch.long)
+    counts[[1, 62, 225, 230]] = torch.tensor([400, 4000, 40, 1])
+    head = SpaceGroup(6, counts)
+    latent = element_latents(batch)
+    logits = head.decoder(mean_pool(latent, batch)).detach().double().numpy()
+    losses, weights = [], []
+    for row, group in zip(logits, groups, strict=True):
+        losses.append(math.log(np.exp(row).sum()) - row[group - 1])
+        weights.append(min(max((int(counts[group]) * 4 / 4441) ** -0.25, 0.5), 2.0))
+    loss, _ = head(encoded(batch, latent), batch)
+    assert float(loss.detach()) == pytest.approx(np.average(losses, weights=weights), rel=1e-5)
+    assert (SpaceGroup(6).weights == 1).all()
+
+
+def test_the_crystal_system_of_every_space_group_is_known() -> None:
+    names = ["triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal"]
+    systems = [PymatgenSpaceGroup.from_int_number(n).crystal_system for n in range(1, 231)]
+    assert set(systems) == {*names, "cubic"}
+    batch, head = sites([1] * 24), SpaceGroup(230)
+    head.decoder = nn.Identity()
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(10):
+        guess, truth = torch.randint(1, 231, (2, 24), generator=generator)
+        batch = replace(batch, spacegroup=truth)
+        latent = nn.functional.one_hot(guess - 1, 230).float()
+        _, logged = head(view_of(batch, latent, torch.ones(24).bool(), batch.z), batch)
+        right = [systems[g - 1] == systems[t - 1] for g, t in zip(guess, truth, strict=True)]
+        assert float(logged["crystal_system_accuracy"]) == pytest.approx(np.mean(right))
+
+
+# -- one view ------------------------------------------------------------------------------------
+
+HEADS: dict[str, Callable[[], nn.Module]] = {
+    "node": lambda: NodeReconstruction(6, torch.from_numpy(prototype_corpus().element_counts)),
+    "properties": lambda: ElementPropertyReconstruction(6, torch.randn(119, 3)),
+    "edges": lambda: EdgeDenoising(6, CUTOFF),
+    "space group": lambda: SpaceGroup(6),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("mixed", [False, True], ids=["fp32", "bf16"])
+def test_gradients_reach_the_latents(name: str, mixed: bool) -> None:
+    torch.manual_seed(0)
+    batch, head = prototype_corpus().batch(np.arange(6)), HEADS[name]()
+    latent = torch.randn(len(batch.z), 6, requires_grad=True)
+    view = Encoded(noisy_view(batch), latent, latent[:, :0], mean_pool(latent, batch))
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        loss, logged = head(view, batch)
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert latent.grad is not None
+    assert latent.grad.abs().max() > 0
+    assert all(torch.isfinite(p.grad).all() for p in (latent, *head.parameters()))
+    assert not any(value.requires_grad for value in logged.values())
 
 
 # -- all together --------------------------------------------------------------------------------
@@ -288,6 +284,10 @@ OVERFIT = PretrainConfig(
         cutoff=CUTOFF, width=48, n_layers=2, n_rbf=24, latent_dim=64, latent_layers=(0, 1, 2),
         column_states=(), n_properties=22,
     ),
+    weights=LossWeights(
+        node=1.0, adjacency=0.5, contrastive=0.1, physics=1.0, fingerprint=0.5, tight_binding=0.0,
+        teacher=0.0, properties=1.0,
+    ),
 )  # fmt: skip
 
 
@@ -296,16 +296,15 @@ def fit(steps: int, change: Callable[[CleanBatch, int], CleanBatch]) -> dict[str
     torch.manual_seed(0)
     corpus = prototype_corpus()
     batch = corpus.batch(np.arange(len(corpus)))
-    counts = torch.from_numpy(corpus.element_counts)
-    model = Pretrainer(OVERFIT, counts).train()
-    optimizer = make_optimizer(model, OVERFIT)
-    corruption = Corruption(CorruptionConfig(), CUTOFF, counts)
+    config = with_predictions(OVERFIT, corpus)
+    model = Pretrainer(config, corpus).train()
+    optimizer = make_optimizer(model, config)
+    views = ViewMaker(config, torch.from_numpy(corpus.element_counts))
     cpu = torch.device("cpu")
     log: list[dict[str, float]] = []
     for step in range(steps):
-        generator = step_generator(cpu, 0, step)
-        views = corruption(batch, generator), corruption(batch, generator)
-        losses = model(change(batch, step), views)
+        made = views(batch, step_generator(cpu, 0, step))
+        losses = model(change(batch, step), made, step % 50 == 0)
         optimizer.zero_grad()
         losses["total"].backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -318,11 +317,10 @@ def fit(steps: int, change: Callable[[CleanBatch, int], CleanBatch]) -> dict[str
 
 @pytest.mark.slow
 def test_thirty_two_crystals_can_be_learned_by_heart() -> None:
-    found = fit(400, lambda batch, step: batch)
+    found = fit(350, lambda batch, step: batch)
     assert found["node"] < 0.1
-    assert found["masked_accuracy"] > 0.97
-    assert found["majority_accuracy"] < 0.3
-    assert found["retrieval_accuracy"] > 0.99
+    assert found["masked_accuracy"] > 0.95
+    assert found["retrieval_accuracy"] > 0.98
     for name in ("adjacency", "physics", "fingerprint", "properties"):
         assert found[name] < 0.15
 
@@ -335,11 +333,12 @@ def test_shuffled_species_cannot_be_learned() -> None:
         order = torch.randperm(len(batch.z), generator=torch.Generator().manual_seed(step))
         return replace(batch, z=batch.z[order])
 
-    found = fit(200, shuffle)
+    found = fit(150, shuffle)
     # The best there is: the weighted frequencies of the elements, whatever the site.
     counts = torch.from_numpy(prototype_corpus().element_counts)
     weights = NodeReconstruction(4, counts).weights * counts
     share = weights[weights > 0] / weights.sum()
     floor = -float((share * share.log()).sum()) * 1.1
+    majority = float(counts.max() / counts.sum())
     assert found["node"] > 0.9 * floor
-    assert found["masked_accuracy"] < found["majority_accuracy"] + 0.03
+    assert found["masked_accuracy"] < majority + 0.05

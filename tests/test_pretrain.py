@@ -25,29 +25,30 @@ from torch import nn
 
 import checkpointing
 import pretrain
-from augment import Corruption, CorruptionConfig
+from augment import CorruptionConfig
 from checkpointing import Progress, load_checkpoint, save_checkpoint
-from config import LossWeights, PretrainConfig
+from config import PRESETS, LossWeights, PretrainConfig
 from corpora import Corpus, epoch_batches
-from export import clean_view, element_properties, recalibrate, standardise
+from element_tables import element_table
+from export import recalibrate, standardise
+from instruments import clean_view
 from matminer_unate import UnateFeaturizer
 from matminer_unate.cartnet import EncoderConfig, SiteEncoder
 from matminer_unate.checkpoint import load_encoder, read_config
 from matminer_unate.descriptors import magpie_property
 from pretrain import (
-    Pretrainer,
-    effective_rank,
     learning_rate,
     make_optimizer,
-    mean_pool,
     parse_arguments,
     step_generator,
     update_average,
 )
+from pretrainer import Pretrainer, ViewMaker, with_predictions
 
 TRAINING = Path(pretrain.__file__).parent
 
 SMALL = """
+    --weights.tight-binding 0
     --name small --part all --epochs 2 --max-edges 600 --max-sites 8 --ema 0.8
     --encoder.cutoff 4 --encoder.width 16 --encoder.n-layers 2 --encoder.n-rbf 8
     --encoder.n-moments 2 --encoder.latent-dim 8 --encoder.latent-layers 0 1 2
@@ -107,7 +108,8 @@ def test_a_folder_of_cif_files_becomes_weights_that_give_columns(
     columns = featurizer.featurize_dataframe(
         pd.DataFrame({"structure": structures}), "structure", pbar=False
     ).drop(columns="structure")
-    assert columns.shape == (24, 2 * 2 * 16)
+    # Mean and standard deviation of two states and of the predicted descriptors.
+    assert columns.shape == (24, 2 * (2 * 16 + 82))
     assert columns.columns[0] == "unate_small_mean_l1_000"
     assert np.isfinite(columns.to_numpy()).all()
     assert (columns.std() > 1e-3).all()
@@ -143,17 +145,20 @@ def test_the_card_says_which_formulas_were_held_out(table: str, tmp_path: Path) 
 
 def test_the_log_has_every_loss_and_every_sign_of_health(finished: Path) -> None:
     log = pd.read_csv(finished / "log.csv")
-    losses = [f.name for f in fields(LossWeights)]
-    health = ["masked_accuracy", "majority_accuracy", "retrieval_accuracy", "effective_rank"]
-    assert {"epoch", "step", "wall_s", "total", *losses, *health} == set(log.columns)
+    weights = LossWeights(tight_binding=0.0)
+    losses = {f.name for f in fields(weights) if getattr(weights, f.name)}
+    each = losses | {"masked_accuracy", "retrieval_accuracy", "alignment", "uniformity"}
+    health = {"majority_accuracy", "composition_accuracy", "effective_rank"}
+    health |= {"spread_min", "spread_median", "within_element_share"}
+    measured = {f"monitor_{name}" for name in each | health}
+    scales = {f"scale_{name}" for name in losses}
+    assert {"epoch", "step", "wall_s", "total", *each, *measured, *scales} == set(log.columns)
     assert log["epoch"].tolist() == [1, 2]
     assert np.isfinite(log.to_numpy(dtype=float)).all()
-    weights = LossWeights()
-    total = sum(getattr(weights, name) * log[name] for name in losses)
-    np.testing.assert_allclose(log["total"], total, atol=2e-4)
     assert log["step"].is_monotonic_increasing
-    assert log["total"].iloc[1] < log["total"].iloc[0]
-    assert log["effective_rank"].between(1, 8).all()
+    assert log["adjacency"].iloc[1] < log["adjacency"].iloc[0]
+    assert log["monitor_effective_rank"].between(1, 8).all()
+    assert log["monitor_within_element_share"].between(0, 1).all()
 
 
 def test_exported_vectors_have_mean_0_and_standard_deviation_1_over_the_corpus(
@@ -365,11 +370,12 @@ def test_the_configuration_survives_json() -> None:
         data=("a.parquet", "b"),
         data_statement="CC BY 4.0, Å",
         encoder=EncoderConfig(latent_layers=(1, 2)),
-        corruption=CorruptionConfig(jitter=(0.01, 0.3)),
+        corruption=CorruptionConfig(jitter=(0.01, 0.03)),
         weights=LossWeights(node=0.0),
     )
     assert PretrainConfig.from_json(config.to_json()) == config
-    assert PretrainConfig.from_json(PretrainConfig().to_json()) == PretrainConfig()
+    for preset in PRESETS.values():
+        assert PretrainConfig.from_json(preset.to_json()) == preset
 
 
 @pytest.mark.parametrize("part", [(), ("encoder",), ("corruption",), ("weights",)])
@@ -442,6 +448,8 @@ def test_every_setting_has_an_option_and_the_help_shows_its_default(
         (["--data", "a", "--encoder.geometry", "round"], "invalid choice: 'round'"),
         (["--data", "a", "--name", "my weights"], "name 'my weights' may hold letters"),
         (["--data", "a", "--encoder.n-layers", "2"], "latent_layers must name states 0 to 2"),
+        (["--data", "a", "--corruption.jitter", "0.3"], "past the skin"),
+        (["--data", "a", "--preset", "huge"], "invalid choice: 'huge'"),
     ],
 )
 def test_wrong_options_end_with_a_message(
@@ -465,28 +473,6 @@ def test_other_settings_on_resume_are_not_ignored_in_silence(
 # -- parts of the loop ---------------------------------------------------------------------------
 
 
-def test_the_effective_rank_of_known_matrices() -> None:
-    axes = torch.eye(5)
-    both = torch.cat([axes, -axes])  # mean zero, five equal singular values
-    assert float(effective_rank(both)) == pytest.approx(5.0, rel=1e-5)
-    assert float(effective_rank(both + 7.0)) == pytest.approx(5.0, rel=1e-4)
-    line = torch.outer(torch.arange(6.0), torch.tensor([1.0, 2.0, 3.0]))
-    assert float(effective_rank(line)) == pytest.approx(1.0, rel=1e-3)
-    unequal = both @ torch.diag(torch.tensor([2.0, 1.0, 0.0, 0.0, 0.0]))
-    entropy = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3))
-    assert float(effective_rank(unequal)) == pytest.approx(np.exp(entropy), rel=1e-4)
-    assert float(effective_rank(torch.ones(4, 3))) == pytest.approx(1.0)  # all the same: collapsed
-
-
-def test_the_mean_pool_is_the_mean_of_each_crystal() -> None:
-    batch = make_corpus(prototypes()[:5]).batch(np.array([3, 0, 4]))
-    latent = torch.randn(len(batch.z), 7, generator=torch.Generator().manual_seed(0))
-    expected = torch.stack(
-        [part.mean(0) for part in latent.split(batch.site_start.diff().tolist())]
-    )
-    torch.testing.assert_close(mean_pool(latent, batch), expected)
-
-
 def test_the_learning_rate_rises_and_falls_once() -> None:
     config = PretrainConfig(learning_rate=1.0, warmup=0.1)
     rates = [learning_rate(done, config) for done in np.linspace(0, 1, 1001)]
@@ -500,7 +486,7 @@ def test_the_learning_rate_rises_and_falls_once() -> None:
 
 
 def test_only_matrices_decay() -> None:
-    model = Pretrainer(PretrainConfig(encoder=ENCODER), torch.ones(119))
+    model = Pretrainer(PretrainConfig(encoder=ENCODER), make_corpus(prototypes()[:3]))
     decayed, plain = (g["params"] for g in make_optimizer(model, PretrainConfig()).param_groups)
     assert sum(map(len, (decayed, plain))) == len(list(model.parameters()))
     assert all(p.ndim == 2 for p in decayed)
@@ -530,32 +516,30 @@ def test_random_states_differ_by_seed_step_and_process() -> None:
 
 
 def test_an_objective_of_weight_zero_is_not_built() -> None:
-    config = PretrainConfig(encoder=ENCODER, weights=LossWeights(contrastive=0.0, physics=0.0))
+    weights = LossWeights(contrastive=0.0, physics=0.0, tight_binding=0.0)
     corpus = make_corpus(prototypes()[:6])
+    config = with_predictions(PretrainConfig(encoder=ENCODER, weights=weights), corpus)
     counts = torch.from_numpy(corpus.element_counts)
-    model = Pretrainer(config, counts)
+    model = Pretrainer(config, corpus)
     batch, generator = corpus.batch(np.arange(6)), torch.Generator().manual_seed(0)
-    corruption = Corruption(CorruptionConfig(), CUTOFF, counts)
-    losses = model(batch, (corruption(batch, generator), corruption(batch, generator)))
+    losses = model(batch, ViewMaker(config, counts)(batch, generator))
     assert not {"contrastive", "retrieval_accuracy", "physics"} & set(losses)
-    torch.testing.assert_close(
-        losses["total"],
-        losses["node"] + losses["adjacency"] + 2 * losses["fingerprint"] + losses["properties"],
-    )
+    expected = sum(scale * losses[name] for name, scale in model.balance.scales().items())
+    torch.testing.assert_close(losses["total"], expected)
     losses["total"].backward()
     assert all(p.grad is not None for p in model.parameters())
 
 
 def test_masked_sites_do_not_show_their_element_properties() -> None:
     """Row 0 is the masked species; with its properties a mask would hide nothing."""
-    table = element_properties()
+    table = element_table("magpie")
     assert table.shape == (119, 22)
     assert (table[0] == 0).all()
     np.testing.assert_allclose(table[1:104].mean(0), 0, atol=0.1)
     radius = magpie_property("CovalentRadius")
     order = np.corrcoef(table[1:104, 6], radius[1:104])[0, 1]
     assert order > 0.999
-    model = Pretrainer(PretrainConfig(encoder=ENCODER), torch.ones(119))
+    model = Pretrainer(PretrainConfig(encoder=ENCODER), make_corpus(prototypes()[:3]))
     np.testing.assert_allclose(model.encoder.backbone.properties, table, rtol=1e-6)
 
 
@@ -576,34 +560,28 @@ def test_recalibration_replaces_the_statistics_by_those_of_clean_graphs() -> Non
     corpus, encoder = corpus_and_encoder()
     batches = epoch_batches(corpus, 1200, np.random.default_rng(0))
     assert len(batches) > 1
-    norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm1d)]
     reference = copy.deepcopy(encoder).train()
-    seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
-    for name, part in reference.named_modules():
-        if isinstance(part, nn.BatchNorm1d):
-            part.register_forward_pre_hook(
-                lambda module, inputs, name=name: seen.setdefault(name, []).append(
-                    (inputs[0].detach().mean(0), inputs[0].detach().var(0))
-                )
-            )
+
+    def norms(model: nn.Module) -> list[nn.BatchNorm1d]:
+        return [m for m in model.modules() if isinstance(m, nn.BatchNorm1d)]
+
+    for norm in norms(reference):
+        norm.reset_running_stats()
+        norm.momentum = 1.0  # holds the statistics of the last batch alone
+    seen: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
     for members in batches:
-        batch = corpus.batch(members)
-        keep = batch.edge_vector.norm(dim=1) <= CUTOFF
-        graph = replace(
-            batch, edge_index=batch.edge_index[:, keep], edge_vector=batch.edge_vector[keep]
-        )
         with torch.no_grad():
-            reference.backbone(graph)
-    momenta = [norm.momentum for norm in norms]
+            reference.backbone(clean_view(corpus.batch(members), CUTOFF))
+        each = [(n.running_mean, n.running_var) for n in norms(reference)]
+        seen.append([(mean.clone(), variance.clone()) for mean, variance in each])
+    momenta = [norm.momentum for norm in norms(encoder)]
     recalibrate(encoder, corpus, batches, torch.device("cpu"))
     assert not encoder.training
-    assert [norm.momentum for norm in norms] == momenta
-    for name, part in encoder.named_modules():
-        if isinstance(part, nn.BatchNorm1d):
-            mean = torch.stack([m for m, _ in seen[name]]).mean(0)
-            variance = torch.stack([v for _, v in seen[name]]).mean(0)
-            torch.testing.assert_close(part.running_mean, mean, rtol=1e-4, atol=1e-5)
-            torch.testing.assert_close(part.running_var, variance, rtol=1e-4, atol=1e-5)
+    assert [norm.momentum for norm in norms(encoder)] == momenta
+    for norm, found in zip(norms(encoder), zip(*seen, strict=True), strict=True):
+        mean, variance = (torch.stack(part).mean(0) for part in zip(*found, strict=True))
+        torch.testing.assert_close(norm.running_mean, mean, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(norm.running_var, variance, rtol=1e-4, atol=1e-5)
 
 
 def test_standardising_keeps_a_component_that_never_changes_finite() -> None:

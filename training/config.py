@@ -5,26 +5,35 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from augment import CorruptionConfig
+from element_tables import N_PROPERTIES
 from matminer_unate.cartnet import EncoderConfig
-from matminer_unate.checkpoint import _NAME
+from matminer_unate.checkpoint import NAME_PATTERN
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weight of each objective; an objective of weight 0 is not built."""
+    """Weight of each objective; an objective of weight 0 is not built.
+
+    They act on losses of equal gradient norm, see ``balance.GradientBalance``.
+    """
 
     node: float = 1.0
-    adjacency: float = 1.0
+    adjacency: float = 0.5
     contrastive: float = 0.1
-    physics: float = 5.0
-    fingerprint: float = 2.0
+    physics: float = 1.0
+    fingerprint: float = 0.5
+    tight_binding: float = 5.0
+    teacher: float = 0.0
     properties: float = 1.0
+    edge_denoising: float = 0.0
+    space_group: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -38,13 +47,15 @@ class PretrainConfig:
     data_statement : str
         Licence and citation of the data, for the model card.
     data : tuple of str
-        Parquet files and folders of CIF or POSCAR files.
+        Tables, folders of structure files, databases (see ``sources.py``).
     part : str
         Formulas that may be seen: ``train``, ``val``, ``test``, or ``all``.
     max_sites : int
         Crystals with more sites are left out.
     limit : int
         Use a random choice of this many crystals; 0 for all.
+    exclude_formulas : str
+        File of formulas that must not be seen.
     epochs : int
     max_edges : int
         Edges of a batch (with skin), per process.
@@ -56,6 +67,31 @@ class PretrainConfig:
         Decay of the moving average of the weights that is exported.
     temperature : float
         Of the contrastive loss.
+    hard_weight : float
+        How many times a negative of the same chemical system counts in it.
+    adjacency : {"species-rdf", "multiplicity", "bond", "pair-rdf"}
+        Form of the adjacency reconstruction.
+    contrast : {"nt-xent", "barlow", "vicreg", "triplet", "dgi"}
+        Loss of the contrastive branch.
+    contrast_views : {"shared", "separate", "composition"}
+        What is contrasted: the views that are decoded, two others, or two others that keep every
+        species.
+    grouped_share : float
+        Share of the crystals that come in groups of one chemical system (hard negatives).
+    element_table : str
+        Element properties that are read and reconstructed.
+    tight_binding, teacher : str
+        Parquet files of site targets (``training/teachers.py``), for the weights of these names.
+        Tight-binding targets are computed where no file is given.
+    balance_every : int
+        Steps between measurements of the gradient norms; 0 to leave the losses as they are.
+    n_monitor : int
+        Crystals of held-out formulas (part ``val``; else of the corpus) on which the pretext tasks
+        are measured after each epoch.
+    precision : {"fp32", "bf16"}
+        Of the matrix products; bf16 on CUDA only pays.
+    tensorboard : bool
+        Also write the log for TensorBoard.
     seed : int
     checkpoint_minutes : float
     encoder, corruption, weights
@@ -76,6 +112,19 @@ class PretrainConfig:
     warmup: float = 0.05
     ema: float = 0.999
     temperature: float = 0.1
+    hard_weight: float = 1.0
+    adjacency: Literal["species-rdf", "multiplicity", "bond", "pair-rdf"] = "species-rdf"
+    contrast: Literal["nt-xent", "barlow", "vicreg", "triplet", "dgi"] = "nt-xent"
+    contrast_views: Literal["shared", "separate", "composition"] = "shared"
+    grouped_share: float = 0.5
+    element_table: Literal["magpie", "magpie+atomic"] = "magpie"
+    tight_binding: str = ""
+    teacher: str = ""
+    exclude_formulas: str = ""
+    balance_every: int = 50
+    n_monitor: int = 512
+    precision: Literal["fp32", "bf16"] = "fp32"
+    tensorboard: bool = False
     seed: int = 0
     checkpoint_minutes: float = 3.0
     encoder: EncoderConfig = field(default_factory=lambda: EncoderConfig(n_properties=22))
@@ -84,8 +133,15 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         # Now, and not hours later when the weights are to be saved.
-        if not _NAME.fullmatch(self.name):
+        if not NAME_PATTERN.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} may hold letters, digits, _, - and . only")
+        self.corruption.check_skin(self.encoder.cutoff)
+        n, expected = self.encoder.n_properties, N_PROPERTIES[self.element_table]
+        if n not in (0, expected):
+            raise ValueError(
+                f"the element table {self.element_table!r} has {expected} properties; set "
+                f"--encoder.n-properties to {expected}, or to 0 to leave them out"
+            )
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1)
@@ -136,3 +192,63 @@ def apply_options(config: Any, given: dict[str, Any], prefix: str = "") -> Any:
         elif key in given:
             changes[item.name] = tuple(given[key]) if isinstance(value, tuple) else given[key]
     return dataclasses.replace(config, **changes)
+
+
+PRESETS: dict[str, PretrainConfig] = {
+    # What ships: sized for CPUs, invariant; every choice from training/results/ablation.csv.
+    "default": PretrainConfig(),
+    # The closest defensible reading of the paper (what it leaves open is taken from its ancestors
+    # CrysAtom, arXiv:2409.04737, and CartNet, arXiv:2501.18369). For a GPU.
+    "paper": PretrainConfig(
+        epochs=60,
+        max_edges=80_000,
+        learning_rate=1e-3,
+        weight_decay=0.0,
+        clip_norm=math.inf,
+        warmup=0.01,
+        adjacency="multiplicity",
+        contrast_views="separate",
+        grouped_share=0.0,
+        balance_every=0,
+        precision="bf16",
+        encoder=EncoderConfig(
+            cutoff=5.0,
+            width=256,
+            n_layers=4,
+            n_rbf=64,
+            geometry="cartesian",
+            latent_dim=128,
+            latent_layers=(4,),
+            column_states=(),
+        ),
+        corruption=CorruptionConfig(
+            species_mask_probability=0.0, jitter=(0.05,), strain=0.0, clean_probability=0.0
+        ),
+        weights=LossWeights(
+            node=0.25,
+            adjacency=0.25,
+            contrastive=0.5,
+            physics=0,
+            fingerprint=0,
+            tight_binding=0,
+            properties=0,
+        ),
+    ),
+    # Two minutes on a CPU, to see that everything runs.
+    "smoke": PretrainConfig(
+        limit=300,
+        epochs=2,
+        max_edges=8_000,
+        n_monitor=64,
+        weights=LossWeights(tight_binding=0),
+        encoder=EncoderConfig(
+            width=16,
+            n_layers=2,
+            n_rbf=16,
+            n_properties=22,
+            latent_dim=32,
+            latent_layers=(0, 1, 2),
+            column_states=(0, 1, 2),
+        ),
+    ),
+}

@@ -6,7 +6,7 @@ made from it by moving atoms and dropping edges, so neighbour lists are never bu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,13 @@ RDF_WIDTH = 0.4
 """Å. Radial channels of the site-to-species adjacency target."""
 
 
+FROM_FILES = ("tight_binding", "teacher")
+"""Site targets that are computed beforehand, by ``training/teachers.py``."""
+
+SiteTargets = Mapping[str, NDArray[np.float32]]
+"""Site vectors (n_sites, k) of crystals by their identifiers."""
+
+
 @dataclass
 class CleanBatch:
     """Uncorrupted crystals as tensors, with the targets of every objective.
@@ -43,12 +50,16 @@ class CleanBatch:
     edge_vector: Tensor  # (e, 3) Å, up to cutoff + skin
     edge_pair: Tensor  # (e,) the same number for an edge and its reverse
     descriptors: Tensor  # (n, 82) standardised
+    tight_binding: Tensor  # (n, k) standardised, NaN where unknown
+    teacher: Tensor  # (n, k′) standardised, NaN where unknown
     pair_site: Tensor  # (p,)
     pair_slot: Tensor  # (p,)
     pair_rdf: Tensor  # (p, 8) standardised log neighbour counts
     slot_start: Tensor  # (g + 1,)
     site_start: Tensor  # (g + 1,)
     formula: Tensor  # (g,) number of the reduced formula
+    system: Tensor  # (g,) number of the chemical system
+    spacegroup: Tensor  # (g,) 1 to 230
 
     @property
     def n_crystals(self) -> int:
@@ -61,13 +72,39 @@ class CleanBatch:
 class Corpus:
     """Cached graphs and clean targets of many crystals.
 
+    Parameters
+    ----------
+    crystals : sequence of Crystal
+    cutoff : float
+        Å.
+    site_targets : mapping, optional
+        Site vectors from files, ``{"tight_binding": …, "teacher": …}``, each a mapping of the
+        crystals' identifiers to (n_sites, k) arrays; crystals that are missing stay unknown.
+    like : Corpus, optional
+        Standardise the targets with the means and deviations of this corpus, not with one's own.
+    progress : bool
+        Show a progress bar.
+
     Attributes
     ----------
+    z : (n_sites,) int64
+        Atomic numbers of all sites, crystal by crystal.
+    n_sites, n_slots, n_edges : (n_crystals,) int64
+        Sites, elements, and edges with skin of each crystal.
+    site_start : (n_crystals + 1,) int64
+    chemical_system : (n_crystals,) int64
     element_counts : (119,) int64
         Sites of each element.
     """
 
-    def __init__(self, crystals: Sequence[Crystal], cutoff: float, progress: bool = True) -> None:
+    def __init__(
+        self,
+        crystals: Sequence[Crystal],
+        cutoff: float,
+        site_targets: Mapping[str, SiteTargets] | None = None,
+        like: Corpus | None = None,
+        progress: bool = True,
+    ) -> None:
         self.cutoff = cutoff
         parts: dict[str, list[NDArray]] = {
             name: []
@@ -104,48 +141,70 @@ class Corpus:
                 sizes.append((graph.n_sites, slot.max() + 1, wide.n_edges))
         n_sites, n_slots, n_edges = np.array(sizes).T
         self.n_sites, self.n_slots, self.n_edges = n_sites, n_slots, n_edges
-        self._site_start = _starts(n_sites)
+        self.site_start = _starts(n_sites)
         self._edge_start = _starts(n_edges)
         self._rdf_start = _starts(n_sites * n_slots)
-        self._z = np.concatenate(parts["z"])
+        self.z = np.concatenate(parts["z"])
         self._slot = np.concatenate(parts["slot"])
         self._edge_index = np.concatenate(parts["edge_index"], axis=1)
         self._edge_vector = np.concatenate(parts["edge_vector"])
         self._edge_pair = np.concatenate(parts["edge_pair"])
-        self._descriptors = _standardise(np.concatenate(parts["descriptors"]))
-        self._rdf = _standardise(np.concatenate(parts["rdf"]))
-        formulas = pd.factorize(np.array([c.formula for c in crystals]))[0]
-        self._formula = formulas
+        raw = {
+            "descriptors": np.concatenate(parts["descriptors"]),
+            "rdf": np.concatenate(parts["rdf"]),
+        }
+        for name in FROM_FILES:
+            known = (site_targets or {}).get(name, {})
+            raw[name] = _look_up(known, crystals, like.n_targets(name) if like else None)
+        self.scales: dict[str, Scale] = (
+            like.scales if like else {name: measure_scale(values) for name, values in raw.items()}
+        )
+        self._targets = {n: standardise(values, self.scales[n]) for n, values in raw.items()}
+        self._formula = pd.factorize(np.array([c.formula for c in crystals]))[0]
         systems = ["-".join(map(str, np.unique(c.atomic_numbers))) for c in crystals]
         self.chemical_system = pd.factorize(np.array(systems))[0]
-        self.element_counts = np.bincount(self._z, minlength=119)
+        self._spacegroup = np.array([c.spacegroup_number for c in crystals])
+        self.spacegroup_counts = torch.from_numpy(np.bincount(self._spacegroup, minlength=231))
+        self.element_counts = np.bincount(self.z, minlength=119)
 
     def __len__(self) -> int:
         return len(self.n_sites)
 
+    def n_targets(self, name: str) -> int:
+        """Length of one kind of site vectors: ``descriptors``, ``tight_binding``, ``teacher``."""
+        return self._targets[name].shape[1]
+
+    def knows(self, name: str) -> bool:
+        """Whether any site has targets of this kind."""
+        return not np.isnan(self._targets[name]).all()
+
     def batch(self, members: NDArray[np.int64]) -> CleanBatch:
         """Collect crystals by index into one batch."""
         n_sites, n_slots, n_edges = (a[members] for a in (self.n_sites, self.n_slots, self.n_edges))
-        sites = _ranges(self._site_start[members], n_sites)
+        sites = _ranges(self.site_start[members], n_sites)
         edges = _ranges(self._edge_start[members], n_edges)
         site_start, slot_start = _starts(n_sites), _starts(n_slots)
         pair_start = _starts([self._edge_pair_count(m) for m in members])
         crystal = np.repeat(np.arange(len(members)), n_sites)
         slots_of_site = n_slots[crystal]
         arrays = {
-            "z": self._z[sites],
+            "z": self.z[sites],
             "crystal": crystal,
             "slot": self._slot[sites] + slot_start[crystal],
             "edge_index": self._edge_index[:, edges] + np.repeat(site_start[:-1], n_edges),
             "edge_vector": self._edge_vector[edges],
             "edge_pair": self._edge_pair[edges] + np.repeat(pair_start[:-1], n_edges),
-            "descriptors": self._descriptors[sites],
+            "descriptors": self._targets["descriptors"][sites],
+            "tight_binding": self._targets["tight_binding"][sites],
+            "teacher": self._targets["teacher"][sites],
             "pair_site": np.repeat(np.arange(len(sites)), slots_of_site),
             "pair_slot": _ranges(slot_start[crystal], slots_of_site),
-            "pair_rdf": self._rdf[_ranges(self._rdf_start[members], n_sites * n_slots)],
+            "pair_rdf": self._targets["rdf"][_ranges(self._rdf_start[members], n_sites * n_slots)],
             "slot_start": slot_start,
             "site_start": site_start,
             "formula": self._formula[members],
+            "system": self.chemical_system[members],
+            "spacegroup": self._spacegroup[members],
         }
         return CleanBatch(
             **{k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in arrays.items()}
@@ -157,17 +216,18 @@ class Corpus:
 
 
 def epoch_batches(
-    corpus: Corpus, max_edges: int, rng: np.random.Generator
+    corpus: Corpus, max_edges: int, rng: np.random.Generator, grouped_share: float = 0.5
 ) -> list[NDArray[np.int64]]:
     """Cut one epoch into batches of at most ``max_edges`` edges, every crystal once.
 
     A crystal with more edges than that is a batch of its own.
 
-    Half of the crystals come singly and half in groups of up to four of one chemical system, so
-    that each batch holds negatives that differ in structure or stoichiometry only.
+    A share of the crystals comes in groups of up to four of one chemical system, so that each batch
+    holds hard negatives: crystals that differ in structure or stoichiometry only.
     """
     order = rng.permutation(len(corpus))
-    grouped = order[: len(order) // 2]
+    n_grouped = round(grouped_share * len(order))
+    grouped = order[:n_grouped]
     grouped = grouped[np.argsort(corpus.chemical_system[grouped], kind="stable")]
     system = corpus.chemical_system[grouped]
     # A new unit starts with each chemical system and after every fourth member of one.
@@ -181,7 +241,7 @@ def epoch_batches(
         for unit in (np.split(grouped, cuts) if len(grouped) else [])
         for part in ([unit] if corpus.n_edges[unit].sum() <= max_edges else unit[:, None])
     ]
-    units += list(order[len(order) // 2 :, None])
+    units += list(order[n_grouped:, None])
     batches: list[NDArray[np.int64]] = []
     current: list[NDArray[np.int64]] = []
     n_edges = 0
@@ -241,10 +301,47 @@ def _inside(graph: RadiusGraph, cutoff: float) -> RadiusGraph:
     )
 
 
-def _standardise(values: NDArray[np.float32], clip: float = 4.0) -> NDArray[np.float32]:
-    spread = values.std(axis=0, dtype=np.float64)
-    scaled = (values - values.mean(axis=0, dtype=np.float64)) / np.where(spread > 0, spread, 1.0)
-    return np.clip(scaled, -clip, clip).astype(np.float32)
+Scale = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Mean and standard deviation of every component."""
+
+
+def measure_scale(values: NDArray[np.float32]) -> Scale:
+    """Mean and standard deviation over the rows without NaN."""
+    known = values[~np.isnan(values).any(axis=1)]
+    if not len(known):
+        return np.zeros(values.shape[1]), np.ones(values.shape[1])
+    spread = known.std(axis=0, dtype=np.float64)
+    return known.mean(axis=0, dtype=np.float64), np.where(spread > 0, spread, 1.0)
+
+
+def standardise(
+    values: NDArray[np.float32], scale: Scale, clip: float = 4.0
+) -> NDArray[np.float32]:
+    """Components to mean 0 and deviation 1, clipped at ``clip`` deviations; NaN stays."""
+    mean, spread = scale
+    return np.clip((values - mean) / spread, -clip, clip).astype(np.float32)
+
+
+def _look_up(
+    site_targets: SiteTargets, crystals: Sequence[Crystal], width: int | None
+) -> NDArray[np.float32]:
+    """Vectors of all sites, (n_sites, k), NaN for crystals without; k is ``width`` if given."""
+    found = [site_targets.get(c.identifier) for c in crystals]
+    if width is None:
+        width = next((f.shape[1] for f in found if f is not None), 0)
+    values = np.full((sum(len(c.atomic_numbers) for c in crystals), width), np.nan, np.float32)
+    start = 0
+    for crystal, vectors in zip(crystals, found, strict=True):
+        end = start + len(crystal.atomic_numbers)
+        if vectors is not None:
+            if vectors.shape != (end - start, width):
+                raise ValueError(
+                    f"site targets of {crystal.identifier}: shape {vectors.shape}, expected "
+                    f"{(end - start, width)}; were they made from another version of the structure?"
+                )
+            values[start:end] = vectors
+        start = end
+    return values
 
 
 def _starts(sizes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:

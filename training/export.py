@@ -16,37 +16,22 @@ from pymatgen.core import Element
 from torch import nn
 
 from config import PretrainConfig
-from corpora import CleanBatch, Corpus, epoch_batches
+from corpora import Corpus, epoch_batches
+from instruments import clean_view
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.checkpoint import save_encoder
-from matminer_unate.descriptors import magpie_property
-
-PROPERTIES = (
-    "Number", "MendeleevNumber", "AtomicWeight", "MeltingT", "Column", "Row", "CovalentRadius",
-    "Electronegativity", "NsValence", "NpValence", "NdValence", "NfValence", "NValence",
-    "NsUnfilled", "NpUnfilled", "NdUnfilled", "NfUnfilled", "NUnfilled", "GSvolume_pa",
-    "GSbandgap", "GSmagmom", "SpaceGroupNumber",
-)  # fmt: skip
-"""Magpie's 22 element properties (Ward et al. 2016), as in matminer's ``magpie`` preset."""
 
 CALIBRATION_BATCHES = 200
 
 TASKS = {
     "node": "species",
-    "adjacency": "site-to-species adjacency",
+    "adjacency": "adjacency",
     "physics": "site descriptors",
     "fingerprint": "site descriptors",
     "properties": "element properties",
+    "edge_denoising": "bond lengths",
+    "space_group": "space groups",
 }
-
-
-def element_properties() -> NDArray[np.float64]:
-    """Magpie's properties standardised over the elements, (119, 22); row 0 (masked) is zero."""
-    table = np.stack([magpie_property(name) for name in PROPERTIES], axis=1)
-    elements = table[1:104]
-    table = (table - elements.mean(0)) / elements.std(0)
-    table[0] = 0.0
-    return table.clip(-4.0, 4.0)
 
 
 def export(
@@ -78,17 +63,6 @@ def export(
     }
     save_encoder(
         folder, config.name, encoder, counts, training, model_card(config, training, counts)
-    )
-
-
-def clean_view(batch: CleanBatch, cutoff: float) -> CleanBatch:
-    """The batch without the edges that only the skin holds."""
-    keep = batch.edge_vector.norm(dim=1) <= cutoff
-    return dataclasses.replace(
-        batch,
-        edge_index=batch.edge_index[:, keep],
-        edge_vector=batch.edge_vector[keep],
-        edge_pair=batch.edge_pair[keep],
     )
 
 
@@ -133,6 +107,7 @@ def standardise(
 
 def model_card(config: PretrainConfig, training: dict[str, Any], counts: dict[int, int]) -> str:
     """Markdown card of a run, with ``{sha256}`` left for the writer to fill in."""
+    teacher = training["run"].get("teacher", "a teacher")
     e, run = config.encoder, training["run"]
     rare = ", ".join(Element.from_Z(z).symbol for z, n in counts.items() if n < 20) or "none"
     if config.part == "all":
@@ -143,6 +118,7 @@ def model_card(config: PretrainConfig, training: dict[str, Any], counts: dict[in
 the formula mod 100) were held out, whatever file they are in."""
     sources = "\n".join(f"- `{Path(d).name}`" for d in config.data)
     losses = ", ".join(f"{k} {v:g}" for k, v in dataclasses.asdict(config.weights).items() if v)
+    balanced = " on losses of equal gradient norm" * bool(config.balance_every)
     hours = run["wall_s"] / 3600
     rebuilt = ", ".join(
         dict.fromkeys(what for loss, what in TASKS.items() if getattr(config.weights, loss) > 0)
@@ -153,10 +129,17 @@ the formula mod 100) were held out, whatever file they are in."""
     element_input = """Magpie's table of element properties (radius, electronegativity, valence, …
 and the volume, gap and moment of the elements' own ground states) is an input beside the species.
 """ * bool(e.n_properties)
+    pretrained = "pretrained without any property label:"
+    labels = "No energies, band gaps or other computed properties of any crystal were used."
+    if config.weights.teacher:
+        pretrained = "pretrained as the student of another model:"
+        labels = f"""**The student of a teacher:** site vectors of {teacher} were regressed from
+corrupted crystals beside the other tasks (weight {config.weights.teacher:g}), so what the teacher
+was trained on has reached these weights."""
     text = f"""# UNATE weights `{config.name}`
 
 **What it is.** A CartNet site encoder ({e.geometry} directions, width {e.width}, {e.n_layers}
-layers, cutoff {e.cutoff} Å, latent {e.latent_dim}), pretrained without any property label:
+layers, cutoff {e.cutoff} Å, latent {e.latent_dim}), {pretrained}
 corrupted crystals are reconstructed ({rebuilt}){contrast}. Its site vectors, pooled, are columns
 for small regressors.
 
@@ -165,7 +148,7 @@ for small regressors.
 
 {sources}
 
-No energies, band gaps or other computed properties of any crystal were used. {element_input}
+{labels} {element_input}
 {held_out}
 
 **Elements.** {len(counts)} elements; fewer than 20 sites of: {rare}. An element that is not among
@@ -173,7 +156,7 @@ them is read as a masked one, with a warning.
 
 **How it was made.** `python training/pretrain.py --name {config.name} …`, settings in
 `config.json`: {config.epochs} epochs, {run["steps"]:,} steps on {run["processes"]} process(es)
-({run["device"]}), {hours:.2f} h; loss weights {losses}; seed {config.seed}; torch
+({run["device"]}), {hours:.2f} h; loss weights {losses}{balanced}; seed {config.seed}; torch
 {training["torch"]}, Python {training["python"]}, {training["date"]}.
 
 **Limits.** Bulk inorganic crystals near their relaxed geometry. Molecules, surfaces and strongly

@@ -7,49 +7,211 @@ reads ``training/results/*.csv`` and writes a PNG of the same name beside each.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from PIL import Image
+
+from result_tables import read_results
 
 RESULTS = Path(__file__).parent / "results"
 
 SETS = {
     "magpie": "Magpie (132)",
     "untrained": "untrained encoder",
-    "unate": "UNATE",
-    "magpie+unate": "Magpie + UNATE",
+    "mp_v2": "UNATE",
+    "magpie+mp_v2": "Magpie + UNATE",
     "control": "hand-made control",
-    "control+unate": "control + UNATE",
+    "control+mp_v2": "control + UNATE",
+    "mp_v2_taught": "UNATE, taught",
+    "control+mp_v2_taught": "control + UNATE, taught",
 }
-HEADS = {"lightgbm_best": ("LightGBM", "#4c72b0"), "kernel_ridge": ("kernel ridge", "#dd8452")}
+HEADS = {
+    "lightgbm_best": ("LightGBM", "#4c72b0"),
+    "kernel_ridge": ("kernel ridge", "#dd8452"),
+    "stack": ("stack", "#55a868"),
+}
+
+JUDGED = {
+    "gap_2000_kernel_ridge": "gap, kernel ridge",
+    "gap_2000_lightgbm_dense": "gap, LightGBM",
+    "gap_2000_control_stack": "gap, control + UNATE",
+    "log_k_2000_kernel_ridge": "log K, kernel ridge",
+}
+
+FAMILY_COLORS = {
+    "alkali metal": "#d62728",
+    "alkaline earth metal": "#ff7f0e",
+    "transition metal": "#1f77b4",
+    "lanthanide": "#17becf",
+    "actinide": "#7b4ea3",
+    "post-transition metal": "#6b6b6b",
+    "metalloid": "#8c6d31",
+    "nonmetal": "#2ca02c",
+    "halogen": "#b5bd00",
+    "noble gas": "#e377c2",
+}
 
 
 def main() -> None:
-    gap_figure(RESULTS / "gap_2000.csv")
+    drawn = {
+        "gap_2000.csv": "test MAE of the PBE band gap (eV), 2,000 training crystals",
+        "bulk_modulus_2000.csv": "test MAE of log₁₀ bulk modulus (GPa), 2,000 training crystals",
+    }
+    for name, label in drawn.items():
+        if (RESULTS / name).exists():
+            feature_set_figure(RESULTS / name, label)
+    if (RESULTS / "ablation.csv").exists():
+        ablation_figure(RESULTS / "ablation.csv")
+    if (RESULTS / "learning_curves.csv").exists():
+        learning_curve_figure(RESULTS / "learning_curves.csv")
+    if (RESULTS / "probes_maps.csv").exists():
+        embedding_map_figure(RESULTS / "probes_maps.csv", RESULTS / "probes.csv")
 
 
-def gap_figure(path: Path) -> None:
-    """Test MAE of each feature set with both kinds of regressor."""
-    table = pd.read_csv(path, comment="#")
+def feature_set_figure(path: Path, label: str) -> None:
+    """Test MAE of each feature set with each kind of regressor."""
+    table = read_results(str(path))
     trees = table[table["head"].str.startswith("lightgbm")]
     # Of the two LightGBM settings, the one that is better on the validation formulas.
     chosen = trees.loc[trees.groupby("features")["val_mae"].idxmin()].assign(head="lightgbm_best")
-    table = pd.concat([chosen, table[table["head"] == "kernel_ridge"]])
-    fig, ax = plt.subplots(figsize=(7, 3.2))
-    height = 0.38
-    for offset, (head, (label, color)) in zip(
-        (-height / 2, height / 2), HEADS.items(), strict=True
-    ):
-        rows = table[table["head"] == head].set_index("features").loc[list(SETS)]
-        y = [k + offset for k in range(len(SETS))]
-        ax.barh(y, rows["test_mae"], height=height, color=color, label=label)
+    table = pd.concat([chosen, table[table["head"].isin(list(HEADS))]])
+    sets = {key: name for key, name in SETS.items() if key in set(table["features"])}
+    fig, ax = plt.subplots(figsize=(7, 0.6 + 0.55 * len(sets)))
+    height = 0.8 / len(HEADS)
+    for k, (head, (name, color)) in enumerate(HEADS.items()):
+        rows = table[table["head"] == head].set_index("features").loc[list(sets)]
+        y = [i + (k - (len(HEADS) - 1) / 2) * height for i in range(len(sets))]
+        ax.barh(y, rows["test_mae"], height=height, color=color, label=name)
         for yy, value in zip(y, rows["test_mae"], strict=True):
-            ax.text(value + 0.004, yy, f"{value:.3f}", va="center", fontsize=7)
-    ax.set_yticks(range(len(SETS)), list(SETS.values()))
+            ax.text(value, yy, f" {value:.3f}", va="center", fontsize=6)
+    ax.set_yticks(range(len(sets)), list(sets.values()))
     ax.invert_yaxis()
-    ax.set_xlabel("test MAE of the PBE band gap (eV), 2,000 training crystals")
-    ax.legend(frameon=False, fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    ax.set_xlabel(label)
+    ax.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
+    finish(fig, ax, path)
+
+
+def ablation_figure(path: Path) -> None:
+    """Change of each error against the base run, with the spread of the base run's seeds."""
+    table = read_results(str(path))
+    base = table[table["row"] == "base"]
+    means = table.groupby("row")[list(JUDGED)].mean()
+    change = 100 * (means / base[list(JUDGED)].mean() - 1)
+    change = change.drop(index="base").sort_values("gap_2000_kernel_ridge")
+    spread = 100 * base[list(JUDGED)].std() / base[list(JUDGED)].mean()
+    fig, axes = plt.subplots(
+        1, len(JUDGED), figsize=(11, 0.6 + 0.19 * len(change)), sharey=True, layout="constrained"
+    )
+    for ax, (key, name) in zip(axes, JUDGED.items(), strict=True):
+        ax.axvspan(-2 * spread[key], 2 * spread[key], color="0.9", lw=0)
+        ax.axvline(0, color="0.4", lw=0.8)
+        colors = ["#c44e52" if v > 0 else "#55a868" for v in change[key]]
+        ax.barh(range(len(change)), change[key], color=colors, height=0.7)
+        ax.set_title(name, fontsize=9)
+        ax.set_xlabel("change in val MAE (%)", fontsize=8)
+        ax.tick_params(labelsize=7)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_yticks(range(len(change)), list(change.index))
+    fig.suptitle("against the base run; grey: two standard deviations over its seeds", fontsize=9)
+    fig.savefig(path.with_suffix(".png"), dpi=130)
+
+
+def learning_curve_figure(path: Path) -> None:
+    """Errors on val against passes over everything, and against the share of the crystals."""
+    table = read_results(str(path))
+    fig, axes = plt.subplots(1, 2, figsize=(8, 3), sharey=True, layout="constrained")
+    epochs = table[table["row"].str.contains("epoch")]
+    share = table[table["row"].str.contains("%") | (table["row"] == "3 epochs")]
+    curves = (
+        (axes[0], epochs, epochs["row"].str.split().str[0].astype(int), "epochs, all crystals"),
+        (
+            axes[1],
+            share,
+            share["row"].str.extract(r"(\d+) %")[0].fillna(100).astype(int),
+            "share of the crystals (%), equal steps",
+        ),
+    )
+    for ax, rows, x, label in curves:
+        order = x.sort_values().index
+        for key in ("gap_2000_kernel_ridge", "gap_2000_lightgbm_dense", "gap_2000_control_stack"):
+            ax.plot(x[order], rows.loc[order, key], marker="o", label=JUDGED[key])
+        ax.set_xscale("log")
+        ax.set_xticks(x[order], [str(v) for v in x[order]])
+        ax.minorticks_off()
+        ax.set_xlabel(label)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("val MAE (eV), 2,000 labels")
+    axes[0].legend(frameon=False, fontsize=8)
+    fig.savefig(path.with_suffix(".png"), dpi=150)
+
+
+def embedding_map_figure(path: Path, probes: Path) -> None:
+    """Maps of the element table and of sites by family, with the purity of neighbourhoods."""
+    # NA is no missing value here: it could be a symbol.
+    maps = pd.read_csv(path, comment="#", keep_default_na=False)
+    purity = read_results(str(probes)).query("metric == 'purity'")
+    name = next(r for r in purity["representation"] if r not in ("untrained", "magpie", "random"))
+    levels = {
+        "element": "elements (means over sites)",
+        "site": "sites (neighbours of other elements)",
+    }
+    methods = list(maps["method"].unique())
+    fig, axes = plt.subplots(
+        2, len(methods), figsize=(5.6 * len(methods), 10.6), squeeze=False, layout="constrained"
+    )
+    for row, (level, title) in zip(axes, levels.items(), strict=True):
+        scores = purity[purity["level"] == level].set_index(["target", "representation"])["value"]
+        numbers = [
+            "{} {:.2f} ({:.2f}; {:.2f})".format(
+                target, *scores[[(target, r) for r in (name, "untrained", "random")]]
+            )
+            for target in ("family", "group", "block")
+        ]
+        for ax, method in zip(row, methods, strict=True):
+            here = maps[(maps["level"] == level) & (maps["method"] == method)]
+            _draw_families(ax, here, labelled=level == "element")
+            ax.set_title(f"{title}, {method}\npurity: {', '.join(numbers)}", fontsize=9)
+    handles = [
+        plt.Line2D([], [], marker="o", ls="", color=color, label=family)
+        for family, color in FAMILY_COLORS.items()
+    ]
+    fig.suptitle(
+        "purity: share of the 5 nearest neighbours, in all dimensions, of the same class; "
+        "in brackets (untrained network; random table)",
+        fontsize=9,
+    )
+    fig.legend(handles=handles, loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    # Thousands of coloured dots: a palette makes the file three times smaller.
+    drawn = io.BytesIO()
+    fig.savefig(drawn, dpi=110)
+    plt.close(fig)
+    image = Image.open(drawn).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3)
+    image.save(path.with_suffix(".png"), optimize=True)
+
+
+def _draw_families(ax: plt.Axes, points: pd.DataFrame, labelled: bool) -> None:
+    """Points coloured by family, with the symbol at each or at the middle of an element's sites."""
+    colors = points["family"].map(FAMILY_COLORS)
+    # Mixed, or the family drawn last would hide the others.
+    order = points.sample(frac=1, random_state=0).index
+    size, alpha = (170, 0.45) if labelled else (5, 0.8)
+    ax.scatter(
+        points["x"][order], points["y"][order], s=size, c=colors[order], alpha=alpha, linewidths=0
+    )
+    middle = points.groupby("symbol")[["x", "y"]].median()
+    for symbol, x, y in middle.itertuples():
+        box = None if labelled else {"fc": "white", "ec": "none", "alpha": 0.6, "pad": 0.3}
+        fontsize = 8 if labelled else 6
+        ax.text(x, y, symbol, ha="center", va="center", fontsize=fontsize, bbox=box)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def finish(fig: plt.Figure, ax: plt.Axes, path: Path) -> None:
+    """Last touches, and the file."""
     ax.spines[["top", "right"]].set_visible(False)
     fig.tight_layout()
     fig.savefig(path.with_suffix(".png"), dpi=150)

@@ -1,5 +1,9 @@
 """Pretrain the UNATE site encoder on unlabeled crystals.
 
+Two minutes on a CPU, to see that everything runs:
+
+    python training/pretrain.py --preset smoke --data my_cifs/ --out runs/smoke
+
 A few minutes on a CPU:
 
     python training/pretrain.py --data my_cifs/ --epochs 5 --limit 2000 --out runs/small
@@ -22,112 +26,34 @@ are contrasted with each other.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import csv
 import math
 import os
+import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 from tqdm.auto import tqdm
 
-from augment import Corruption, View
 from checkpointing import Progress, load_checkpoint, save_checkpoint
-from config import PretrainConfig, add_options, apply_options
-from corpora import CleanBatch, Corpus, epoch_batches
-from export import element_properties, export
-from matminer_unate.cartnet import SiteEncoder
-from matminer_unate.descriptors import PHYSICS_NAMES
-from objectives import (
-    ElementPropertyReconstruction,
-    NodeReconstruction,
-    NTXent,
-    SiteTargetRegression,
-    SpeciesAdjacency,
-)
-from objectives.node import masked_majority_accuracy
-from sources import read_crystals
+from config import PRESETS, PretrainConfig, add_options, apply_options
+from corpora import FROM_FILES, Corpus, epoch_batches
+from export import export
+from instruments import Monitor
+from objectives import pairwise_floor
+from pretrainer import Pretrainer, ViewMaker, with_predictions
+from sources import read_crystals, read_with_report
+from teachers import about_site_targets, read_site_targets, write_site_targets
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-class Pretrainer(nn.Module):
-    """Encoder and objectives as one module: a clean batch and two views in, losses out."""
-
-    def __init__(self, config: PretrainConfig, element_counts: Tensor) -> None:
-        super().__init__()
-        self.config = config
-        self.encoder = SiteEncoder(config.encoder)
-        latent, weights = config.encoder.latent_dim, config.weights
-        properties = torch.from_numpy(element_properties()).float()
-        if config.encoder.n_properties:
-            self.encoder.backbone.properties.copy_(properties)
-        n_physics = len(PHYSICS_NAMES)
-        builders = {
-            "node": lambda: NodeReconstruction(latent, element_counts),
-            "adjacency": lambda: SpeciesAdjacency(latent),
-            "contrastive": lambda: NTXent(latent, config.temperature),
-            "physics": lambda: SiteTargetRegression(latent, n_physics),
-            "fingerprint": lambda: SiteTargetRegression(latent, 82 - n_physics),
-            "properties": lambda: ElementPropertyReconstruction(latent, properties),
-        }
-        self.objectives = nn.ModuleDict(
-            {name: build() for name, build in builders.items() if getattr(weights, name) > 0}
-        )
-
-    def forward(self, batch: CleanBatch, views: tuple[View, View]) -> dict[str, Tensor]:
-        """Loss terms, their weighted ``total``, and accuracies, each averaged over both views."""
-        terms: dict[str, list[Tensor]] = {}
-        pooled = []
-        for view in views:
-            latent = self.encoder.raw_latent(self.encoder.backbone(view))
-            pooled.append(mean_pool(latent, batch))
-            for name, value in self._decode(latent, batch, view).items():
-                terms.setdefault(name, []).append(value)
-        result = {name: torch.stack(values).mean() for name, values in terms.items()}
-        if "contrastive" in self.objectives:
-            result["contrastive"], result["retrieval_accuracy"] = self.objectives["contrastive"](
-                *pooled, batch.formula
-            )
-        result["total"] = torch.stack(
-            [getattr(self.config.weights, name) * result[name] for name in self.objectives]
-        ).sum()
-        result["effective_rank"] = effective_rank(pooled[0].detach())
-        return result
-
-    def _decode(self, latent: Tensor, batch: CleanBatch, view: View) -> dict[str, Tensor]:
-        heads, n_physics = self.objectives, len(PHYSICS_NAMES)
-        out = {}
-        if "node" in heads:
-            out["node"], out["masked_accuracy"] = heads["node"](latent, batch.z, view.selected)
-            out["majority_accuracy"] = masked_majority_accuracy(batch.z, view.selected)
-        if "adjacency" in heads:
-            out["adjacency"] = heads["adjacency"](latent, batch)
-        if "physics" in heads:
-            out["physics"] = heads["physics"](latent, batch.descriptors[:, :n_physics])
-        if "fingerprint" in heads:
-            out["fingerprint"] = heads["fingerprint"](latent, batch.descriptors[:, n_physics:])
-        if "properties" in heads:
-            out["properties"] = heads["properties"](latent, batch.z, view.selected)
-        return out
-
-
-def mean_pool(latent: Tensor, batch: CleanBatch) -> Tensor:
-    """Mean over the sites of each crystal, (n_sites, d) → (n_crystals, d)."""
-    total = latent.new_zeros(batch.n_crystals, latent.shape[1])
-    return total.index_add(0, batch.crystal, latent) / batch.site_start.diff().unsqueeze(1)
-
-
-def effective_rank(vectors: Tensor) -> Tensor:
-    """Exponential of the entropy of the normalised singular values (Roy & Vetterli 2007)."""
-    share = torch.linalg.svdvals((vectors - vectors.mean(0)).float())
-    share = share / share.sum().clamp(min=1e-12)
-    return torch.exp(-(share * share.clamp(min=1e-12).log()).sum())
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -140,21 +66,14 @@ def main(argv: list[str] | None = None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(config.to_json())
 
-    part = None if config.part == "all" else config.part
-    crystals = read_crystals(config.data, config.max_sites, part, config.limit or None)
-    if first:
-        seen = "all formulas" if part is None else f"formulas in {part!r} (--part all: of all)"
-        print(
-            f"{len(crystals):,} crystals with up to {config.max_sites} sites of {seen}, duplicates "
-            "removed"
-        )
-    corpus = Corpus(crystals, config.encoder.cutoff, progress=first)
-    counts = torch.from_numpy(corpus.element_counts)
+    corpus, held_out = read_corpora(config, out, rank)
+    config = with_predictions(config, corpus)
     torch.manual_seed(config.seed)
-    model = Pretrainer(config, counts).to(device)
+    model = Pretrainer(config, corpus).to(device)
     average = copy.deepcopy(model.encoder)
     optimizer = make_optimizer(model, config)
-    corruption = Corruption(config.corruption, config.encoder.cutoff, counts)
+    make_views = ViewMaker(config, torch.from_numpy(corpus.element_counts))
+    monitor = Monitor(held_out, corpus, config.max_edges) if first else None
     progress = Progress()
     if resuming:
         progress = load_checkpoint(out / CHECKPOINT, model, average, optimizer)
@@ -168,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     while progress.epoch < config.epochs:
         started = time.monotonic() - progress.seconds
         rng = np.random.default_rng([config.seed, progress.epoch])
-        batches = epoch_batches(corpus, config.max_edges, rng)
+        batches = epoch_batches(corpus, config.max_edges, rng, config.grouped_share)
         if len(batches) < world:
             raise ValueError(
                 f"{len(batches)} batches for {world} processes; lower --max-edges or use fewer"
@@ -179,9 +98,10 @@ def main(argv: list[str] | None = None) -> None:
         bar = tqdm(total=len(batches), initial=progress.batch, desc=label, disable=not first)
         for members in batches[progress.batch :]:
             batch = corpus.batch(members).to(device)
-            generator = step_generator(device, config.seed, progress.step, rank)
-            views = corruption(batch, generator), corruption(batch, generator)
-            losses = wrapped(batch, views)
+            views = make_views(batch, step_generator(device, config.seed, progress.step, rank))
+            measure = config.balance_every > 0 and progress.step % config.balance_every == 0
+            with mixed_precision(config, device):
+                losses = wrapped(batch, views, measure)
             optimizer.zero_grad()
             losses["total"].backward()
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm, error_if_nonfinite=True)
@@ -195,25 +115,67 @@ def main(argv: list[str] | None = None) -> None:
             if first and time.monotonic() - last_saved > 60 * config.checkpoint_minutes:
                 save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
                 last_saved = time.monotonic()
-            bar.set_postfix(loss=f"{progress.mean('total'):.3f}", refresh=False)
+            left = progress.seconds * (1 / max(done, 1e-9) - 1)
+            bar.set_postfix_str(
+                f"loss {progress.mean('total'):.3f}, {left / 60:.0f} min left", refresh=False
+            )
             bar.update()
         bar.close()
-        if first:
-            log_epoch(out / "log.csv", progress)
+        if monitor is not None:
+            measured = monitor(model, average, make_views, device)
+            scales = {f"scale_{name}": scale for name, scale in model.balance.scales().items()}
+            log_epoch(out, progress, measured | scales, config.tensorboard)
         progress.next_epoch()
         if first:
             save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
     if first:
-        run = {
+        run: dict[str, Any] = {
             "steps": progress.step,
             "wall_s": round(progress.seconds),
             "processes": world,
             "threads": torch.get_num_threads(),
             "device": device.type,
         }
+        if config.teacher:
+            about = about_site_targets(config.teacher)
+            run["teacher"] = about.get("version", "an unnamed teacher")
         export(out / "weights", average, corpus, config, device, run)
     if world > 1:
         dist.destroy_process_group()
+
+
+def read_corpora(config: PretrainConfig, out: Path, rank: int) -> tuple[Corpus, Corpus]:
+    """The crystals to train on, and a few to measure on: of held-out formulas, if there are any."""
+    talk = rank == 0
+    part = None if config.part == "all" else config.part
+    excluded = config.exclude_formulas or None
+    crystals, report = read_with_report(
+        config.data, config.max_sites, part, config.limit or None, exclude_formulas=excluded
+    )
+    others = crystals[: config.n_monitor]
+    if part == "train":
+        with contextlib.suppress(ValueError):  # small data sets may have no such formula
+            others = read_crystals(config.data, config.max_sites, "val", config.n_monitor)
+    if talk:
+        seen = "all formulas" if part is None else f"formulas in {part!r} (--part all: of all)"
+        print(f"{report}: up to {config.max_sites} sites, {seen}")
+    files = {name: getattr(config, name) for name in FROM_FILES}
+    if config.weights.tight_binding and not config.tight_binding:
+        files["tight_binding"] = str(out / "tight_binding.parquet")
+        if talk:
+            print("tight-binding site targets, computed once (beforehand: training/teachers.py):")
+            file, command = out / "tight_binding.parquet", ["python", *sys.argv]
+            write_site_targets("tight-binding", [*crystals, *others], file, command)
+        if dist.is_initialized():
+            dist.barrier()
+    targets = {name: read_site_targets(file) for name, file in files.items() if file}
+    corpus = Corpus(crystals, config.encoder.cutoff, targets, progress=talk)
+    if talk and config.weights.adjacency and config.adjacency != "species-rdf":
+        members = np.random.default_rng(0).permutation(len(corpus))[:200]
+        floor = pairwise_floor(config.adjacency, corpus, members)
+        told = ", ".join(f"{name} {value:.4g}" for name, value in floor.items())
+        print(f"adjacency {config.adjacency}, the least loss that symmetry allows: {told}")
+    return corpus, Corpus(others, config.encoder.cutoff, targets, like=corpus, progress=False)
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, PretrainConfig]:
@@ -222,9 +184,15 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Pretrai
     )
     parser.add_argument("--out", default="runs/pretrain", help="output folder [runs/pretrain]")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint, if any")
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="default",
+        help="settings to start from (values in brackets: of the default preset) [default]",
+    )
     add_options(parser, PretrainConfig())
     args = parser.parse_args(argv)
-    out, config = Path(args.out), PretrainConfig()
+    out, config = Path(args.out), PRESETS[args.preset]
     started = (out / CHECKPOINT).is_file()
     if started and not args.resume:
         parser.error(f"{out} holds a run: go on with --resume, or choose another --out")
@@ -237,7 +205,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Pretrai
     if started and given != config:
         parser.error(f"--resume keeps the settings in {out / 'config.json'}; other options differ")
     if not given.data:
-        parser.error("--data needs at least one parquet file or folder of CIF or POSCAR files")
+        parser.error("--data needs at least one file, folder or database (see training/sources.py)")
     return args, given
 
 
@@ -250,8 +218,19 @@ def start_processes() -> tuple[int, int, torch.device]:
         torch.cuda.set_device(device)
         torch.backends.cuda.matmul.allow_tf32 = True
     if world > 1:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # One process may compute site targets for hours while the others wait.
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(hours=24))
     return rank, world, device
+
+
+def mixed_precision(
+    config: PretrainConfig, device: torch.device
+) -> contextlib.AbstractContextManager:
+    """Autocast of matrix products to bfloat16, or nothing."""
+    if config.precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
@@ -297,14 +276,16 @@ def trim_log(path: Path, n_epochs: int) -> None:
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: n_epochs + 1]))
 
 
-def log_epoch(path: Path, progress: Progress) -> None:
-    """Append the means of one epoch to the log."""
+def log_epoch(out: Path, progress: Progress, more: dict[str, float], tensorboard: bool) -> None:
+    """Append the means of one epoch, and what was measured after it, to the log."""
     row: dict[str, float] = {
         "epoch": progress.epoch + 1,
         "step": progress.step,
         "wall_s": round(progress.seconds, 1),
     }
     row |= {name: round(progress.mean(name), 5) for name in progress.sums}
+    row |= {name: round(value, 5) for name, value in more.items()}
+    path = out / "log.csv"
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(row))
@@ -312,6 +293,12 @@ def log_epoch(path: Path, progress: Progress) -> None:
             writer.writeheader()
         writer.writerow(row)
     print(", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+    if tensorboard:
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(str(out / "tensorboard")) as board:
+            for name, value in row.items():
+                board.add_scalar(name, value, progress.epoch + 1)
 
 
 if __name__ == "__main__":

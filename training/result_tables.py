@@ -38,3 +38,8 @@ def write_table(table: pd.DataFrame, out: str, note: str) -> None:
         )
         table.to_csv(file, index=False)
     print(f"wrote {path}")
+
+
+def read_results(path: str) -> pd.DataFrame:
+    """Read a table that :func:`write_table` wrote."""
+    return pd.read_csv(path, comment="#")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from corpora import CleanBatch
+from views import Encoded
 
 
 class SpeciesAdjacency(nn.Module):
@@ -34,19 +35,20 @@ class SpeciesAdjacency(nn.Module):
         self.from_site = nn.Linear(64, n_channels)
         self.from_species = nn.Linear(64, n_channels)
 
-    def forward(self, latent: Tensor, batch: CleanBatch) -> Tensor:
+    def forward(self, encoded: Encoded, batch: CleanBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Huber loss averaged over species, then sites, then crystals."""
-        p = self.project(latent)
+        p = self.project(encoded.latent).float()  # sums below
         n_slots = int(batch.slot_start[-1])
         ones = torch.ones_like(batch.slot, dtype=p.dtype)
         members = p.new_zeros(n_slots).index_add(0, batch.slot, ones)
         mean = p.new_zeros(n_slots, p.shape[1]).index_add(0, batch.slot, p) / members.unsqueeze(1)
         site, slot = batch.pair_site, batch.pair_slot
         shape = (len(site), -1, self.rank)
-        bilinear = (self.left(p)[site] * self.right(mean)[slot]).view(shape).sum(2) / self.rank**0.5
-        prediction = bilinear + self.from_site(p)[site] + self.from_species(mean)[slot]
+        product = self.left(p).float()[site] * self.right(mean).float()[slot]
+        prediction = product.view(shape).sum(2) / self.rank**0.5
+        prediction = prediction + self.from_site(p)[site] + self.from_species(mean)[slot]
         each = nn.functional.huber_loss(prediction, batch.pair_rdf, reduction="none").mean(1)
         # Every crystal counts once: one over its number of site-species pairs.
         crystal = batch.crystal[site]
         pairs = torch.bincount(crystal, minlength=batch.n_crystals)
-        return (each / pairs[crystal]).sum() / batch.n_crystals
+        return (each / pairs[crystal]).sum() / batch.n_crystals, {}

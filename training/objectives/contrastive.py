@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from corpora import CleanBatch
+from objectives.gather import gather_rows
+from objectives.projector import Projector, contrast_metrics, full_precision
+from views import Encoded
 
-def nt_xent(first: Tensor, second: Tensor, group: Tensor, temperature: float) -> Tensor:
+
+def nt_xent(
+    first: Tensor,
+    second: Tensor,
+    group: Tensor,
+    temperature: float,
+    hard: Tensor | None = None,
+    hard_weight: float = 1.0,
+) -> Tensor:
     """Normalised-temperature cross-entropy over the 2B views of a batch.
 
-    For anchor a with positive p, −log exp(s_ap/τ) / Σ_{k≠a} exp(s_ak/τ), s the cosine similarity.
-    Views of other crystals in the anchor's group (here: the same reduced formula, so polymorphs and
-    missed duplicates) are no negatives and leave the sum.
+    For anchor a with positive p, −log exp(s_ap/τ) / Σ_{k≠a} w_ak exp(s_ak/τ), s the cosine
+    similarity. Views of other crystals in the anchor's group (here: the same reduced formula, so
+    polymorphs and missed duplicates) are no negatives and leave the sum.
 
     Parameters
     ----------
@@ -20,11 +34,14 @@ def nt_xent(first: Tensor, second: Tensor, group: Tensor, temperature: float) ->
     group : (B,) int64
     temperature : float
         τ.
+    hard : (B,) int64, optional
+        A second grouping (here: the chemical system), coarser than the first. Negatives of the
+        anchor's own such group count ``hard_weight`` times (w_ak), all other terms once.
 
     References
     ----------
     Chen et al., "A simple framework for contrastive learning of visual representations",
-    arXiv:2002.05709, equation 1.
+    arXiv:2002.05709, equation 1. Weighted negatives: Robinson et al., arXiv:2010.04592, equation 4.
     """
     n = len(first)
     views = nn.functional.normalize(torch.cat([first, second]), dim=1)
@@ -34,40 +51,49 @@ def nt_xent(first: Tensor, second: Tensor, group: Tensor, temperature: float) ->
     groups = group.repeat(2)
     excluded = groups.unsqueeze(1) == groups.unsqueeze(0)
     excluded[index, positive] = False
+    if hard is not None and hard_weight != 1:
+        hards = hard.repeat(2)
+        near = hards.unsqueeze(1) == hards.unsqueeze(0)
+        near[index, positive] = False
+        logits = torch.where(near, logits + math.log(hard_weight), logits)
     return nn.functional.cross_entropy(logits.masked_fill(excluded, float("-inf")), positive)
 
 
 class NTXent(nn.Module):
     """Projector and NT-Xent loss on mean-pooled latents.
 
-    Only the mean is size-intensive and so the same for every choice of cell. The projector
-    normalises by layer, because BatchNorm would leak the batch from one view to the other.
+    Only the mean is size-intensive and so the same for every choice of cell. In training the
+    crystals of all processes are each other's negatives; the logged values are of one's own.
 
     Parameters
     ----------
     latent_dim : int
     temperature : float
+    hard_weight : float
+        How many negatives one of the same chemical system counts for.
     """
 
-    def __init__(self, latent_dim: int, temperature: float = 0.1) -> None:
+    negatives_by_permutation = False
+
+    def __init__(self, latent_dim: int, temperature: float = 0.1, hard_weight: float = 1.0) -> None:
         super().__init__()
-        self.temperature = temperature
-        self.projector = nn.Sequential(
-            nn.Linear(latent_dim, 128), nn.LayerNorm(128), nn.SiLU(), nn.Linear(128, 64)
-        )
+        if temperature <= 0 or hard_weight <= 0:
+            raise ValueError(
+                f"temperature and hard_weight are positive, got {temperature} and {hard_weight}"
+            )
+        self.temperature, self.hard_weight = temperature, hard_weight
+        self.projector = Projector(latent_dim)
 
-    def forward(self, first: Tensor, second: Tensor, formula: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss, and how often the second view is the nearest of all second views to the first.
-
-        Parameters
-        ----------
-        first, second : (n_crystals, latent_dim)
-            Mean-pooled latents of the two views.
-        formula : (n_crystals,) int64
-            Number of the reduced formula.
-        """
-        a, b = self.projector(first), self.projector(second)
-        with torch.no_grad():
-            similarity = nn.functional.normalize(a, dim=1) @ nn.functional.normalize(b, dim=1).T
-            hit = similarity.argmax(1) == torch.arange(len(a), device=a.device)
-        return nt_xent(a, b, formula, self.temperature), hit.float().mean()
+    def forward(
+        self, first: Encoded, second: Encoded, batch: CleanBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss; retrieval accuracy, alignment and uniformity."""
+        a, b = self.projector(first.pooled), self.projector(second.pooled)
+        metrics = contrast_metrics(a, b)
+        formula, system = batch.formula, batch.system
+        if self.training:
+            # Formulas and systems are numbered by the corpus, so alike in all processes.
+            a, b, formula, system = gather_rows(a, b, formula, system)
+        with full_precision(a):
+            loss = nt_xent(a, b, formula, self.temperature, system, self.hard_weight)
+        return loss, metrics

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from corpora import CleanBatch
+from views import Encoded
+
 
 class ElementPropertyReconstruction(nn.Module):
     """Mean squared error of the element properties of the selected sites.
@@ -26,7 +29,8 @@ class ElementPropertyReconstruction(nn.Module):
             nn.Linear(latent_dim, latent_dim), nn.SiLU(), nn.Linear(latent_dim, properties.shape[1])
         )
 
-    def forward(self, latent: Tensor, z: Tensor, selected: Tensor) -> Tensor:
-        """Latents (n_sites, latent_dim), true species (n_sites,) and selection → loss."""
-        error = (self.decoder(latent) - self.properties[z]).square().mean(1)
-        return (error * selected).sum() / selected.sum().clamp(min=1)
+    def forward(self, encoded: Encoded, batch: CleanBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss; nothing to log."""
+        selected = encoded.view.selected
+        error = (self.decoder(encoded.latent).float() - self.properties[batch.z]).square().mean(1)
+        return (error * selected).sum() / selected.sum().clamp(min=1), {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from corpora import CleanBatch
+from views import Encoded
 
 
 class NodeReconstruction(nn.Module):
@@ -35,29 +37,18 @@ class NodeReconstruction(nn.Module):
         weights = frequency.clamp(min=1e-9).rsqrt().clamp(0.3, 3.0)
         self.register_buffer("weights", (weights * seen).float(), persistent=False)
 
-    def forward(self, latent: Tensor, z: Tensor, selected: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss and accuracy at the selected sites.
-
-        Parameters
-        ----------
-        latent : (n_sites, latent_dim)
-        z : (n_sites,) int64
-            True atomic numbers.
-        selected : (n_sites,) bool
-        """
-        logits = self.decoder(latent)
+    def forward(self, encoded: Encoded, batch: CleanBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss, and the accuracy at the selected sites that do not show their species."""
+        z, selected = batch.z, encoded.view.selected
+        logits = self.decoder(encoded.latent).float()
         each = nn.functional.cross_entropy(logits, z, weight=self.weights, reduction="none")
         weight = self.weights[z]
 
         def average(where: Tensor) -> Tensor:
             return (each * where).sum() / (weight * where).sum().clamp(min=1e-6)
 
-        correct = (logits.argmax(1) == z) & selected
-        accuracy = correct.sum() / selected.sum().clamp(min=1)
-        return average(selected) + 0.1 * average(~selected), accuracy
-
-
-def masked_majority_accuracy(z: Tensor, selected: Tensor) -> Tensor:
-    """Accuracy of always guessing the most frequent element among the selected sites."""
-    counts = torch.bincount(z[selected], minlength=119)
-    return counts.max() / counts.sum().clamp(min=1)
+        hidden = selected & (encoded.view.z != z)
+        correct = (logits.argmax(1) == z) & hidden
+        accuracy = correct.sum() / hidden.sum().clamp(min=1)
+        loss = average(selected) + 0.1 * average(~selected)
+        return loss, {"masked_accuracy": accuracy}

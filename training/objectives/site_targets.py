@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+
+from corpora import CleanBatch
+from views import Encoded
 
 
 class SiteTargetRegression(nn.Module):
-    """Mean squared error of an MLP from site latents to standardised per-site targets.
+    """Mean squared error of the encoder's predictions of standardised per-site targets.
 
     Targets come from the clean crystal with its true species, so under a mask this is denoising of
-    the neighbour chemistry too.
+    the neighbour chemistry too. Unknown targets (NaN) are left out.
 
     Parameters
     ----------
-    latent_dim : int
-    n_targets : int
+    field : str
+        Field of the clean batch that holds the targets.
+    columns : slice
+        Which of its columns.
+    predicted : slice
+        Which of the encoder's predictions answer them.
 
     References
     ----------
     Cheap descriptors as pretext targets: arXiv:2503.01227.
     """
 
-    def __init__(self, latent_dim: int, n_targets: int) -> None:
+    def __init__(self, field: str, columns: slice, predicted: slice) -> None:
         super().__init__()
-        self.decoder = nn.Sequential(
-            nn.Linear(latent_dim, latent_dim), nn.SiLU(), nn.Linear(latent_dim, n_targets)
-        )
+        self.field, self.columns, self.predicted = field, columns, predicted
 
-    def forward(self, latent: Tensor, targets: Tensor) -> Tensor:
-        """Latents (n_sites, latent_dim) and targets (n_sites, n_targets) → loss."""
-        return nn.functional.mse_loss(self.decoder(latent), targets)
+    def forward(self, encoded: Encoded, batch: CleanBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss; nothing to log."""
+        targets = getattr(batch, self.field)[:, self.columns]
+        known = ~targets.isnan()
+        error = encoded.predicted[:, self.predicted] - torch.where(known, targets, 0.0)
+        return (error.square() * known).sum() / known.sum().clamp(min=1), {}

@@ -1,0 +1,224 @@
+"""Which parts of the pretraining earn their place, and how much of it pays?
+
+    python training/ablation.py --data DIR --out training/results/ablation.csv --jobs 2
+    python training/ablation.py --table learning_curves --data DIR --jobs 2 \\
+        --out training/results/learning_curves.csv
+
+Every row of the table is one pretraining at the same budget (10,000 crystals of up to 20 sites of
+``train`` formulas, the same number of epochs) with one thing changed, judged on ``val`` formulas:
+errors of ridge, kernel ridge and LightGBM on its columns (``evaluation.py``), accuracy of masked
+species, share of the variance of site embeddings within elements. The learning curves vary the
+number of epochs and of crystals, cells of up to 60 sites, the rest as the default. Finished rows
+are kept in the table; run again to add the missing ones. ``DIR`` holds the parquet files of the
+Materials Project; ``--tight-binding`` is a file of their site targets (``teachers.py``), so that
+these are not computed anew for every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import pandas as pd
+
+from result_tables import read_results, write_table
+
+FILES = (
+    "mp_mtcgcnn.parquet",
+    "mp20_val_test.parquet",
+    "mpts52_val_test.parquet",
+    "mp_elasticity.parquet",
+    "mp_piezoelectric.parquet",
+    "mp_extra.parquet",
+)
+"""Pretraining data in ``--data``."""
+
+BASE = "--limit 10000 --max-sites 20 --epochs 4 --max-edges 20000 --warmup 0.1 --ema 0.99"
+
+ROWS: dict[str, str] = {
+    "base": "",
+    # Each loss removed.
+    "no node": "--weights.node 0",
+    "no adjacency": "--weights.adjacency 0",
+    "no contrastive": "--weights.contrastive 0",
+    "no physics": "--weights.physics 0",
+    "no fingerprint": "--weights.fingerprint 0",
+    "no tight-binding": "--weights.tight-binding 0",
+    "no site targets": "--weights.physics 0 --weights.fingerprint 0 --weights.tight-binding 0",
+    "no property targets": "--weights.properties 0",
+    "no element grounding": "--weights.properties 0 --encoder.n-properties 0",
+    "contrastive only": "--weights.node 0 --weights.adjacency 0 --weights.physics 0 "
+    "--weights.fingerprint 0 --weights.tight-binding 0 --weights.properties 0 "
+    "--weights.contrastive 1",
+    "site targets only": "--weights.node 0 --weights.adjacency 0 --weights.contrastive 0 "
+    "--weights.properties 0",
+    "tight-binding only": "--weights.node 0 --weights.adjacency 0 --weights.contrastive 0 "
+    "--weights.physics 0 --weights.fingerprint 0 --weights.properties 0",
+    "the paper's losses": "--weights.physics 0 --weights.fingerprint 0 --weights.tight-binding 0 "
+    "--weights.properties 0 --encoder.n-properties 0 --weights.contrastive 0.5",
+    "unbalanced gradients": "--balance-every 0",
+    "atomic element table": "--element-table magpie+atomic --encoder.n-properties 34",
+    # The contrastive branch. Its rivals at the weight of half a unit, where they matter.
+    "contrastive 0.5": "--weights.contrastive 0.5",
+    "barlow 0.5": "--weights.contrastive 0.5 --contrast barlow",
+    "vicreg 0.5": "--weights.contrastive 0.5 --contrast vicreg",
+    "triplet 0.5": "--weights.contrastive 0.5 --contrast triplet",
+    "dgi 0.5": "--weights.contrastive 0.5 --contrast dgi",
+    "separate views": "--contrast-views separate",
+    "composition-preserving views": "--contrast-views composition",
+    "composition-preserving views 0.5": "--contrast-views composition --weights.contrastive 0.5",
+    "no hard negatives": "--grouped-share 0",
+    # Adjacency.
+    "adjacency multiplicity": "--adjacency multiplicity",
+    "adjacency bond": "--adjacency bond",
+    "adjacency pair-rdf": "--adjacency pair-rdf",
+    # Corruption.
+    "atom masks only": "--corruption.species-mask-probability 0",
+    "species masks only": "--corruption.species-mask-probability 1",
+    "mask rate 0.3": "--corruption.mask-rate 0.3",
+    "no jitter": "--corruption.jitter",
+    "no strain": "--corruption.strain 0",
+    "no edge drop": "--corruption.edge-drop 0",
+    "no clean crystals": "--corruption.clean-probability 0",
+    "half clean crystals": "--corruption.clean-probability 0.5",
+    "edge rewiring": "--corruption.edge-rewire 0.1",
+    "feature shuffling": "--corruption.shuffle-probability 0.5",
+    # Encoder.
+    "cartesian": "--encoder.geometry cartesian --corruption.rotate",
+    "distance only": "--encoder.geometry distance",
+    "width 128": "--encoder.width 128",
+    "2 layers": "--encoder.n-layers 2 --encoder.latent-layers 0 1 2 --encoder.column-states 0 1 2",
+    "4 layers": "--encoder.n-layers 4 --encoder.latent-layers 0 1 2 3 4 "
+    "--encoder.column-states 0 1 2 3 4",
+    "cutoff 5.5": "--encoder.cutoff 5.5",
+    "latent 64 as columns": "--encoder.latent-dim 64 --encoder.column-states",
+    "latent 128 as columns": "--encoder.latent-dim 128 --encoder.column-states",
+    # More tasks.
+    "edge denoising": "--weights.edge-denoising 0.5",
+    "space group": "--weights.space-group 0.5",
+    "tight-binding 0.5": "--weights.tight-binding 0.5",
+    "tight-binding 2": "--weights.tight-binding 2",
+    "physics 3": "--weights.physics 3",
+    "fingerprint 2": "--weights.fingerprint 2",
+}
+
+DECIDING = ("base", "no contrastive", "no tight-binding", "no element grounding", "width 128")
+"""Rows that decide the default, run with three seeds."""
+
+
+CURVES_BASE = "--max-sites 60"
+
+CURVES: dict[str, str] = {
+    # Passes over everything.
+    "1 epoch": "--epochs 1",
+    "3 epochs": "--epochs 3",
+    "10 epochs": "--epochs 10",
+    # The same number of steps as 3 epochs of everything, on a part of it.
+    "10 % of the crystals": "--limit 4300 --epochs 30",
+    "30 % of the crystals": "--limit 13000 --epochs 10",
+}
+
+TABLES = {"ablation": (BASE, ROWS, DECIDING), "learning_curves": (CURVES_BASE, CURVES, ())}
+"""Options of all rows, of each row, and rows with three seeds."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(argv)
+    work = Path(args.work)
+    base, rows, deciding = TABLES[args.table]
+    if args.single:
+        options = [*base.split(), *rows[args.single].split(), "--seed", str(args.seed)]
+        if args.tight_binding:
+            options += ["--tight-binding", args.tight_binding]
+        run_one(args.single, args.seed, options, Path(args.data), work)
+        return
+    jobs = [(row, 0) for row in rows] + [(row, seed) for row in deciding for seed in (1, 2)]
+    jobs = [job for job in jobs if not args.rows or job[0] in args.rows]
+    done = read_results(args.out) if Path(args.out).exists() else pd.DataFrame()
+    known = set(zip(done.get("row", []), done.get("seed", []), strict=True))
+    jobs = [job for job in jobs if job not in known]
+    print(f"{len(known)} rows done, {len(jobs)} to do", flush=True)
+
+    def start(job: tuple[str, int]) -> dict[str, object]:
+        command = [sys.executable, __file__, "--table", args.table, "--data", args.data]
+        command += ["--work", args.work, "--single", job[0], "--seed", str(job[1])]
+        if args.tight_binding:
+            command += ["--tight-binding", args.tight_binding]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if ran.returncode:
+            raise RuntimeError(f"{job}: {ran.stderr[-2000:]}")
+        result: dict[str, object] = json.loads(ran.stdout.splitlines()[-1])
+        return result
+
+    prepare(Path(args.data), work)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for number, future in enumerate(as_completed([pool.submit(start, job) for job in jobs]), 1):
+            try:
+                row = future.result()
+            except RuntimeError as e:
+                print(e, flush=True)
+                continue
+            done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
+            write_table(done, args.out, "one row a run; errors on val formulas")
+            print(
+                f"{number}/{len(jobs)} {row['row']} {row['gap_2000_kernel_ridge']:.4f}", flush=True
+            )
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, help="folder of the parquet files")
+    parser.add_argument("--table", choices=TABLES, default="ablation", help="[ablation]")
+    parser.add_argument("--work", default="runs/ablation", help="for the runs [runs/ablation]")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at once, one core each [2]")
+    parser.add_argument("--tight-binding", help="parquet file of tight-binding site targets")
+    parser.add_argument("--rows", nargs="*", help="only these")
+    parser.add_argument("--out", default="ablation.csv")
+    parser.add_argument("--single", help=argparse.SUPPRESS)
+    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def prepare(data: Path, work: Path) -> None:
+    """Compute the control columns once, for all runs."""
+    from evaluation import load_tasks
+
+    load_tasks(data, work / "cache")
+
+
+def run_one(name: str, seed: int, options: list[str], data: Path, work: Path) -> None:
+    """Pretrain and judge one row; the last line printed is its result as JSON."""
+    import pretrain
+    from evaluation import judge, load_tasks
+
+    out = work / f"{name.replace(' ', '_')}-{seed}"
+    files = [str(data / f) for f in FILES]
+    if not (out / "weights" / "model.safetensors").exists():
+        pretrain.main([*options, "--data", *files, "--out", str(out), "--resume"])
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    log = pd.read_csv(out / "log.csv").iloc[-1]
+    result = {
+        "row": name,
+        "seed": seed,
+        "options": " ".join(Path(o).name if "/" in o else o for o in options),
+        **judge(str(out / "weights"), load_tasks(data, work / "cache")),
+        **{k: log[k] for k in log.index if k.startswith(("monitor_", "scale_")) or k == "wall_s"},
+        "pretrain_cpu_s": usage.ru_utime + usage.ru_stime,
+    }
+    shutil.rmtree(out / "tensorboard", ignore_errors=True)
+    rounded = {k: v if isinstance(v, str) else round(float(v), 5) for k, v in result.items()}
+    print(json.dumps(rounded))
+
+
+if __name__ == "__main__":
+    main()

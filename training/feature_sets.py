@@ -1,0 +1,86 @@
+"""Crystals of a table → columns: hand-made ones, and those of an encoder that was never trained."""
+
+from __future__ import annotations
+
+import tempfile
+
+import numpy as np
+import pandas as pd
+import torch
+from matminer.featurizers.composition import ElementProperty
+from pymatgen.core import Composition, Lattice, Structure
+
+from heads import Matrix
+from matminer_unate import UnateFeaturizer
+from matminer_unate.cartnet import SiteEncoder
+from matminer_unate.checkpoint import load_encoder, save_encoder
+from matminer_unate.descriptors import FINGERPRINT_NAMES, PHYSICS_NAMES, site_descriptors
+from matminer_unate.graph import radius_graph
+from matminer_unate.pooling import pool
+
+CONTROL_CUTOFF = 4.5
+"""Å. As in the encoder, so that the control sees just as far."""
+
+CONTROL_POOLING = ("mean", "std", "min", "max")
+
+
+def read_table(
+    path: str,
+    target: str,
+    max_sites: int,
+    parts: tuple[str, ...] = ("train", "val", "test"),
+) -> pd.DataFrame:
+    """Rows with a value of the target and few enough sites, with a ``structure`` column."""
+    table = pd.read_parquet(path)
+    wanted = (table["n_sites"] <= max_sites) & table[target].notna()
+    table = table[wanted & table["formula_split"].isin(parts)].reset_index(drop=True)
+    table["structure"] = [
+        Structure(Lattice(np.reshape(a, (3, 3))), z, np.reshape(x, (-1, 3)))
+        for a, z, x in zip(table["lattice"], table["species"], table["frac_coords"], strict=True)
+    ]
+    return table
+
+
+def magpie(table: pd.DataFrame) -> Matrix:
+    """matminer's Magpie preset, 132 columns."""
+    featurizer = ElementProperty.from_preset("magpie", impute_nan=True)
+    featurizer.set_n_jobs(1)
+    compositions = [Composition(f) for f in table["formula_reduced"]]
+    return np.array(featurizer.featurize_many(compositions, pbar=False), dtype=np.float32)
+
+
+def untrained(table: pd.DataFrame, weights: str) -> Matrix:
+    """The same network with random weights, standardised in the same way."""
+    trained, config = load_encoder(weights)
+    torch.manual_seed(0)
+    encoder = SiteEncoder(trained.config)
+    if trained.config.n_properties:
+        encoder.backbone.properties.copy_(trained.backbone.properties)
+    counts = {int(z): n for z, n in config.element_counts.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        save_encoder(folder, "untrained", encoder.eval(), counts, {}, "")
+        return UnateFeaturizer(folder).transform(table["structure"])
+
+
+def control(table: pd.DataFrame, columns: slice) -> Matrix:
+    """Cheap site descriptors pooled over sites: what no network is needed for."""
+    parts = []
+    for start in range(0, len(table), 512):
+        chunk = table["structure"].iloc[start : start + 512]
+        graphs = [
+            radius_graph(
+                s.lattice.matrix, s.frac_coords, np.array(s.atomic_numbers), CONTROL_CUTOFF
+            )
+            for s in chunk
+        ]
+        sites = site_descriptors(graphs, [s.volume for s in chunk], CONTROL_CUTOFF)
+        starts = np.concatenate([[0], np.cumsum([g.n_sites for g in graphs])])
+        parts.append(pool(sites[:, columns], starts, CONTROL_POOLING))
+    assert len(PHYSICS_NAMES) + len(FINGERPRINT_NAMES) == sites.shape[1]
+    return np.concatenate(parts)
+
+
+def cell(table: pd.DataFrame) -> Matrix:
+    """Volume per atom, space group and number of sites."""
+    columns = ["volume_per_atom_ang3", "spacegroup_number", "n_sites"]
+    return table[columns].to_numpy(np.float32)
