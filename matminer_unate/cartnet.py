@@ -152,17 +152,17 @@ class CartLayer(nn.Module):
         running_mean, running_var, n_batches = norm.buffers()
         if n_edges < 2:
             raise ValueError("batch normalisation needs at least two edges a batch in training")
-        total, edges, mean, variance = EdgeUpdate.apply(
+        total, updated, mean, variance = EdgeUpdate.apply(
             at_sites, edges, weight, rows, self.from_edge.weight, self.from_edge.bias,
             self.gate.weight, self.gate.bias, self.message.weight, self.message.bias,
-            norm.weight, norm.bias, running_mean, norm.eps, update_edges,
+            norm.weight, norm.bias, norm.eps, update_edges,
         )  # fmt: skip
         n_batches += 1
         # As in torch: without a momentum, a cumulative average.
-        share = norm.momentum or 1.0 / float(n_batches)
-        running_mean += share * mean
+        share = 1.0 / float(n_batches) if norm.momentum is None else norm.momentum
+        running_mean.lerp_(mean, share)
         running_var.lerp_(variance * (n_edges / (n_edges - 1)), share)
-        return total, edges
+        return total, edges if updated is None else updated
 
     def _infer(
         self, at_sites: Tensor, edges: Tensor, rows: Tensor, weight: Tensor, update_edges: bool

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-EDGE_TILES = (2400, 480)
+EDGE_TILES = (2400, 1200)
 """Edges worked on at once on a CPU: the first number as often as it fits, then the second, then the
 rest. Not powers of two, which would put all rows of a transposed array on the same cache lines."""
 
@@ -114,6 +114,17 @@ class EdgeEmbedding(torch.autograd.Function):
         return d_features, d_w1.T, d_b1, d_w2, d_b2
 
 
+def _combine(tiles: list[slice], means: Tensor, spreads: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of all edges from the means and sums of squares about them of tiles.
+
+    Exact where the mean is large, unlike a difference of moments (Chan, Golub and LeVeque 1983,
+    doi:10.1080/00031305.1983.10483115).
+    """
+    share = means.new_tensor([t.stop - t.start for t in tiles]).unsqueeze(1) / tiles[-1].stop
+    mean = (share * means).sum(0)
+    return mean, spreads.sum(0) / tiles[-1].stop + (share * (means - mean).square()).sum(0)
+
+
 class EdgeUpdate(torch.autograd.Function):
     """The edge part of a CartNet layer in training, with its gradient.
 
@@ -135,8 +146,8 @@ class EdgeUpdate(torch.autograd.Function):
         du = [W_gᵀ da, W_mᵀ dm] SiLU′(u)
         de = de′ + W_eᵀ du,  dA_i = Σ_j du,  dB_j = Σ_i du
 
-    The statistics over all edges cut both directions into two passes over the tiles. ``a`` is held
-    less the running mean, so that its variance may be taken as a difference of moments.
+    The statistics over all edges cut both directions into two passes over the tiles. Backward reads
+    y as k a + k₀ and da as k dy + k₁ a + k₂.
     """
 
     @staticmethod
@@ -154,10 +165,9 @@ class EdgeUpdate(torch.autograd.Function):
         b_message: Tensor,
         scale: Tensor,
         shift: Tensor,
-        running_mean: Tensor,
         eps: float,
         update_edges: bool,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
         """Run the layer.
 
         Parameters
@@ -170,45 +180,42 @@ class EdgeUpdate(torch.autograd.Function):
             Rows of A_i and of B_j for every edge.
         w_edge, ..., shift
             W_e, b_e, W_g, b_g, W_m, b_m, γ, β.
-        running_mean, eps : (d,), float
+        eps : float
             Of the batch normalisation.
         update_edges : bool
 
         Returns
         -------
         (n_sites, d), (n_edges, d), (d,), (d,)
-            T, e′ (e where it is not updated), ā less the running mean, and σ² − ε.
+            T, e′ (None unless ``update_edges``), ā, and the variance σ² − ε.
         """
-        n_edges, width = edges.shape
-        tiles = edge_tiles(edges)
+        width, tiles = edges.shape[1], edge_tiles(edges)
         hidden, gates, messages = [], [], []
-        first, second = edges.new_zeros(width), edges.new_zeros(width)
-        pivot = b_gate - running_mean
+        means, spreads = [], []
         buffer = edges.new_empty(tiles[0].stop, width)
         for part in tiles:
             work = buffer[: part.stop - part.start]
             from_sites = torch.nn.functional.embedding_bag(rows[part], at_sites, mode="sum")
             u = linear(edges[part], w_edge, b_edge, from_sites)
             m = linear(silu(u[:, width:], out=work), w_message, b_message)
-            a = linear(silu(u[:, :width], out=work), w_gate, pivot)
-            first += a.sum(0)
-            second += torch.square(a, out=work).sum(0)
+            a = linear(silu(u[:, :width], out=work), w_gate, b_gate)
+            means.append(a.mean(0))
+            spreads.append(torch.sub(a, means[-1], out=work).square_().sum(0))
             hidden.append(u)
             gates.append(a)
             messages.append(m)
-        mean = first / n_edges
-        variance = (second / n_edges - mean.square()).clamp_(min=0.0)
+        mean, variance = _combine(tiles, torch.stack(means), torch.stack(spreads))
         inverse_std = (variance + eps).rsqrt()
         # y = k a + k_0
         k = scale * inverse_std
         k_0 = shift - k * mean
         total = edges.new_zeros(len(at_sites) // 2, width)
-        updated = torch.empty_like(edges) if update_edges else edges
+        updated = torch.empty_like(edges) if update_edges else None
         target = rows[:, 0] // 2
         for part, a, m in zip(tiles, gates, messages, strict=True):
             share = buffer[: part.stop - part.start]
             torch.addcmul(k_0, a, k, out=share).sigmoid_().mul_(weight[part])
-            if update_edges:
+            if updated is not None:
                 torch.add(edges[part], share, out=updated[part])
             total.index_add_(0, target[part], share.mul_(m))
         ctx.save_for_backward(
@@ -222,13 +229,17 @@ class EdgeUpdate(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_total: Tensor, d_updated: Tensor | None, *_: None) -> tuple[Any, ...]:
+    def backward(
+        ctx: Any, d_total: Tensor | None, d_updated: Tensor | None, *_: None
+    ) -> tuple[Any, ...]:
         (
             edges, weight, rows, w_edge, w_gate, w_message, k, k_0, mean, inverse_std,
             *kept,
         ) = ctx.saved_tensors  # fmt: skip
         n_edges, width = edges.shape
         target, tiles = rows[:, 0] // 2, edge_tiles(edges)
+        if d_total is None:
+            d_total = edges.new_zeros(ctx.n_sites, width)
         n = len(tiles)
         hidden, gates, messages = kept[:n], kept[n : 2 * n], kept[2 * n :]
         d_weight = torch.empty_like(weight) if ctx.needs_input_grad[2] else None
@@ -281,5 +292,5 @@ class EdgeUpdate(torch.autograd.Function):
         return (
             d_sites, d_edges, d_weight, None, d_w_edge.T, d_sites[::2].sum(0),
             d_w_gate, torch.zeros_like(mean), d_w_message, d_b_message, d_scale, d_shift,
-            None, None, None,
+            None, None,
         )  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,10 +15,12 @@ from crystals import crystals
 from torch import Tensor, nn
 
 from matminer_unate import cartnet, edge_update
-from matminer_unate.batching import collate
+from matminer_unate.batching import GraphBatch, collate
 from matminer_unate.cartnet import CartNet, EncoderConfig, ScalarHead, SiteEncoder, real_harmonics
+from matminer_unate.edge_update import EdgeEmbedding, EdgeUpdate
 from matminer_unate.graph import radius_graph, structure_to_data
 from matminer_unate.structures import crystal_arrays
+from step_benchmark import PlainCartNet
 
 SMALL = EncoderConfig(
     width=16, n_layers=2, n_rbf=8, n_moments=3, latent_dim=8, latent_layers=(1, 2), column_states=()
@@ -107,6 +111,145 @@ def test_gradients_of_the_factored_network_equal_the_published_ones() -> None:
         grads.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
     for ours, theirs in zip(*grads, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-8)
+
+
+def crystal_batch(dtype: torch.dtype = torch.float32) -> GraphBatch:
+    """All small crystals, with enough edges for tiles of several sizes."""
+    data = collate([radius_graph(*crystal_arrays(s), 4.5) for s in crystals().values()])
+    data.edge_vector = data.edge_vector.to(dtype)
+    return data
+
+
+@pytest.mark.parametrize("geometry", ["invariant", "cartesian", "distance"])
+def test_training_equals_the_published_form_in_values_gradients_and_statistics(
+    geometry: str,
+) -> None:
+    config = EncoderConfig(geometry=geometry, n_layers=2, latent_layers=(2,), column_states=())
+    ours = make(CartNet, config).double().train()
+    plain = PlainCartNet(ours).train()
+    data, results = crystal_batch(torch.double), []
+    for net in (ours, plain):
+        data.edge_vector = data.edge_vector.detach().requires_grad_()
+        states = net(data)
+        torch.manual_seed(1)
+        sum((x * torch.randn_like(x)).mean() for x in states).backward()
+        results.append((states, data.edge_vector.grad))
+    close = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-10)
+    for mine, theirs in zip(*results, strict=True):
+        close(mine, theirs)
+    for layer, reference in zip(ours.layers, plain.layers, strict=True):
+        gate, message = reference.gate[0].weight.grad, reference.message[0].weight.grad
+        close(layer.from_site.weight.grad[:64], gate[:, :64])
+        close(layer.from_site.weight.grad[192:], message[:, 64:128])
+        close(layer.from_edge.weight.grad, torch.cat([gate, message])[:, 128:])
+        for mine, theirs in (
+            (layer.gate.weight, reference.gate[2].weight),
+            (layer.message.weight, reference.message[2].weight),
+            (layer.message.bias, reference.message[2].bias),
+            (layer.gate_norm.weight, reference.gate[3].weight),
+            (layer.gate_norm.bias, reference.gate[3].bias),
+        ):
+            close(mine.grad, theirs.grad)
+        for mine, theirs in zip(
+            layer.gate_norm.buffers(), reference.gate[3].buffers(), strict=True
+        ):
+            close(mine, theirs)
+        assert layer.gate.bias.grad.abs().max() == 0  # batch normalisation removes it
+    for mine, theirs in zip(
+        ours.edge_in.parameters(), plain.ours.edge_in.parameters(), strict=True
+    ):
+        close(mine.grad, theirs.grad)
+
+
+def test_training_in_float32_is_as_exact_as_the_published_form() -> None:
+    ours = make(CartNet, EncoderConfig(latent_layers=(3,))).train()
+    plain = PlainCartNet(ours)
+    exact = copy.deepcopy(ours).double()(crystal_batch(torch.double))
+    rounded, theirs = ours(crystal_batch()), plain.train()(crystal_batch())
+    for truth, a, b in zip(exact, rounded, theirs, strict=True):
+        assert (a - truth).abs().mean() < 1.5 * (b - truth).abs().mean() + 1e-7
+
+
+@pytest.mark.parametrize("update_edges", [True, False])
+def test_the_written_out_gradients_pass_gradcheck(
+    monkeypatch: pytest.MonkeyPatch, update_edges: bool
+) -> None:
+    monkeypatch.setattr(edge_update, "EDGE_TILES", (5, 3))
+    torch.manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.double, requires_grad=True)
+
+    n, d, sites = 9, 2, 3
+    target, source = torch.arange(n) // 3, torch.randint(sites, (n,))
+    rows = torch.stack([2 * target, 2 * source + 1], dim=1)
+    states = [random(2 * sites, 2 * d), random(n, d), random(n, 1)]
+    shapes = ((2 * d, d), (2 * d,), (d, d), (d,), (d, d), (d,), (d,), (d,))
+
+    def update(*given: Tensor) -> tuple[Tensor, ...]:
+        out = EdgeUpdate.apply(*given[:3], rows, *given[3:], 1e-5, update_edges)
+        return out[: 1 + update_edges]
+
+    assert torch.autograd.gradcheck(update, (*states, *(random(*s) for s in shapes)))
+    embedding = [random(*s) for s in ((n, 3), (4, 3), (4,), (2, 4), (2,))]
+    assert torch.autograd.gradcheck(EdgeEmbedding.apply, embedding)
+
+
+def test_without_momentum_the_statistics_are_the_mean_over_batches() -> None:
+    means = []
+    for momentum in (1.0, None):
+        net, data = make(CartNet, SMALL).train(), crystal_batch()
+        norm = net.layers[0].gate_norm
+        norm.momentum = momentum
+        norm.reset_running_stats()
+        for z in (data.z, data.z.flip(0), data.z.clamp(max=8)):
+            data.z = z
+            with torch.no_grad():
+                net(data)
+            means.append(norm.running_mean.clone())
+    torch.testing.assert_close(means[5], torch.stack(means[:3]).mean(0))
+
+
+def test_training_repeats_to_the_bit() -> None:
+    data = crystal_batch()
+    gradients = []
+    for _ in range(2):
+        net = make(CartNet, EncoderConfig()).train()
+        net(data)[-1].square().mean().backward()
+        gradients.append([p.grad for p in net.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_autocast_to_bfloat16_stays_close(device: str, training: bool) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    net, data = make(SiteEncoder, SMALL).train(training).to(device), crystal_batch().to(device)
+    with torch.set_grad_enabled(training):
+        exact = net(data)
+        with torch.autocast(device, torch.bfloat16):
+            rounded = net(data)
+    if training:
+        rounded.float().square().mean().backward()
+        assert all(p.grad.isfinite().all() for p in net.backbone.parameters())
+    assert (rounded.float() - exact).abs().mean() < 0.05 * exact.std()
+
+
+def test_without_onednn_the_result_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, data = make(SiteEncoder, SMALL), crystal_batch()
+    with torch.no_grad():
+        before = net(data)
+        monkeypatch.setattr(edge_update, "ONEDNN", False)
+        torch.testing.assert_close(net(data), before, rtol=0, atol=1e-5)
+
+
+def test_one_edge_cannot_be_normalised_in_training() -> None:
+    data = GraphBatch(
+        torch.tensor([11, 17]), torch.tensor([[0], [1]]), torch.ones(1, 3), np.array([0, 2])
+    )
+    with pytest.raises(ValueError, match="at least two edges"):
+        make(CartNet, replace(SMALL, geometry="distance")).train()(data)
 
 
 def test_harmonics_contract_to_powers_of_the_cosine() -> None:

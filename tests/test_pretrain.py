@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from torch import nn
 
 import checkpointing
 import pretrain
+import teachers
 from augment import CorruptionConfig
 from checkpointing import Progress, load_checkpoint, save_checkpoint
 from config import PRESETS, LossWeights, PretrainConfig
@@ -639,3 +640,61 @@ def test_fewer_batches_than_processes_is_an_error(
     monkeypatch.setattr(pretrain.dist, "destroy_process_group", lambda: None)
     with pytest.raises(ValueError, match=r"1 batch.* 2 processes.*--max-edges"):
         pretrain.main(["--data", table, "--out", str(tmp_path), *SMALL, "--max-edges", "10000000"])
+
+
+# -- presets -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_every_preset_makes_a_step(preset: str, precision: Literal["fp32", "bf16"]) -> None:
+    config = replace(PRESETS[preset], precision=precision)
+    config = replace(config, weights=replace(config.weights, tight_binding=0.0))
+    corpus = make_corpus(prototypes()[:6], config.encoder.cutoff)
+    config = with_predictions(config, corpus)
+    counts = torch.from_numpy(corpus.element_counts)
+    model = Pretrainer(config, corpus)
+    batch, generator = corpus.batch(np.arange(6)), torch.Generator().manual_seed(0)
+    views = ViewMaker(config, counts)(batch, generator)
+    with pretrain.mixed_precision(config, torch.device("cpu")):
+        losses = model(batch, views, measure=config.balance_every > 0)
+    losses["total"].backward()
+    assert all(torch.isfinite(v) for v in losses.values())
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+    assert sum(p.grad is None for p in model.parameters()) == 0
+
+
+# -- tight-binding targets ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_tight_binding_targets_are_computed_once_and_named_in_the_columns(
+    table: str, tmp_path: Path
+) -> None:
+    options = [*SMALL, "--weights.tight-binding", "1", "--limit", "6", "--epochs", "1"]
+    pretrain.main(["--data", table, "--out", str(tmp_path), *options])
+    log = log_of(tmp_path)
+    assert log["tight_binding"].iloc[0] > 0
+    # The crystals that are measured on are taught too.
+    assert "monitor_tight_binding" in log
+    labels = UnateFeaturizer(tmp_path / "weights").feature_labels()
+    assert "unate_small_mean_tight_binding_gap" in labels
+    assert len(set(labels)) == len(labels)
+    written = (tmp_path / "tight_binding.parquet").stat().st_mtime_ns
+    shutil.rmtree(tmp_path / "weights")
+    pretrain.main(["--out", str(tmp_path), "--resume"])
+    assert (tmp_path / "tight_binding.parquet").stat().st_mtime_ns == written
+
+
+def test_a_teacher_that_knows_none_of_the_crystals_is_an_error(table: str, tmp_path: Path) -> None:
+    other = replace(as_crystal(prototypes()[0]), identifier="somebody else")
+    file = tmp_path / "teacher.parquet"
+    parts = tmp_path / "teacher.parquet.parts"
+    parts.mkdir()
+    vectors = np.zeros((len(other.atomic_numbers), 3), dtype=np.float32)
+    about = {"teacher": "fake", "version": "1"}
+    teachers.write_part(parts / "part-00000.parquet", [(other, vectors)], about)
+    teachers.join(file, about)
+    options = [*SMALL, "--weights.teacher", "1", "--teacher", str(file)]
+    with pytest.raises(ValueError, match="--teacher names no file with site targets of these"):
+        pretrain.main(["--data", table, "--out", str(tmp_path / "run"), *options])

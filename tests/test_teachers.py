@@ -56,7 +56,7 @@ def test_file_says_who_made_it_and_holds_small_cells_first(teach):
     path = teach()
     about = pq.read_schema(path).metadata[b"site_targets"].decode()
     assert '"teacher": "fake"' in about
-    assert "training/teachers.py --teacher fake" in about
+    assert "teachers.py --teacher fake" in about
     table = pq.read_table(path)
     sizes = table["n_sites"].to_pylist()
     assert sizes == sorted(sizes)

@@ -237,7 +237,7 @@ PRESETS: dict[str, PretrainConfig] = {
     # Two minutes on a CPU, to see that everything runs.
     "smoke": PretrainConfig(
         limit=300,
-        epochs=2,
+        epochs=10,
         max_edges=8_000,
         n_monitor=64,
         weights=LossWeights(tight_binding=0),

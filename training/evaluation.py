@@ -17,7 +17,7 @@ from heads import HEADS, Matrix, Rows, stack
 from matminer_unate import UnateFeaturizer
 from matminer_unate.descriptors import PHYSICS_NAMES
 
-POOLING = ("mean", "std", "min", "max")
+POOLING = ("mean", "std")
 N_SUBSETS = 3
 JUDGE_HEADS = ("ridge", "kernel_ridge", "lightgbm_dense")
 

@@ -165,7 +165,8 @@ def read_corpora(config: PretrainConfig, out: Path, rank: int) -> tuple[Corpus, 
         if talk:
             print("tight-binding site targets, computed once (beforehand: training/teachers.py):")
             file, command = out / "tight_binding.parquet", ["python", *sys.argv]
-            write_site_targets("tight-binding", [*crystals, *others], file, command)
+            each = list({c.identifier: c for c in [*others, *crystals]}.values())
+            write_site_targets("tight-binding", each, file, command)
         if dist.is_initialized():
             dist.barrier()
     targets = {name: read_site_targets(file) for name, file in files.items() if file}

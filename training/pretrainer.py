@@ -31,6 +31,7 @@ from objectives import (
     Triplet,
     VICReg,
 )
+from tight_binding import SITE_TARGET_NAMES
 from views import Encoded, View, mean_pool
 
 CONTRAST: dict[str, Callable[[int], nn.Module]] = {
@@ -101,12 +102,16 @@ def with_predictions(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
                 "with site targets of these crystals"
             )
         else:
-            names += [f"{objective}_{k:02d}" for k in range(n)]
+            known = SITE_TARGET_NAMES if objective == "tight_binding" else ()
+            each = known if len(known) == n else [f"{k:02d}" for k in range(n)]
+            names += [_slug(f"{objective} {name}") for name in each]
     return replace(config, encoder=replace(config.encoder, predicted=tuple(names)))
 
 
 def _slug(name: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "_", name.lower()).strip("_")
+    """``states at -2 eV [1/eV]`` → ``states_at_minus_2_ev``, as a part of a column name."""
+    bare = re.sub(r"\[.*?\]", "", name.lower())
+    return re.sub(r"[^a-z0-9.]+", "_", re.sub(r"[-−](?=\d)", "minus ", bare)).strip("_")
 
 
 class Pretrainer(nn.Module):
