@@ -63,6 +63,9 @@ class EncoderConfig:
         Site states that are pooled into columns.
     predicted : tuple of str
         Names of site quantities that are predicted from the embedding and pooled into columns too.
+    crystal_predicted : tuple of str
+        Names of quantities of the whole crystal, predicted from the mean, minimum and maximum of
+        the embeddings of its sites; a column each.
 
     Without ``column_states`` and ``predicted`` the embedding itself is pooled.
     """
@@ -78,9 +81,11 @@ class EncoderConfig:
     latent_layers: tuple[int, ...] = (0, 1, 2, 3)
     column_states: tuple[int, ...] = (0, 1, 2, 3)
     predicted: tuple[str, ...] = ()
+    crystal_predicted: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "predicted", tuple(self.predicted))
+        object.__setattr__(self, "crystal_predicted", tuple(self.crystal_predicted))
         for name in ("latent_layers", "column_states"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
             if not all(0 <= i <= self.n_layers for i in getattr(self, name)):
@@ -312,6 +317,11 @@ class ScalarHead(nn.Module):
         return total / count
 
 
+def two_layers(n_in: int, n_out: int) -> nn.Sequential:
+    """A small head with 256 hidden channels."""
+    return nn.Sequential(nn.Linear(n_in, 256), nn.SiLU(), nn.Linear(256, n_out))
+
+
 class SiteEncoder(nn.Module):
     """CartNet with a latent head: one standardised embedding a site.
 
@@ -332,12 +342,9 @@ class SiteEncoder(nn.Module):
         self.layer_norms = nn.ModuleList(nn.LayerNorm(config.width) for _ in config.latent_layers)
         self.latent = nn.Linear(config.width * len(config.latent_layers), config.latent_dim)
         if config.predicted:
-            hidden = 2 * config.latent_dim
-            self.predict = nn.Sequential(
-                nn.Linear(config.latent_dim, hidden),
-                nn.SiLU(),
-                nn.Linear(hidden, len(config.predicted)),
-            )
+            self.predict = two_layers(config.latent_dim, len(config.predicted))
+        if config.crystal_predicted:
+            self.predict_crystal = two_layers(3 * config.latent_dim, len(config.crystal_predicted))
         self.register_buffer("site_mean", torch.zeros(config.latent_dim))
         self.register_buffer("site_std", torch.ones(config.latent_dim))
         self.register_buffer("column_mean", torch.zeros(config.n_columns))
@@ -347,9 +354,40 @@ class SiteEncoder(nn.Module):
         """Standardised site embeddings, (n_sites, latent_dim)."""
         return (self.raw_latent(self.backbone(data)) - self.site_mean) / self.site_std
 
-    def columns(self, data: Any) -> Tensor:
-        """Standardised site vectors that are pooled into columns, (n_sites, n_columns)."""
-        return (self.raw_columns(self.backbone(data)) - self.column_mean) / self.column_std
+    def columns(self, data: Any, crystal: Tensor, n_crystals: int) -> tuple[Tensor, Tensor]:
+        """Standardised site vectors to be pooled into columns, and columns of whole crystals.
+
+        Parameters
+        ----------
+        data
+            As for :meth:`CartNet.forward`.
+        crystal : (n_sites,) int64
+            Crystal of each site.
+        n_crystals : int
+
+        Returns
+        -------
+        sites : (n_sites, n_columns)
+        crystals : (n_crystals, len(crystal_predicted))
+        """
+        states = self.backbone(data)
+        sites = (self.raw_columns(states) - self.column_mean) / self.column_std
+        if not self.config.crystal_predicted:
+            return sites, sites.new_zeros(n_crystals, 0)
+        return sites, self.crystal_quantities(self.raw_latent(states), crystal, n_crystals)
+
+    def crystal_quantities(self, latent: Tensor, crystal: Tensor, n_crystals: int) -> Tensor:
+        """Predictions for crystals from the raw embeddings of their sites, (n_crystals, n)."""
+        shape = (n_crystals, latent.shape[1])
+        count = torch.bincount(crystal, minlength=n_crystals).unsqueeze(1)
+        mean = latent.new_zeros(shape).index_add(0, crystal, latent) / count
+        index = crystal.unsqueeze(1).expand_as(latent)
+        least, most = (
+            latent.new_zeros(shape).scatter_reduce(0, index, latent, how, include_self=False)
+            for how in ("amin", "amax")
+        )
+        found: Tensor = self.predict_crystal(torch.cat([mean, least, most], dim=1))
+        return found
 
     def raw_latent(self, states: list[Tensor]) -> Tensor:
         """Site embeddings before standardisation, from the states of the backbone."""

@@ -95,6 +95,11 @@ class WeightsConfig:
         labels += self.encoder.get("predicted", [])
         return labels or [f"z_{k:03d}" for k in range(self.latent_dim)]
 
+    @property
+    def crystal_labels(self) -> list[str]:
+        """Names of the quantities of whole crystals, a column each."""
+        return list(self.encoder.get("crystal_predicted", []))
+
     @cached_property
     def known_elements(self) -> frozenset[int]:
         return frozenset(int(z) for z, count in self.element_counts.items() if count > 0)

@@ -17,7 +17,6 @@ from matminer_unate.checkpoint import WeightsConfig
 from matminer_unate.encoding import PreparedCrystal, encode, prepare, weights_config
 from matminer_unate.errors import StructureError, UnateError, UnateWarning
 from matminer_unate.graph import RadiusGraph
-from matminer_unate.pooling import pool
 
 
 @dataclass
@@ -141,7 +140,8 @@ def compute_columns(
     """
     config = weights_config(weights)
     notes = EncodingNotes(config)
-    values = np.full((len(structures), len(config.site_labels) * len(pooling)), np.nan, np.float32)
+    width = len(config.site_labels) * len(pooling) + len(config.crystal_labels)
+    values = np.full((len(structures), width), np.nan, np.float32)
     errors: dict[int, Exception] = {}
     repeats: dict[int, int] = {}
 
@@ -168,7 +168,7 @@ def compute_columns(
                 progress(1)
 
     for encoded in encode(graphs(), weights, device, batch_size, "columns"):
-        values[encoded.rows] = pool(encoded.sites, encoded.site_start, pooling)
+        values[encoded.rows] = encoded.columns(pooling)
         progress(len(encoded.rows))
     for row, first in repeats.items():
         values[row] = values[first]

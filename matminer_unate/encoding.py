@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ from matminer_unate.checkpoint import (
 )
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.graph import RadiusGraph, radius_graph
+from matminer_unate.pooling import pool
 from matminer_unate.structures import crystal_arrays
 
 if TYPE_CHECKING:
@@ -53,11 +54,18 @@ class Encoded:
     sites : (n_sites, d) float32
         Site vectors of all crystals in turn.
     site_start : (len(rows) + 1,) int64
+    crystals : (len(rows), k) float32
+        Columns that need no pooling; of ``output="columns"`` only.
     """
 
     rows: list[int]
     sites: NDArray[np.float32]
     site_start: NDArray[np.int64]
+    crystals: NDArray[np.float32]
+
+    def columns(self, pooling: Sequence[str]) -> NDArray[np.float32]:
+        """Pooled site vectors and the columns of whole crystals, (len(rows), n_columns)."""
+        return np.hstack([pool(self.sites, self.site_start, pooling), self.crystals])
 
 
 @dataclass(frozen=True)
@@ -187,7 +195,6 @@ def encode(
     """
     check_batch_size(batch_size)
     encoder, resolved = load(weights, device)
-    network = encoder if output == "embedding" else encoder.columns
     batches = fill_batches(crystals, batch_size)
     first = list(itertools.islice(batches, 2))
     n_workers = _n_workers(resolved) if len(first) > 1 else 1
@@ -196,9 +203,20 @@ def encode(
         import torch
 
         joined = collate([graph for _, graph in batch])
+        data = joined.to(resolved)
         with torch.inference_mode():
-            sites = network(joined.to(resolved)).float().cpu().numpy()
-        return Encoded([row for row, _ in batch], sites, joined.site_start)
+            if output == "embedding":
+                sites, crystals = encoder(data), torch.zeros(len(batch), 0)
+            else:
+                crystal = np.repeat(np.arange(len(batch)), np.diff(joined.site_start))
+                index = torch.from_numpy(crystal).to(resolved)
+                sites, crystals = encoder.columns(data, index, len(batch))
+        return Encoded(
+            [row for row, _ in batch],
+            sites.float().cpu().numpy(),
+            joined.site_start,
+            crystals.float().cpu().numpy(),
+        )
 
     with _single_threaded_workers(n_workers) as workers:
         batches = itertools.chain(first, batches)

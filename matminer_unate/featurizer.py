@@ -315,11 +315,8 @@ class UnateFeaturizer(BaseFeaturizer):
     def feature_labels(self) -> list[str]:
         """Column names: weights, pooling, layer, channel."""
         pooling, config = self._options()
-        return [
-            f"unate_{config.name}_{name}_{component}"
-            for name in pooling
-            for component in config.site_labels
-        ]
+        pooled = [f"{name}_{component}" for name in pooling for component in config.site_labels]
+        return [f"unate_{config.name}_{label}" for label in pooled + config.crystal_labels]
 
     def citations(self) -> list[str]:
         """BibTeX of the method and of the encoder."""

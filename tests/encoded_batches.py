@@ -30,7 +30,7 @@ def encoded(
     )
     none = latent.new_zeros(len(latent), 0)
     pooled = mean_pool(latent, batch)
-    return Encoded(view, latent, none if predicted is None else predicted, pooled)
+    return Encoded(view, latent, none if predicted is None else predicted, pooled, none)
 
 
 def element_latents(batch: CleanBatch, width: int = 6) -> Tensor:

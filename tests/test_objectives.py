@@ -45,7 +45,8 @@ def view_of(batch: CleanBatch, latent: Tensor, selected: Tensor, z: Tensor) -> E
     """Latents of a view without edges."""
     no = torch.zeros(0, dtype=torch.long)
     view = View(z, no.expand(2, 0), torch.zeros(0, 3), no, no.bool(), selected)
-    return Encoded(view, latent, latent.new_zeros(len(latent), 0), mean_pool(latent, batch))
+    none = latent.new_zeros(len(latent), 0)
+    return Encoded(view, latent, none, mean_pool(latent, batch), none)
 
 
 # -- species -------------------------------------------------------------------------------------
@@ -175,7 +176,7 @@ def test_edge_denoising_is_a_huber_loss_edge_by_edge() -> None:
         true = float(batch.edge_vector[view.edge[k]].norm() - noisy) / 0.05
         losses.append(huber(float(head.decoder(features).detach()) - true))
         silent.append(huber(true))
-    encoding = Encoded(view, latent, latent[:, :0], mean_pool(latent, batch))
+    encoding = Encoded(view, latent, latent[:, :0], mean_pool(latent, batch), latent[:, :0])
     loss, logged = head(encoding, batch)
     assert float(loss.detach()) == pytest.approx(np.mean(losses), rel=1e-4)
     expected = 1 - np.mean(losses) / np.mean(silent)
@@ -190,7 +191,7 @@ def test_edge_denoising_answers_an_edge_and_its_reverse_alike() -> None:
     view = replace(view, rewired=view.rewired | ~between)  # self-images come twice: leave them out
     turned = replace(view, edge_index=view.edge_index.flip(0), edge_vector=-view.edge_vector)
     first, second = (
-        head(Encoded(v, latent, latent[:, :0], mean_pool(latent, batch)), batch)[0]
+        head(Encoded(v, latent, latent[:, :0], mean_pool(latent, batch), latent[:, :0]), batch)[0]
         for v in (view, turned)
     )
     torch.testing.assert_close(first, second)
@@ -264,7 +265,9 @@ def test_gradients_reach_the_latents(name: str, mixed: bool) -> None:
     torch.manual_seed(0)
     batch, head = prototype_corpus().batch(np.arange(6)), HEADS[name]()
     latent = torch.randn(len(batch.z), 6, requires_grad=True)
-    view = Encoded(noisy_view(batch), latent, latent[:, :0], mean_pool(latent, batch))
+    view = Encoded(
+        noisy_view(batch), latent, latent[:, :0], mean_pool(latent, batch), latent[:, :0]
+    )
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         loss, logged = head(view, batch)
     assert loss.dtype == torch.float32
@@ -286,6 +289,7 @@ OVERFIT = PretrainConfig(
     ),
     weights=LossWeights(
         node=1.0, adjacency=0.5, contrastive=0.1, physics=1.0, fingerprint=0.5, tight_binding=0.0,
+        tight_binding_crystal=0.0,
         teacher=0.0, properties=1.0,
     ),
 )  # fmt: skip

@@ -49,7 +49,7 @@ from pretrainer import Pretrainer, ViewMaker, with_predictions
 TRAINING = Path(pretrain.__file__).parent
 
 SMALL = """
-    --weights.tight-binding 0
+    --weights.tight-binding 0 --weights.tight-binding-crystal 0
     --name small --part all --epochs 2 --max-edges 600 --max-sites 8 --ema 0.8
     --encoder.cutoff 4 --encoder.width 16 --encoder.n-layers 2 --encoder.n-rbf 8
     --encoder.n-moments 2 --encoder.latent-dim 8 --encoder.latent-layers 0 1 2
@@ -146,7 +146,7 @@ def test_the_card_says_which_formulas_were_held_out(table: str, tmp_path: Path) 
 
 def test_the_log_has_every_loss_and_every_sign_of_health(finished: Path) -> None:
     log = pd.read_csv(finished / "log.csv")
-    weights = LossWeights(tight_binding=0.0)
+    weights = LossWeights(tight_binding=0.0, tight_binding_crystal=0.0)
     losses = {f.name for f in fields(weights) if getattr(weights, f.name)}
     each = losses | {"masked_accuracy", "retrieval_accuracy", "alignment", "uniformity"}
     health = {"majority_accuracy", "composition_accuracy", "effective_rank"}
@@ -175,7 +175,7 @@ def test_exported_vectors_have_mean_0_and_standard_deviation_1_over_the_corpus(
     corpus = make_corpus(prototypes()[:24])
     batch = clean_view(corpus.batch(np.arange(24)), CUTOFF)
     with torch.no_grad():
-        columns = encoder.columns(batch)
+        columns, _ = encoder.columns(batch, torch.zeros(len(batch.z), dtype=torch.long), 1)
     np.testing.assert_allclose(columns.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(columns.std(0), 1, atol=1e-4)
     pooled = featurizer.featurize_many(list(prototypes()[:24]), pbar=False)
@@ -517,7 +517,9 @@ def test_random_states_differ_by_seed_step_and_process() -> None:
 
 
 def test_an_objective_of_weight_zero_is_not_built() -> None:
-    weights = LossWeights(contrastive=0.0, physics=0.0, tight_binding=0.0)
+    weights = LossWeights(
+        contrastive=0.0, physics=0.0, tight_binding=0.0, tight_binding_crystal=0.0
+    )
     corpus = make_corpus(prototypes()[:6])
     config = with_predictions(PretrainConfig(encoder=ENCODER, weights=weights), corpus)
     counts = torch.from_numpy(corpus.element_counts)
@@ -649,7 +651,9 @@ def test_fewer_batches_than_processes_is_an_error(
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_preset_makes_a_step(preset: str, precision: Literal["fp32", "bf16"]) -> None:
     config = replace(PRESETS[preset], precision=precision)
-    config = replace(config, weights=replace(config.weights, tight_binding=0.0))
+    config = replace(
+        config, weights=replace(config.weights, tight_binding=0.0, tight_binding_crystal=0.0)
+    )
     corpus = make_corpus(prototypes()[:6], config.encoder.cutoff)
     config = with_predictions(config, corpus)
     counts = torch.from_numpy(corpus.element_counts)
@@ -671,14 +675,16 @@ def test_every_preset_makes_a_step(preset: str, precision: Literal["fp32", "bf16
 def test_tight_binding_targets_are_computed_once_and_named_in_the_columns(
     table: str, tmp_path: Path
 ) -> None:
-    options = [*SMALL, "--weights.tight-binding", "1", "--limit", "6", "--epochs", "1"]
+    weights = ["--weights.tight-binding", "1", "--weights.tight-binding-crystal", "1"]
+    options = [*SMALL, *weights, "--limit", "6", "--epochs", "1"]
     pretrain.main(["--data", table, "--out", str(tmp_path), *options])
     log = log_of(tmp_path)
     assert log["tight_binding"].iloc[0] > 0
     # The crystals that are measured on are taught too.
     assert "monitor_tight_binding" in log
     labels = UnateFeaturizer(tmp_path / "weights").feature_labels()
-    assert "unate_small_mean_tight_binding_gap" in labels
+    assert "unate_small_mean_tight_binding_charge" in labels
+    assert labels[-17:][0] == "unate_small_tight_binding_gap"  # of the crystal, not pooled
     assert len(set(labels)) == len(labels)
     written = (tmp_path / "tight_binding.parquet").stat().st_mtime_ns
     shutil.rmtree(tmp_path / "weights")

@@ -42,6 +42,8 @@ FILES = (
 
 BASE = "--limit 10000 --max-sites 20 --epochs 4 --max-edges 20000 --warmup 0.1 --ema 0.99"
 
+NO_TIGHT_BINDING = "--weights.tight-binding 0 --weights.tight-binding-crystal 0"
+
 ROWS: dict[str, str] = {
     "base": "",
     # Each loss removed.
@@ -50,18 +52,19 @@ ROWS: dict[str, str] = {
     "no contrastive": "--weights.contrastive 0",
     "no physics": "--weights.physics 0",
     "no fingerprint": "--weights.fingerprint 0",
-    "no tight-binding": "--weights.tight-binding 0",
-    "no site targets": "--weights.physics 0 --weights.fingerprint 0 --weights.tight-binding 0",
+    "no tight-binding": NO_TIGHT_BINDING,
+    "no tight-binding of sites": "--weights.tight-binding 0",
+    "no tight-binding of crystals": "--weights.tight-binding-crystal 0",
+    "no site targets": f"--weights.physics 0 --weights.fingerprint 0 {NO_TIGHT_BINDING}",
     "no property targets": "--weights.properties 0",
     "no element grounding": "--weights.properties 0 --encoder.n-properties 0",
     "contrastive only": "--weights.node 0 --weights.adjacency 0 --weights.physics 0 "
-    "--weights.fingerprint 0 --weights.tight-binding 0 --weights.properties 0 "
-    "--weights.contrastive 1",
+    f"--weights.fingerprint 0 {NO_TIGHT_BINDING} --weights.properties 0 --weights.contrastive 1",
     "site targets only": "--weights.node 0 --weights.adjacency 0 --weights.contrastive 0 "
     "--weights.properties 0",
     "tight-binding only": "--weights.node 0 --weights.adjacency 0 --weights.contrastive 0 "
     "--weights.physics 0 --weights.fingerprint 0 --weights.properties 0",
-    "the paper's losses": "--weights.physics 0 --weights.fingerprint 0 --weights.tight-binding 0 "
+    "the paper's losses": f"--weights.physics 0 --weights.fingerprint 0 {NO_TIGHT_BINDING} "
     "--weights.properties 0 --encoder.n-properties 0 --weights.contrastive 0.5",
     "unbalanced gradients": "--balance-every 0",
     "atomic element table": "--element-table magpie+atomic --encoder.n-properties 34",
@@ -103,8 +106,8 @@ ROWS: dict[str, str] = {
     # More tasks.
     "edge denoising": "--weights.edge-denoising 0.5",
     "space group": "--weights.space-group 0.5",
-    "tight-binding 0.5": "--weights.tight-binding 0.5",
-    "tight-binding 2": "--weights.tight-binding 2",
+    "tight-binding 1": "--weights.tight-binding 1 --weights.tight-binding-crystal 1",
+    "tight-binding 10": "--weights.tight-binding 10 --weights.tight-binding-crystal 10",
     "physics 3": "--weights.physics 3",
     "fingerprint 2": "--weights.fingerprint 2",
 }

@@ -29,7 +29,8 @@ class LossWeights:
     contrastive: float = 0.1
     physics: float = 1.0
     fingerprint: float = 0.5
-    tight_binding: float = 5.0
+    tight_binding: float = 3.0
+    tight_binding_crystal: float = 3.0
     teacher: float = 0.0
     properties: float = 1.0
     edge_denoising: float = 0.0
@@ -231,6 +232,7 @@ PRESETS: dict[str, PretrainConfig] = {
             physics=0,
             fingerprint=0,
             tight_binding=0,
+            tight_binding_crystal=0,
             properties=0,
         ),
     ),
@@ -240,7 +242,7 @@ PRESETS: dict[str, PretrainConfig] = {
         epochs=10,
         max_edges=8_000,
         n_monitor=64,
-        weights=LossWeights(tight_binding=0),
+        weights=LossWeights(tight_binding=0, tight_binding_crystal=0),
         encoder=EncoderConfig(
             width=16,
             n_layers=2,

@@ -160,7 +160,8 @@ def read_corpora(config: PretrainConfig, out: Path, rank: int) -> tuple[Corpus, 
         seen = "all formulas" if part is None else f"formulas in {part!r} (--part all: of all)"
         print(f"{report}: up to {config.max_sites} sites, {seen}")
     files = {name: getattr(config, name) for name in FROM_FILES}
-    if config.weights.tight_binding and not config.tight_binding:
+    weights = config.weights
+    if (weights.tight_binding or weights.tight_binding_crystal) and not config.tight_binding:
         files["tight_binding"] = str(out / "tight_binding.parquet")
         if talk:
             print("tight-binding site targets, computed once (beforehand: training/teachers.py):")

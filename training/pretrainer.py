@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from augment import Corruption
 from balance import GradientBalance
 from config import PretrainConfig
-from corpora import FROM_FILES, CleanBatch, Corpus
+from corpora import CleanBatch, Corpus
 from element_tables import element_table
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.descriptors import FINGERPRINT_NAMES, PHYSICS_NAMES
 from objectives import (
     BarlowTwins,
+    CrystalTargetRegression,
     DeepGraphInfomax,
     EdgeDenoising,
     ElementPropertyReconstruction,
@@ -31,7 +32,7 @@ from objectives import (
     Triplet,
     VICReg,
 )
-from tight_binding import SITE_TARGET_NAMES
+from tight_binding import CRYSTAL_NAMES, SITE_NAMES
 from views import Encoded, View, mean_pool
 
 CONTRAST: dict[str, Callable[[int], nn.Module]] = {
@@ -46,9 +47,13 @@ CONTRAST: dict[str, Callable[[int], nn.Module]] = {
 SITE_TARGETS: tuple[tuple[str, str, slice], ...] = (
     ("physics", "descriptors", slice(len(PHYSICS_NAMES))),
     ("fingerprint", "descriptors", slice(len(PHYSICS_NAMES), None)),
-    *((name, name, slice(None)) for name in FROM_FILES),
+    ("tight_binding", "tight_binding", slice(len(SITE_NAMES))),
+    ("teacher", "teacher", slice(None)),
 )
 """Objectives that regress on site targets: name, field of the clean batch, its columns."""
+
+CRYSTAL_TARGETS = ("tight_binding_crystal", "tight_binding", slice(len(SITE_NAMES), None))
+"""The objective that regresses on what is of the whole crystal."""
 
 
 @dataclass
@@ -90,22 +95,40 @@ class ViewMaker:
 def with_predictions(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
     """The configuration with the names of the site quantities that its objectives regress on."""
     names: list[str] = []
-    for objective, field, columns in SITE_TARGETS:
+    crystals = config.weights.tight_binding_crystal
+    if (config.weights.tight_binding or crystals) and corpus.n_targets("tight_binding") not in (
+        0,
+        len(SITE_NAMES) + len(CRYSTAL_NAMES),
+    ):
+        raise ValueError(
+            f"the tight-binding targets have {corpus.n_targets('tight_binding')} columns, but "
+            f"tight_binding.py makes {len(SITE_NAMES) + len(CRYSTAL_NAMES)}; make them anew"
+        )
+    for objective, field, columns in (*SITE_TARGETS, CRYSTAL_TARGETS):
         if not getattr(config.weights, objective):
             continue
         n = corpus.n_targets(field)
+        if n and objective == CRYSTAL_TARGETS[0]:
+            continue
         if field == "descriptors":
             names += [_slug(n) for n in (*PHYSICS_NAMES, *FINGERPRINT_NAMES)[columns]]
         elif not n:
             raise ValueError(
-                f"--weights.{objective} is set, but --{objective.replace('_', '-')} names no file "
+                f"--weights.{objective} is set, but --{field.replace('_', '-')} names no file "
                 "with site targets of these crystals"
             )
         else:
-            known = SITE_TARGET_NAMES if objective == "tight_binding" else ()
-            each = known if len(known) == n else [f"{k:02d}" for k in range(n)]
+            each = SITE_NAMES if objective == "tight_binding" else [f"{k:02d}" for k in range(n)]
             names += [_slug(f"{objective} {name}") for name in each]
-    return replace(config, encoder=replace(config.encoder, predicted=tuple(names)))
+    crystal = [_slug(f"tight binding {name}") for name in CRYSTAL_NAMES]
+    return replace(
+        config,
+        encoder=replace(
+            config.encoder,
+            predicted=tuple(names),
+            crystal_predicted=tuple(crystal) if crystals else (),
+        ),
+    )
 
 
 def _slug(name: str) -> str:
@@ -150,6 +173,7 @@ class Pretrainer(nn.Module):
             "edge_denoising": lambda: EdgeDenoising(latent, config.encoder.cutoff),
             "space_group": lambda: SpaceGroup(latent, corpus.spacegroup_counts),
         }
+        builders[CRYSTAL_TARGETS[0]] = partial(CrystalTargetRegression, *CRYSTAL_TARGETS[1:])
         start = 0
         for objective, field, columns in SITE_TARGETS:
             if getattr(config.weights, objective):
@@ -187,7 +211,11 @@ class Pretrainer(nn.Module):
         """Run the encoder on one view."""
         latent = self.encoder.raw_latent(self.encoder.backbone(view)).float()
         predict = self.encoder.predict if self.config.encoder.predicted else _nothing
-        return Encoded(view, latent, predict(latent).float(), mean_pool(latent, batch))
+        crystals = latent.new_zeros(batch.n_crystals, 0)
+        if self.config.encoder.crystal_predicted:
+            crystals = self.encoder.crystal_quantities(latent, batch.crystal, batch.n_crystals)
+        pooled = mean_pool(latent, batch)
+        return Encoded(view, latent, predict(latent).float(), pooled, crystals.float())
 
     def _contrasted(self, views: Views, batch: CleanBatch) -> list[Encoded]:
         assert views.contrast is not None

@@ -48,7 +48,9 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(args.threads)
     config = PretrainConfig()
-    weights = replace(config.weights, tight_binding=0.0)  # reads a file of targets
+    weights = replace(
+        config.weights, tight_binding=0.0, tight_binding_crystal=0.0
+    )  # reads a file of targets
     config = replace(config, weights=weights, max_edges=args.max_edges)
     crystals = read_crystals([args.data], config.max_sites, "train", args.crystals)
     table = pd.concat(

@@ -29,6 +29,7 @@ class Encoded:
     latent: Tensor  # (n, latent_dim)
     predicted: Tensor  # (n, n_predicted) the encoder's predictions of site quantities
     pooled: Tensor  # (g, latent_dim) mean over the sites of each crystal
+    crystals: Tensor  # (g, n_crystal_predicted) predictions for whole crystals
 
 
 def mean_pool(latent: Tensor, batch: CleanBatch) -> Tensor:

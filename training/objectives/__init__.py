@@ -8,6 +8,7 @@ read one view, ``forward(encoded, batch)``; those of the contrastive branch two,
 from objectives.adjacency import SpeciesAdjacency
 from objectives.barlow_twins import BarlowTwins
 from objectives.contrastive import NTXent
+from objectives.crystal_targets import CrystalTargetRegression
 from objectives.edge_denoising import EdgeDenoising
 from objectives.element_properties import ElementPropertyReconstruction
 from objectives.infomax import DeepGraphInfomax
@@ -21,6 +22,7 @@ from objectives.vicreg import VICReg
 
 __all__ = [
     "BarlowTwins",
+    "CrystalTargetRegression",
     "DeepGraphInfomax",
     "EdgeDenoising",
     "ElementPropertyReconstruction",
