@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 """Raised by one whenever older readers could misread a folder."""
 
-DEFAULT_WEIGHTS = "mp_v1"
+DEFAULT_WEIGHTS = "mp_v2"
 
 MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
 

@@ -56,6 +56,9 @@ SMALL = """
     --encoder.column-states 1 2
 """.split()  # noqa: SIM905
 
+NO_FILES = LossWeights(tight_binding=0.0, tight_binding_crystal=0.0)
+"""Losses that need no file of targets."""
+
 ENCODER = EncoderConfig(
     cutoff=CUTOFF, width=16, n_layers=2, n_rbf=8, n_moments=2, latent_dim=8,
     latent_layers=(0, 1, 2), column_states=(1, 2), n_properties=22,
@@ -84,6 +87,12 @@ def finished(table: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("run") / "finished"
     pretrain.main(["--data", table, "--out", str(out), *SMALL])
     return out
+
+
+def make_model() -> Pretrainer:
+    corpus = make_corpus(prototypes()[:3])
+    config = PretrainConfig(encoder=ENCODER, weights=NO_FILES)
+    return Pretrainer(with_predictions(config, corpus), corpus)
 
 
 def weights_of(run: Path) -> bytes:
@@ -146,7 +155,7 @@ def test_the_card_says_which_formulas_were_held_out(table: str, tmp_path: Path) 
 
 def test_the_log_has_every_loss_and_every_sign_of_health(finished: Path) -> None:
     log = pd.read_csv(finished / "log.csv")
-    weights = LossWeights(tight_binding=0.0, tight_binding_crystal=0.0)
+    weights = NO_FILES
     losses = {f.name for f in fields(weights) if getattr(weights, f.name)}
     each = losses | {"masked_accuracy", "retrieval_accuracy", "alignment", "uniformity"}
     health = {"majority_accuracy", "composition_accuracy", "effective_rank"}
@@ -487,7 +496,7 @@ def test_the_learning_rate_rises_and_falls_once() -> None:
 
 
 def test_only_matrices_decay() -> None:
-    model = Pretrainer(PretrainConfig(encoder=ENCODER), make_corpus(prototypes()[:3]))
+    model = make_model()
     decayed, plain = (g["params"] for g in make_optimizer(model, PretrainConfig()).param_groups)
     assert sum(map(len, (decayed, plain))) == len(list(model.parameters()))
     assert all(p.ndim == 2 for p in decayed)
@@ -542,7 +551,7 @@ def test_masked_sites_do_not_show_their_element_properties() -> None:
     radius = magpie_property("CovalentRadius")
     order = np.corrcoef(table[1:104, 6], radius[1:104])[0, 1]
     assert order > 0.999
-    model = Pretrainer(PretrainConfig(encoder=ENCODER), make_corpus(prototypes()[:3]))
+    model = make_model()
     np.testing.assert_allclose(model.encoder.backbone.properties, table, rtol=1e-6)
 
 

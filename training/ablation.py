@@ -90,7 +90,7 @@ ROWS: dict[str, str] = {
     "no strain": "--corruption.strain 0",
     "no edge drop": "--corruption.edge-drop 0",
     "no clean crystals": "--corruption.clean-probability 0",
-    "half clean crystals": "--corruption.clean-probability 0.5",
+    "a tenth clean crystals": "--corruption.clean-probability 0.1",
     "edge rewiring": "--corruption.edge-rewire 0.1",
     "feature shuffling": "--corruption.shuffle-probability 0.5",
     # Encoder.

@@ -59,7 +59,7 @@ class CorruptionConfig:
     strain: float = 0.01
     edge_drop: float = 0.1
     edge_rewire: float = 0.0
-    clean_probability: float = 0.1
+    clean_probability: float = 0.5
     rotate: bool = False
 
     def __post_init__(self) -> None:

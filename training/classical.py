@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_sets import cell, control, magpie, read_table, untrained
+from feature_sets import cell, control, magpie, read_table, tight_binding, untrained
 from heads import HEADS, Matrix, Rows, Vector, stack
 from matminer_unate import UnateFeaturizer
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS
@@ -117,6 +117,7 @@ def build_blocks(
         "physics": lambda: control(table, slice(0, len(PHYSICS_NAMES))),
         "fingerprint": lambda: control(table, slice(len(PHYSICS_NAMES), None)),
         "untrained": lambda: untrained(table, weights[0]),
+        "tight-binding": lambda: tight_binding(table),
     }
     for w in weights:
         builders[Path(w).name] = partial(UnateFeaturizer(w).transform, structures)
@@ -133,11 +134,14 @@ def build_blocks(
 def feature_sets(weights: list[str]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """By name, the blocks of the trees of the stack, and all blocks."""
     magpie_only, fingerprint = ("magpie",), (*CONTROL, "fingerprint")
+    with_tight_binding = (*CONTROL, "tight-binding")
     sets: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         "dummy": ((), ()),
         "magpie": (magpie_only, magpie_only),
         "control": (CONTROL, CONTROL),
         "control+fingerprint": (CONTROL, fingerprint),
+        "tight-binding": (("tight-binding",), ("tight-binding",)),
+        "control+tight-binding": (with_tight_binding, with_tight_binding),
     }
     for w in ["untrained", *weights]:
         sets |= {
@@ -145,6 +149,9 @@ def feature_sets(weights: list[str]) -> dict[str, tuple[tuple[str, ...], tuple[s
             f"magpie+{w}": (magpie_only, ("magpie", w)),
             f"control+{w}": (CONTROL, (*CONTROL, w)),
         }
+        if w != "untrained":
+            everything = (*with_tight_binding, w)
+            sets[f"control+tight-binding+{w}"] = (with_tight_binding, everything)
     return sets
 
 

@@ -17,6 +17,7 @@ from matminer_unate.checkpoint import load_encoder, save_encoder
 from matminer_unate.descriptors import FINGERPRINT_NAMES, PHYSICS_NAMES, site_descriptors
 from matminer_unate.graph import radius_graph
 from matminer_unate.pooling import pool
+from tight_binding import SITE_NAMES, site_targets
 
 CONTROL_CUTOFF = 4.5
 """Å. As in the encoder, so that the control sees just as far."""
@@ -84,3 +85,15 @@ def cell(table: pd.DataFrame) -> Matrix:
     """Volume per atom, space group and number of sites."""
     columns = ["volume_per_atom_ang3", "spacegroup_number", "n_sites"]
     return table[columns].to_numpy(np.float32)
+
+
+def tight_binding(table: pd.DataFrame) -> Matrix:
+    """What the tight-binding model says itself, without any network: site quantities pooled."""
+    rows = []
+    for structure in table["structure"]:
+        numbers = np.array(structure.atomic_numbers)
+        targets = site_targets(structure.lattice.matrix, structure.frac_coords, numbers)
+        sites, crystal = targets[:, : len(SITE_NAMES)], targets[0, len(SITE_NAMES) :]
+        starts = np.array([0, len(sites)])
+        rows.append(np.concatenate([pool(sites, starts, CONTROL_POOLING)[0], crystal]))
+    return np.array(rows, dtype=np.float32)

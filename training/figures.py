@@ -25,6 +25,9 @@ SETS = {
     "magpie+mp_v2": "Magpie + UNATE",
     "control": "hand-made control",
     "control+mp_v2": "control + UNATE",
+    "tight-binding": "tight-binding itself",
+    "control+tight-binding": "control + tight-binding",
+    "control+tight-binding+mp_v2": "control + tight-binding + UNATE",
     "mp_v2_taught": "UNATE, taught",
     "control+mp_v2_taught": "control + UNATE, taught",
 }

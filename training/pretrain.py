@@ -10,7 +10,7 @@ A few minutes on a CPU:
 
 The shipped weights, on two processes (or GPUs):
 
-    torchrun --nproc-per-node 2 training/pretrain.py --name mp_v1 --out runs/mp_v1 --data \\
+    torchrun --nproc-per-node 2 training/pretrain.py --name mp_v2 --out runs/mp_v2 --data \\
         mp_mtcgcnn.parquet mp20_val_test.parquet mpts52_val_test.parquet mp_elasticity.parquet \\
         mp_piezoelectric.parquet mp_extra.parquet
 

@@ -44,16 +44,25 @@ CONTRAST: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-SITE_TARGETS: tuple[tuple[str, str, slice], ...] = (
-    ("physics", "descriptors", slice(len(PHYSICS_NAMES))),
-    ("fingerprint", "descriptors", slice(len(PHYSICS_NAMES), None)),
-    ("tight_binding", "tight_binding", slice(len(SITE_NAMES))),
-    ("teacher", "teacher", slice(None)),
-)
-"""Objectives that regress on site targets: name, field of the clean batch, its columns."""
+@dataclass(frozen=True)
+class Targets:
+    """What an objective regresses on: columns of a field of the clean batch, and their names."""
 
-CRYSTAL_TARGETS = ("tight_binding_crystal", "tight_binding", slice(len(SITE_NAMES), None))
-"""The objective that regresses on what is of the whole crystal."""
+    objective: str
+    field: str
+    columns: slice
+    names: tuple[str, ...] = ()  # of a teacher: none
+
+
+SITE_TARGETS = (
+    Targets("physics", "descriptors", slice(len(PHYSICS_NAMES)), PHYSICS_NAMES),
+    Targets("fingerprint", "descriptors", slice(len(PHYSICS_NAMES), None), FINGERPRINT_NAMES),
+    Targets("tight_binding", "tight_binding", slice(len(SITE_NAMES)), SITE_NAMES),
+    Targets("teacher", "teacher", slice(None)),
+)
+CRYSTAL_TARGETS = Targets(
+    "tight_binding_crystal", "tight_binding", slice(len(SITE_NAMES), None), CRYSTAL_NAMES
+)
 
 
 @dataclass
@@ -93,42 +102,40 @@ class ViewMaker:
 
 
 def with_predictions(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
-    """The configuration with the names of the site quantities that its objectives regress on."""
-    names: list[str] = []
-    crystals = config.weights.tight_binding_crystal
-    if (config.weights.tight_binding or crystals) and corpus.n_targets("tight_binding") not in (
-        0,
-        len(SITE_NAMES) + len(CRYSTAL_NAMES),
-    ):
-        raise ValueError(
-            f"the tight-binding targets have {corpus.n_targets('tight_binding')} columns, but "
-            f"tight_binding.py makes {len(SITE_NAMES) + len(CRYSTAL_NAMES)}; make them anew"
-        )
-    for objective, field, columns in (*SITE_TARGETS, CRYSTAL_TARGETS):
-        if not getattr(config.weights, objective):
-            continue
-        n = corpus.n_targets(field)
-        if n and objective == CRYSTAL_TARGETS[0]:
-            continue
-        if field == "descriptors":
-            names += [_slug(n) for n in (*PHYSICS_NAMES, *FINGERPRINT_NAMES)[columns]]
-        elif not n:
-            raise ValueError(
-                f"--weights.{objective} is set, but --{field.replace('_', '-')} names no file "
-                "with site targets of these crystals"
-            )
-        else:
-            each = SITE_NAMES if objective == "tight_binding" else [f"{k:02d}" for k in range(n)]
-            names += [_slug(f"{objective} {name}") for name in each]
-    crystal = [_slug(f"tight binding {name}") for name in CRYSTAL_NAMES]
-    return replace(
-        config,
-        encoder=replace(
-            config.encoder,
-            predicted=tuple(names),
-            crystal_predicted=tuple(crystal) if crystals else (),
-        ),
+    """The configuration with the names of what its objectives let the encoder predict.
+
+    Raises
+    ------
+    ValueError
+        An objective has a weight, but the corpus none of its targets, or not the ones it knows.
+    """
+    active = [t for t in (*SITE_TARGETS, CRYSTAL_TARGETS) if getattr(config.weights, t.objective)]
+    names = {t.objective: target_names(t, corpus) for t in active}
+    encoder = replace(
+        config.encoder,
+        predicted=tuple(n for t in SITE_TARGETS for n in names.get(t.objective, ())),
+        crystal_predicted=names.get(CRYSTAL_TARGETS.objective, ()),
     )
+    return replace(config, encoder=encoder)
+
+
+def target_names(targets: Targets, corpus: Corpus) -> tuple[str, ...]:
+    """Names of the targets as parts of column names, checked against what the corpus has."""
+    n, option = corpus.n_targets(targets.field), targets.field.replace("_", "-")
+    if not n:
+        raise ValueError(
+            f"--weights.{targets.objective} is set, but --{option} names no file with site targets "
+            "of these crystals"
+        )
+    width = len(range(n)[targets.columns])
+    names = targets.names or tuple(f"{k:02d}" for k in range(width))
+    if len(names) != width:
+        raise ValueError(
+            f"the file of --{option} has {n} targets a site, which are not those of the present "
+            "code; make it anew with training/teachers.py"
+        )
+    prefix = "" if targets.field == "descriptors" else f"{targets.field} "
+    return tuple(_slug(prefix + name) for name in names)
 
 
 def _slug(name: str) -> str:
@@ -173,14 +180,16 @@ class Pretrainer(nn.Module):
             "edge_denoising": lambda: EdgeDenoising(latent, config.encoder.cutoff),
             "space_group": lambda: SpaceGroup(latent, corpus.spacegroup_counts),
         }
-        builders[CRYSTAL_TARGETS[0]] = partial(CrystalTargetRegression, *CRYSTAL_TARGETS[1:])
         start = 0
-        for objective, field, columns in SITE_TARGETS:
-            if getattr(config.weights, objective):
-                n = len(range(corpus.n_targets(field))[columns])
-                answer = slice(start, start + n)
-                builders[objective] = partial(SiteTargetRegression, field, columns, answer)
-                start += n
+        for t in SITE_TARGETS:
+            if getattr(config.weights, t.objective):
+                end = start + len(target_names(t, corpus))
+                answer = slice(start, end)
+                builders[t.objective] = partial(SiteTargetRegression, t.field, t.columns, answer)
+                start = end
+        builders[CRYSTAL_TARGETS.objective] = partial(
+            CrystalTargetRegression, CRYSTAL_TARGETS.field, CRYSTAL_TARGETS.columns
+        )
         active = {n: getattr(config.weights, n) for n in builders if getattr(config.weights, n)}
         self.objectives = nn.ModuleDict({name: builders[name]() for name in active})
         self.balance = GradientBalance(active, config.balance_every)
