@@ -28,6 +28,8 @@ TASKS = {
     "adjacency": "adjacency",
     "physics": "site descriptors",
     "fingerprint": "site descriptors",
+    "tight_binding": "electrons of a tight-binding model",
+    "tight_binding_crystal": "electrons of a tight-binding model",
     "properties": "element properties",
     "edge_denoising": "bond lengths",
     "space_group": "space groups",
@@ -53,7 +55,15 @@ def export(
     standardise(encoder, corpus, batches, device)
     counts = {int(z): int(n) for z, n in enumerate(corpus.element_counts) if n}
     training = {
-        "config": {**dataclasses.asdict(config), "data": [Path(d).name for d in config.data]},
+        "config": {
+            **dataclasses.asdict(config),
+            # Names of files; their folders are of one machine only.
+            "data": [Path(d).name for d in config.data],
+            **{
+                name: Path(getattr(config, name)).name
+                for name in ("tight_binding", "teacher", "exclude_formulas")
+            },
+        },
         "n_crystals": len(corpus),
         "n_sites": int(corpus.n_sites.sum()),
         "date": datetime.now(UTC).date().isoformat(),
@@ -130,7 +140,10 @@ the formula mod 100) were held out, whatever file they are in."""
 and the volume, gap and moment of the elements' own ground states) is an input beside the species.
 """ * bool(e.n_properties)
     pretrained = "pretrained without any property label:"
-    labels = "No energies, band gaps or other computed properties of any crystal were used."
+    labels = "No property of any crystal, measured or computed by DFT, was used."
+    if config.weights.tight_binding or config.weights.tight_binding_crystal:
+        labels += """ The tight-binding model (`training/tight_binding.py`) that pretraining learns from
+is made from free atoms alone, by a solver of its own; its gaps are not those of DFT."""
     if config.weights.teacher:
         pretrained = "pretrained as the student of another model:"
         labels = f"""**The student of a teacher:** site vectors of {teacher} were regressed from
