@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,21 +18,24 @@ from matminer_unate.encoding import PreparedCrystal, encode, prepare, weights_co
 from matminer_unate.errors import StructureError, UnateError, UnateWarning
 from matminer_unate.graph import RadiusGraph
 
+Prepared = TypeVar("Prepared", bound=PreparedCrystal)
 
-@dataclass
-class EncodingNotes:
-    """What a caller should know of rows that were encoded all the same, counted.
+Computed = tuple[list[int], NDArray[np.float32]]
+"""Rows with their columns."""
+
+
+@dataclass(kw_only=True)
+class RowNotes:
+    """What a caller should know of rows that got their columns all the same, counted.
 
     Attributes
     ----------
-    config : WeightsConfig
     unknown : set of int
-        Atomic numbers that the weights have not seen.
+        Atomic numbers of which too little is known.
     rows_unknown, rows_isolated : int
         Rows that hold such species, and rows that hold atoms with no neighbour in the cutoff.
     """
 
-    config: WeightsConfig
     unknown: set[int] = field(default_factory=set)
     rows_unknown: int = 0
     rows_isolated: int = 0
@@ -43,6 +46,14 @@ class EncodingNotes:
         self.rows_unknown += bool(prepared.unknown)
         self.rows_isolated += prepared.graph.n_isolated > 0
 
+    def about_unknown(self, symbols: str) -> str:
+        """What became of the species that are unknown, after ``n row(s) hold``."""
+        raise NotImplementedError
+
+    def about_isolated(self) -> str:
+        """What became of the atoms without neighbours, after ``n row(s) hold``."""
+        raise NotImplementedError
+
     def texts(self) -> list[str]:
         """One sentence for each thing to be said."""
         from pymatgen.core import Element
@@ -50,21 +61,39 @@ class EncodingNotes:
         texts = []
         if self.rows_unknown:
             symbols = ", ".join(Element.from_Z(z).symbol for z in sorted(self.unknown))
-            texts.append(
-                f"{self.rows_unknown} row(s) hold elements the weights {self.config.name!r} have "
-                f"not seen ({symbols}); these sites are encoded as masked species"
-            )
+            texts.append(f"{self.rows_unknown} row(s) hold {self.about_unknown(symbols)}")
         if self.rows_isolated:
-            texts.append(
-                f"{self.rows_isolated} row(s) hold atoms with no neighbour within "
-                f"{self.config.cutoff} Å; these are encoded with their first shell drawn in"
-            )
+            texts.append(f"{self.rows_isolated} row(s) hold {self.about_isolated()}")
         return texts
 
     def warn(self, *others: str) -> None:
         """Warn once for each thing, as if from the caller of the featurizer's method."""
         for text in [*others, *self.texts()]:
             warnings.warn(text, UnateWarning, stacklevel=5)
+
+
+@dataclass
+class EncodingNotes(RowNotes):
+    """What a caller should know of rows that were encoded all the same.
+
+    Attributes
+    ----------
+    config : WeightsConfig
+    """
+
+    config: WeightsConfig
+
+    def about_unknown(self, symbols: str) -> str:
+        return (
+            f"elements the weights {self.config.name!r} have not seen ({symbols}); these sites are "
+            "encoded as masked species"
+        )
+
+    def about_isolated(self) -> str:
+        return (
+            f"atoms with no neighbour within {self.config.cutoff} Å; these are encoded with their "
+            "first shell drawn in"
+        )
 
 
 @dataclass
@@ -77,14 +106,14 @@ class Columns:
         NaN in rows that failed.
     errors : dict of int to Exception
         By row.
-    notes : EncodingNotes
+    notes : RowNotes
     index : sequence or None
         Labels of the rows, for messages.
     """
 
     values: NDArray[np.float32]
     errors: dict[int, Exception]
-    notes: EncodingNotes
+    notes: RowNotes
     index: Sequence[Any] | None
 
     def tracebacks(self) -> list[Any]:
@@ -139,37 +168,89 @@ def compute_columns(
         A structure is unusable and errors are not ignored.
     """
     config = weights_config(weights)
-    notes = EncodingNotes(config)
-    width = len(config.site_labels) * len(pooling) + len(config.crystal_labels)
+
+    def encoded(crystals: Iterator[tuple[int, PreparedCrystal]]) -> Iterator[Computed]:
+        graphs = ((row, crystal.graph) for row, crystal in crystals)
+        for batch in encode(graphs, weights, device, batch_size, "columns"):
+            yield batch.rows, batch.columns(pooling)
+
+    return fill_columns(
+        structures,
+        lambda structure: prepare(structure, config),
+        encoded,
+        len(config.site_labels) * len(pooling) + len(config.crystal_labels),
+        EncodingNotes(config),
+        ignore_errors,
+        index,
+        progress,
+    )
+
+
+def fill_columns(
+    structures: Sequence[Any],
+    prepare_row: Callable[[Any], Prepared],
+    compute: Callable[[Iterator[tuple[int, Prepared]]], Iterator[Computed]],
+    width: int,
+    notes: RowNotes,
+    ignore_errors: bool,
+    index: Sequence[Any] | None = None,
+    progress: Callable[[int], Any] = lambda n: None,
+    key: Callable[[Prepared], bytes] = lambda crystal: graph_digest(crystal.graph),
+) -> Columns:
+    """Columns of many crystals by any method; equal crystals are computed once.
+
+    Parameters
+    ----------
+    structures : sequence
+        One crystal a row, of whatever kind.
+    prepare_row : callable
+        Checks one of them; raises StructureError.
+    compute : callable
+        Takes (row, prepared crystal) as its batches need them, and gives rows with their columns,
+        (len(rows), width).
+    width : int
+        Number of columns.
+    notes : RowNotes
+        Is told of each row that is prepared.
+    ignore_errors, index, progress
+        As for :func:`compute_columns`.
+    key : callable
+        The same bytes for crystals that get the same columns.
+
+    Raises
+    ------
+    StructureError
+        A structure is unusable and errors are not ignored.
+    """
     values = np.full((len(structures), width), np.nan, np.float32)
     errors: dict[int, Exception] = {}
     repeats: dict[int, int] = {}
 
-    def graphs() -> Iterator[tuple[int, RadiusGraph]]:
+    def crystals() -> Iterator[tuple[int, Prepared]]:
         first_row: dict[bytes, int] = {}
         for row, structure in enumerate(structures):
             try:
-                prepared = prepare(structure, config)
+                prepared = prepare_row(structure)
             except StructureError as e:
                 if not ignore_errors:
                     raise StructureError(
                         f"{_name(row, index)}: {e}\nTo give such rows NaN instead, pass "
-                        "ignore_errors=True or use UnateFeaturizer(on_error='nan')."
+                        "ignore_errors=True or construct the featurizer with on_error='nan'."
                     ) from e
                 errors[row] = e
                 progress(1)
                 continue
             notes.read(prepared)
-            first = first_row.setdefault(_fingerprint(prepared.graph), row)
+            first = first_row.setdefault(key(prepared), row)
             if first == row:
-                yield row, prepared.graph
+                yield row, prepared
             else:
                 repeats[row] = first
                 progress(1)
 
-    for encoded in encode(graphs(), weights, device, batch_size, "columns"):
-        values[encoded.rows] = encoded.columns(pooling)
-        progress(len(encoded.rows))
+    for rows, columns in compute(crystals()):
+        values[rows] = columns
+        progress(len(rows))
     for row, first in repeats.items():
         values[row] = values[first]
     not_finite = np.flatnonzero(~np.isfinite(values).all(axis=1))
@@ -179,8 +260,8 @@ def compute_columns(
     return Columns(values, errors, notes, index)
 
 
-def _fingerprint(graph: RadiusGraph) -> bytes:
-    """The same bytes for inputs that the network cannot tell apart."""
+def graph_digest(graph: RadiusGraph) -> bytes:
+    """The same bytes for graphs that no invariant of theirs can tell apart."""
     digest = hashlib.blake2b(digest_size=16)
     for part in (graph.atomic_numbers, graph.edge_index, graph.edge_vector):
         digest.update(part.tobytes())
