@@ -1,4 +1,8 @@
-"""Learned columns for crystal structures: a matminer featurizer on a pretrained CartNet encoder."""
+"""Columns for crystal structures as matminer featurizers.
+
+``UnateFeaturizer`` gives learned ones, from a pretrained CartNet encoder; ``SiteDescriptorStats``
+physical ones, without any network.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matminer_unate.featurizer import UnateFeaturizer
+    from matminer_unate.site_descriptor_stats import SiteDescriptorStats
 
-__all__ = ["UnateFeaturizer", "__version__"]
+__all__ = ["SiteDescriptorStats", "UnateFeaturizer", "__version__"]
 
 __version__ = version("matminer_unate")
 
@@ -19,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from matminer_unate.featurizer import UnateFeaturizer
 
         return UnateFeaturizer
+    if name == "SiteDescriptorStats":
+        from matminer_unate.site_descriptor_stats import SiteDescriptorStats
+
+        return SiteDescriptorStats
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

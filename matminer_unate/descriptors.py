@@ -6,7 +6,7 @@ targets that pretraining regresses, and as columns of their own.
 Two groups. *Physics*: 26 numbers a site from electronegativities, radii and valences of the site
 and its neighbours. *Fingerprint*: 56 numbers from the radial and angular distribution of the
 neighbours, in the spirit of weighted atom-centred symmetry functions (Gastegger et al., J. Chem.
-Phys. 148, 241709, 2018).
+Phys. 148, 241709, 2018). ``site_descriptor_stats.py`` has the formula and unit of each.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,20 +55,28 @@ PHYSICS_NAMES = (
 )
 
 _RADIAL_CENTRES = np.linspace(1.4, 4.2, 8)
-_ANGULAR_CENTRES = np.linspace(1.8, 4.0, 4)
+_SHELL_CENTRES = np.linspace(1.8, 4.0, 4)
 _RADIAL_WEIGHTS = ("count", "electronegativity", "radius", "valence")
-_ANGULAR_NAMES = (
-    "vector norm",
-    "second moment norm",
-    "electronegativity vector norm",
-    "neighbours",
-    "vector ratio",
-    "second moment ratio",
+_SHELL_NAMES = (
+    "shell asymmetry",
+    "shell anisotropy",
+    "shell electronegativity asymmetry",
+    "shell count",
+    "shell asymmetry per neighbour",
+    "shell anisotropy per neighbour",
 )
 
 FINGERPRINT_NAMES = tuple(
     f"radial {weight} {centre:.1f} Å" for weight in _RADIAL_WEIGHTS for centre in _RADIAL_CENTRES
-) + tuple(f"{name} {centre:.1f} Å" for name in _ANGULAR_NAMES for centre in _ANGULAR_CENTRES)
+) + tuple(f"{name} {centre:.1f} Å" for name in _SHELL_NAMES for centre in _SHELL_CENTRES)
+
+DescriptorGroup = Literal["physics", "fingerprint", "all"]
+
+DESCRIPTOR_NAMES: dict[DescriptorGroup, tuple[str, ...]] = {
+    "physics": PHYSICS_NAMES,
+    "fingerprint": FINGERPRINT_NAMES,
+    "all": PHYSICS_NAMES + FINGERPRINT_NAMES,
+}
 
 _BOND_SOFTNESS = 0.37  # Å, the universal bond-valence parameter (Brown & Altermatt 1985)
 _WOLF_ALPHA = 0.35  # 1/Å
@@ -113,6 +122,25 @@ def magpie_property(name: str) -> Floats:
     return np.where(np.isnan(table), np.nanmean(table), table)
 
 
+@lru_cache(maxsize=1)
+def is_tabulated() -> NDArray[np.bool_]:
+    """Whether the table has electronegativity and radius of each atomic number, (119,).
+
+    Of helium, neon, argon, radon, berkelium and what follows it lacks one of them, and the mean
+    over the elements stands in.
+    """
+    from matminer.utils.data import MagpieData
+    from pymatgen.core import Element
+
+    raw = MagpieData(impute_nan=False).all_elemental_props
+    known = np.zeros(119, dtype=bool)
+    for z in range(1, 119):
+        symbol = Element.from_Z(z).symbol
+        values = [raw[name].get(symbol, np.nan) for name in ("Electronegativity", "CovalentRadius")]
+        known[z] = bool(np.isfinite(values).all())
+    return known
+
+
 @lru_cache(maxsize=200_000)
 def guess_oxidation_states(formula: tuple[tuple[int, int], ...]) -> tuple[tuple[float, ...], float]:
     """Guess one oxidation state an element: common states, as neutral as they go.
@@ -155,7 +183,10 @@ def guess_oxidation_states(formula: tuple[tuple[int, int], ...]) -> tuple[tuple[
 
 
 def site_descriptors(
-    graphs: Sequence[RadiusGraph], volumes: Sequence[float], cutoff: float
+    graphs: Sequence[RadiusGraph],
+    volumes: Sequence[float],
+    cutoff: float,
+    group: DescriptorGroup = "all",
 ) -> NDArray[np.float32]:
     """Physics and fingerprint descriptors of every site of the given crystals.
 
@@ -166,15 +197,20 @@ def site_descriptors(
     volumes : sequence of float, Å³
         Cell volumes.
     cutoff : float, Å
+    group : {"physics", "fingerprint", "all"}
 
     Returns
     -------
-    (n_sites of all crystals, 82) float32
-        Columns ``PHYSICS_NAMES + FINGERPRINT_NAMES``, not standardised.
+    (n_sites of all crystals, n_descriptors) float32
+        Columns ``DESCRIPTOR_NAMES[group]``, not standardised; ``all`` are 82.
     """
-    return np.concatenate(
-        [_physics(sites := _Sites(graphs, volumes, cutoff)), _fingerprint(sites)], axis=1
-    ).astype(np.float32)
+    sites = _Sites(graphs, volumes, cutoff)
+    blocks = [
+        describe(sites)
+        for name, describe in (("physics", _physics), ("fingerprint", _fingerprint))
+        if group in (name, "all")
+    ]
+    return np.concatenate(blocks, axis=1).astype(np.float32)
 
 
 class _Sites:
@@ -296,10 +332,8 @@ def _fingerprint(s: _Sites) -> Floats:
     radial = s.envelope[:, None] * np.exp(-(((s.distance[:, None] - _RADIAL_CENTRES) / 0.4) ** 2))
     blocks = [s.sum(weights[:, [k]] * radial) for k in range(weights.shape[1])]
 
-    width = _ANGULAR_CENTRES[1] - _ANGULAR_CENTRES[0]
-    channel = s.envelope[:, None] * np.exp(
-        -(((s.distance[:, None] - _ANGULAR_CENTRES) / width) ** 2)
-    )
+    width = _SHELL_CENTRES[1] - _SHELL_CENTRES[0]
+    channel = s.envelope[:, None] * np.exp(-(((s.distance[:, None] - _SHELL_CENTRES) / width) ** 2))
     count = s.sum(channel)
     outer = s.unit[:, :, None] * s.unit[:, None, :] - np.eye(3) / 3.0
     vector, second, chi_vector = (np.empty_like(count) for _ in range(3))

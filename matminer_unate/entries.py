@@ -7,7 +7,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from matminer_unate.errors import InputError
+from matminer_unate.errors import InputError, StructureError
+from matminer_unate.structures import CrystalArrays, crystal_arrays
+
+
+def arrays_of(crystal: Any) -> CrystalArrays:
+    """Check one crystal and take it apart, as :func:`matminer_unate.structures.crystal_arrays`.
+
+    Raises
+    ------
+    StructureError
+        For whatever reason: objects of other people's classes can fail in any way when read.
+    """
+    try:
+        return crystal_arrays(crystal)
+    except StructureError:
+        raise
+    except Exception as e:
+        raise StructureError(
+            f"the structure could not be read ({type(e).__name__}: {e}); rebuild it with "
+            "Structure.from_sites or drop this row"
+        ) from e
 
 
 def column_of(df: Any, col_id: Any) -> Any:

@@ -163,7 +163,7 @@ def test_damaged_files_are_refused_by_name(tmp_path):
         read_site_targets(write(identifier=["a", "a"], n_sites=[1, 1], values=[[1.0], [2.0]]))
     with pytest.raises(ValueError, match="no column 'values'"):
         read_site_targets(write(**two))
-    with pytest.raises(ValueError, match="holds no crystals"):
+    with pytest.raises(ValueError, match="holds no values"):
         read_site_targets(write(identifier=[], n_sites=[], values=[]))
 
 

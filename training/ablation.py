@@ -28,6 +28,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from command import run_script
 from result_tables import read_results, write_table
 
 FILES = (
@@ -189,7 +190,17 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", default="ablation.csv")
     parser.add_argument("--single", help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.jobs < 1:
+        parser.error("--jobs must be at least 1")
+    rows = TABLES[args.table][1]
+    for name in [*(args.rows or ()), *([args.single] if args.single else ())]:
+        if name not in rows:
+            parser.error(f"{name!r} is no row of {args.table}; it has {', '.join(rows)}")
+    for path in filter(None, (args.data, args.tight_binding)):
+        if not Path(path).exists():
+            parser.error(f"{path}: no such file or folder; check the path")
+    return args
 
 
 def prepare(data: Path, work: Path) -> None:
@@ -224,4 +235,4 @@ def run_one(name: str, seed: int, options: list[str], data: Path, work: Path) ->
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -5,6 +5,7 @@ All targets are computed from clean crystals before this; a corrupted view holds
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,8 +75,8 @@ class CorruptionConfig:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share of 1, got {getattr(self, name)}")
-        if self.strain < 0 or min(self.jitter, default=0.0) < 0:
-            raise ValueError("strain and jitter are standard deviations and cannot be negative")
+        if not all(0 <= deviation < math.inf for deviation in (self.strain, *self.jitter)):
+            raise ValueError("strain and jitter are standard deviations: finite, not negative")
 
     def without_masks(self) -> CorruptionConfig:
         """The same corruption with every species in its place."""

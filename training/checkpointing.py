@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from matminer_unate.errors import InputError
 
 
 @dataclass
@@ -78,21 +80,36 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Progress:
-    """Restore a checkpoint in place; returns where the run stood."""
-    with safe_open(path, "pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        progress = json.loads(file.metadata()["progress"])
+    """Restore a checkpoint in place; returns where the run stood.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or of a network of other sizes.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+    except (SafetensorError, TypeError, KeyError, ValueError) as e:
+        raise InputError(f"{path} is no readable checkpoint ({e}); start anew elsewhere") from e
 
     def part(name: str) -> dict[str, Tensor]:
         start = f"{name}/"
         return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
 
-    model.load_state_dict(part("model"))
-    average.load_state_dict(part("average"))
+    try:
+        model.load_state_dict(part("model"))
+        average.load_state_dict(part("average"))
+    except RuntimeError as e:
+        raise InputError(
+            f"{path} is of another network than the settings, data and code of this run make; "
+            f"start anew elsewhere ({str(e).splitlines()[1].strip()})"
+        ) from e
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in part("optimizer").items():
         index, _, field = key.partition("/")
         state.setdefault(int(index), {})[field] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return Progress(**progress)
+    return progress

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import math
+import operator
 import types
 import typing
 from dataclasses import dataclass, field
@@ -15,6 +16,30 @@ from augment import CorruptionConfig
 from element_tables import N_PROPERTIES
 from matminer_unate.cartnet import EncoderConfig
 from matminer_unate.checkpoint import NAME_PATTERN
+
+RANGES: dict[str, tuple[float, float]] = {
+    "max_sites": (1, math.inf),
+    "limit": (0, math.inf),
+    "epochs": (1, math.inf),
+    "max_edges": (1, math.inf),
+    "learning_rate": (1e-9, 1),
+    "weight_decay": (0, 1),
+    "clip_norm": (1e-6, math.inf),
+    "warmup": (0, 0.999),
+    "ema": (0, 0.999999),
+    "temperature": (1e-3, math.inf),
+    "hard_weight": (1e-6, 1e6),
+    "grouped_share": (0, 1),
+    "balance_every": (0, math.inf),
+    "n_monitor": (0, math.inf),
+    "seed": (0, 2**63 - 1),
+    "checkpoint_minutes": (0, math.inf),
+    "encoder.width": (1, math.inf),
+    "encoder.n_rbf": (1, math.inf),
+    "encoder.n_moments": (0, math.inf),
+    "encoder.latent_dim": (1, math.inf),
+}
+"""Least and greatest value of the settings that are numbers."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +60,14 @@ class LossWeights:
     properties: float = 1.0
     edge_denoising: float = 0.0
     space_group: float = 0.0
+
+    def __post_init__(self) -> None:
+        values = dataclasses.asdict(self)
+        for name, value in values.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"the weight {name} must be a number from 0 on, got {value:g}")
+        if not any(values.values()):
+            raise ValueError("every weight is 0, so nothing would be learned; set one of them")
 
 
 @dataclass(frozen=True)
@@ -136,6 +169,12 @@ class PretrainConfig:
         # Now, and not hours later when the weights are to be saved.
         if not NAME_PATTERN.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} may hold letters, digits, _, - and . only")
+        for setting, (least, greatest) in RANGES.items():
+            value = operator.attrgetter(setting)(self)
+            if not least <= value <= greatest:  # not so of NaN either
+                option = setting.replace("_", "-")
+                bounds = f"{least:g} to {greatest:g}" if greatest < math.inf else f"{least:g} on"
+                raise ValueError(f"--{option} must be a number from {bounds}, got {value:g}")
         self.corruption.check_skin(self.encoder.cutoff)
         n, expected = self.encoder.n_properties, N_PROPERTIES[self.element_table]
         if n not in (0, expected):

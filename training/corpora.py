@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from matminer_unate.descriptors import site_descriptors
+from matminer_unate.errors import InputError
 from matminer_unate.graph import RadiusGraph, radius_graph
 from sources import Crystal
 
@@ -220,7 +221,8 @@ def epoch_batches(
 ) -> list[NDArray[np.int64]]:
     """Cut one epoch into batches of at most ``max_edges`` edges, every crystal once.
 
-    A crystal with more edges than that is a batch of its own.
+    A crystal with more edges than that is a batch of its own. A crystal of one site never is, as
+    batch normalisation needs two: its batch may be larger.
 
     A share of the crystals comes in groups of up to four of one chemical system, so that each batch
     holds hard negatives: crystals that differ in structure or stoichiometry only.
@@ -247,13 +249,16 @@ def epoch_batches(
     n_edges = 0
     for k in rng.permutation(len(units)):
         size = int(corpus.n_edges[units[k]].sum())
-        if current and n_edges + size > max_edges:
+        if n_edges + size > max_edges and sum(corpus.n_sites[u].sum() for u in current) > 1:
             batches.append(np.concatenate(current))
             current, n_edges = [], 0
         current.append(units[k])
         n_edges += size
-    if current:
-        batches.append(np.concatenate(current))
+    last = np.concatenate(current)
+    if batches and corpus.n_sites[last].sum() < 2:
+        batches[-1] = np.concatenate([batches[-1], last])
+    else:
+        batches.append(last)
     return batches
 
 
@@ -335,7 +340,7 @@ def _look_up(
         end = start + len(crystal.atomic_numbers)
         if vectors is not None:
             if vectors.shape != (end - start, width):
-                raise ValueError(
+                raise InputError(
                     f"site targets of {crystal.identifier}: shape {vectors.shape}, expected "
                     f"{(end - start, width)}; were they made from another version of the structure?"
                 )

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import spglib
 from numpy.typing import NDArray
+from pymatgen.core import Lattice
 
 from databases import is_database, read_database
-from matminer_unate.errors import StructureError
+from matminer_unate.errors import InputError, StructureError
 from matminer_unate.graph import MAX_DENSITY, MIN_DISTANCE
 from matminer_unate.readers import ARRAY_COLUMNS, InputRow, open_inputs
 from matminer_unate.structures import MIN_CELL, CrystalArrays, cell_heights, crystal_arrays
@@ -41,6 +42,8 @@ def open_source(source: str) -> tuple[Iterator[Entry], int | None]:
     """The entries of a source, and how many there are, if that is known."""
     if is_database(source):
         return map(_entry, read_database(source)), None
+    if not source.strip():
+        raise InputError("a source without a name; check the quotes and variables of the command")
     path = Path(source)
     if path.suffix.lower() in (".parquet", ".pq") and path.is_file():
         names = _array_columns(path)
@@ -119,13 +122,20 @@ def check_crystal(
     """
     if len(numbers) == 0:
         raise StructureError("the structure has no sites")
+    if not 1 <= numbers.min() <= numbers.max() <= 118:
+        raise StructureError("an atomic number is not from 1 to 118")
     if not (np.isfinite(lattice).all() and np.isfinite(frac_coords).all()):
         raise StructureError("the lattice or a coordinate is not finite")
-    _, volume = cell_heights(lattice)
+    heights, volume = cell_heights(lattice)
     if volume < max(MIN_CELL**3, len(numbers) / MAX_DENSITY):
         raise StructureError(
             f"{len(numbers)} sites in a cell of {volume:.3g} Å³; are its lengths in Å?"
         )
+    # No vector of the lattice is shorter than the least height of the cell.
+    if min(heights) < MIN_CELL:
+        shortest = min(Lattice(lattice).get_lll_reduced_lattice().abc)
+        if shortest < MIN_CELL:
+            raise StructureError(f"the crystal repeats itself every {shortest:.2g} Å")
     rows = max(1, MAX_PAIRS // len(numbers))
     for start in range(0, len(numbers), rows):
         # Rounding finds the nearest image of whatever is as near as this.

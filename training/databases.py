@@ -82,7 +82,10 @@ def read_database(source: str) -> Iterator[InputRow]:
 
 def read_matminer(name: str) -> Iterator[InputRow]:
     """A data set by its name in ``matminer.datasets.get_available_datasets()``."""
-    table = _client("matminer.datasets").load_dataset(name, pbar=False)
+    try:
+        table = _client("matminer.datasets").load_dataset(name, pbar=False)
+    except ValueError as e:  # no such name; it proposes others
+        raise InputError(f"matminer:{name}: {' '.join(str(e).split())}") from e
     if "structure" not in table:
         raise InputError(
             f"matminer:{name} has no column 'structure'; it has {', '.join(map(str, table))}"

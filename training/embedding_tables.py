@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Element
 from tqdm.auto import tqdm
 
+from command import run_script
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS, WeightsConfig
 from matminer_unate.encoding import DEFAULT_BATCH_SIZE, Encoded, encode, weights_config
 from matminer_unate.errors import InputError, StructureError
@@ -104,6 +105,8 @@ class ElementMeans:
     def within_share(self) -> float:
         """1 − SS_between / SS_total: the share of the variance within elements."""
         n = self.count.sum()
+        if n < 2:
+            return float("nan")
         centre = self.total.sum(axis=0) / n
         around = self.square - n * np.square(centre).sum()
         within = self.square - (self.count[self.elements] @ np.square(self.means()).sum(axis=1))
@@ -254,4 +257,4 @@ def shrink(
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
 import textwrap
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from corpora import Corpus, epoch_batches
 from instruments import clean_view
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.checkpoint import save_encoder
+from matminer_unate.errors import InputError
 
 CALIBRATION_BATCHES = 200
 
@@ -109,6 +111,10 @@ def standardise(
         (columns, encoder.column_mean, encoder.column_std),
     ):
         sites = torch.cat(vectors).double()
+        if not sites.isfinite().all():
+            raise InputError(
+                "the site vectors are not finite; start anew with a lower --learning-rate"
+            )
         mean.copy_(sites.mean(0))
         spread = sites.std(0)
         # A component that hardly varies here is not blown up where it does.
@@ -180,7 +186,8 @@ distorted structures are outside of what it has seen. Nothing beyond {config.enc
 
 **File.** `model.safetensors`, sha256 `{{sha256}}`.
 """
-    return "\n\n".join(_fill(paragraph) for paragraph in text.strip().split("\n\n")) + "\n"
+    paragraphs = re.split(r"\n\s*\n", text.strip())
+    return "\n\n".join(map(_fill, paragraphs)) + "\n"
 
 
 def _fill(paragraph: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from corpora import FROM_FILES, CleanBatch, Corpus, epoch_batches
 from matminer_unate.cartnet import SiteEncoder
+from matminer_unate.errors import InputError
 from pretrainer import Pretrainer, ViewMaker
 from views import View
 
@@ -80,7 +81,10 @@ class Monitor:
         result = {name: total / len(self.corpus) for name, total in totals.items()}
         result["majority_accuracy"], result["composition_accuracy"] = hits[:2] / max(hits[2], 1)
         vectors = torch.cat(pooled).double().cpu()
-        result |= sphere_spread(vectors)
+        if not vectors.isfinite().all():
+            raise InputError("the embeddings are no longer finite; lower --learning-rate")
+        if len(vectors) > 1:
+            result |= sphere_spread(vectors)
         result["effective_rank"] = effective_rank(vectors).item()
         result["within_element_share"] = within_group_share(
             torch.cat(latents).double().cpu(), torch.cat(elements).cpu()

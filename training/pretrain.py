@@ -34,6 +34,7 @@ import os
 import sys
 import time
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,21 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from checkpointing import Progress, load_checkpoint, save_checkpoint
+from command import run_script
 from config import PRESETS, PretrainConfig, add_options, apply_options
 from corpora import FROM_FILES, Corpus, epoch_batches
 from export import export
 from instruments import Monitor
+from matminer_unate.errors import InputError
 from objectives import pairwise_floor
 from pretrainer import Pretrainer, ViewMaker, with_predictions
 from sources import read_crystals, read_with_report
 from teachers import about_site_targets, read_site_targets, write_site_targets
 
 CHECKPOINT = "checkpoint.safetensors"
+
+LOWER_RATE = "lower --learning-rate, or look for unphysical crystals in --data"
+"""What helps against numbers that are not finite."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -67,13 +73,15 @@ def main(argv: list[str] | None = None) -> None:
         (out / "config.json").write_text(config.to_json())
 
     corpus, held_out = read_corpora(config, out, rank)
+    if corpus.n_sites.sum() < 2:
+        raise InputError("one crystal of one site is too little to learn from; give --data more")
     config = with_predictions(config, corpus)
     torch.manual_seed(config.seed)
     model = Pretrainer(config, corpus).to(device)
     average = copy.deepcopy(model.encoder)
     optimizer = make_optimizer(model, config)
     make_views = ViewMaker(config, torch.from_numpy(corpus.element_counts))
-    monitor = Monitor(held_out, corpus, config.max_edges) if first else None
+    monitor = Monitor(held_out, corpus, config.max_edges) if first and held_out else None
     progress = Progress()
     if resuming:
         progress = load_checkpoint(out / CHECKPOINT, model, average, optimizer)
@@ -89,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
         rng = np.random.default_rng([config.seed, progress.epoch])
         batches = epoch_batches(corpus, config.max_edges, rng, config.grouped_share)
         if len(batches) < world:
-            raise ValueError(
+            raise InputError(
                 f"{len(batches)} batches for {world} processes; lower --max-edges or use fewer"
             )
         batches = batches[: len(batches) // world * world][rank::world]
@@ -104,7 +112,8 @@ def main(argv: list[str] | None = None) -> None:
                 losses = wrapped(batch, views, measure)
             optimizer.zero_grad()
             losses["total"].backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm, error_if_nonfinite=True)
+            if not nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm).isfinite():
+                raise InputError(f"the losses of step {progress.step} are not finite; {LOWER_RATE}")
             done = (progress.epoch + progress.batch / len(batches)) / config.epochs
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(done, config)
@@ -121,8 +130,8 @@ def main(argv: list[str] | None = None) -> None:
             )
             bar.update()
         bar.close()
-        if monitor is not None:
-            measured = monitor(model, average, make_views, device)
+        if first:
+            measured = {} if monitor is None else monitor(model, average, make_views, device)
             scales = {f"scale_{name}": scale for name, scale in model.balance.scales().items()}
             log_epoch(out, progress, measured | scales, config.tensorboard)
         progress.next_epoch()
@@ -144,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
         dist.destroy_process_group()
 
 
-def read_corpora(config: PretrainConfig, out: Path, rank: int) -> tuple[Corpus, Corpus]:
+def read_corpora(config: PretrainConfig, out: Path, rank: int) -> tuple[Corpus, Corpus | None]:
     """The crystals to train on, and a few to measure on: of held-out formulas, if there are any."""
     talk = rank == 0
     part = None if config.part == "all" else config.part
@@ -153,7 +162,7 @@ def read_corpora(config: PretrainConfig, out: Path, rank: int) -> tuple[Corpus, 
         config.data, config.max_sites, part, config.limit or None, exclude_formulas=excluded
     )
     others = crystals[: config.n_monitor]
-    if part == "train":
+    if part == "train" and others:
         with contextlib.suppress(ValueError):  # small data sets may have no such formula
             others = read_crystals(config.data, config.max_sites, "val", config.n_monitor)
     if talk:
@@ -171,12 +180,18 @@ def read_corpora(config: PretrainConfig, out: Path, rank: int) -> tuple[Corpus, 
         if dist.is_initialized():
             dist.barrier()
     targets = {name: read_site_targets(file) for name, file in files.items() if file}
+    for name, known in targets.items():
+        n_known = sum(c.identifier in known for c in crystals)
+        if talk and n_known < len(crystals):
+            print(f"{files[name]}: {name} targets of {n_known:,} of {len(crystals):,} crystals")
     corpus = Corpus(crystals, config.encoder.cutoff, targets, progress=talk)
     if talk and config.weights.adjacency and config.adjacency != "species-rdf":
         members = np.random.default_rng(0).permutation(len(corpus))[:200]
         floor = pairwise_floor(config.adjacency, corpus, members)
         told = ", ".join(f"{name} {value:.4g}" for name, value in floor.items())
         print(f"adjacency {config.adjacency}, the least loss that symmetry allows: {told}")
+    if not others:
+        return corpus, None
     return corpus, Corpus(others, config.encoder.cutoff, targets, like=corpus, progress=False)
 
 
@@ -199,7 +214,10 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Pretrai
     if started and not args.resume:
         parser.error(f"{out} holds a run: go on with --resume, or choose another --out")
     if started:
-        config = PretrainConfig.from_json((out / "config.json").read_text())
+        try:
+            config = PretrainConfig.from_json((out / "config.json").read_text())
+        except (OSError, ValueError, TypeError, KeyError) as e:
+            parser.error(f"{out / 'config.json'} cannot be read ({e}); choose another --out")
     try:
         given = apply_options(config, vars(args))
     except ValueError as e:
@@ -208,6 +226,14 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Pretrai
         parser.error(f"--resume keeps the settings in {out / 'config.json'}; other options differ")
     if not given.data:
         parser.error("--data needs at least one file, folder or database (see training/sources.py)")
+    # Now, and not after hours of reading and computing.
+    if bool(given.teacher) != bool(given.weights.teacher):
+        parser.error("--teacher FILE and --weights.teacher above 0 need each other")
+    for name in FROM_FILES:
+        if (file := getattr(given, name)) and not Path(file).exists():
+            parser.error(f"--{name.replace('_', '-')} {file}: no such file; check the path")
+    if given.tensorboard and find_spec("tensorboard") is None:
+        parser.error("--tensorboard needs it: pip install tensorboard")
     return args, given
 
 
@@ -304,4 +330,4 @@ def log_epoch(out: Path, progress: Progress, more: dict[str, float], tensorboard
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

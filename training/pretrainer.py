@@ -17,6 +17,7 @@ from corpora import CleanBatch, Corpus
 from element_tables import element_table
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.descriptors import FINGERPRINT_NAMES, PHYSICS_NAMES
+from matminer_unate.errors import InputError
 from objectives import (
     BarlowTwins,
     CrystalTargetRegression,
@@ -106,7 +107,7 @@ def with_predictions(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
 
     Raises
     ------
-    ValueError
+    InputError
         An objective has a weight, but the corpus none of its targets, or not the ones it knows.
     """
     active = [t for t in (*SITE_TARGETS, CRYSTAL_TARGETS) if getattr(config.weights, t.objective)]
@@ -123,14 +124,14 @@ def target_names(targets: Targets, corpus: Corpus) -> tuple[str, ...]:
     """Names of the targets as parts of column names, checked against what the corpus has."""
     n, option = corpus.n_targets(targets.field), targets.field.replace("_", "-")
     if not n:
-        raise ValueError(
+        raise InputError(
             f"--weights.{targets.objective} is set, but --{option} names no file with site targets "
             "of these crystals"
         )
     width = len(range(n)[targets.columns])
     names = targets.names or tuple(f"{k:02d}" for k in range(width))
     if len(names) != width:
-        raise ValueError(
+        raise InputError(
             f"the file of --{option} has {n} targets a site, which are not those of the present "
             "code; make it anew with training/teachers.py"
         )

@@ -34,6 +34,7 @@ from pymatgen.core import Element
 from sklearn.manifold import TSNE
 from sklearn.preprocessing import StandardScaler
 
+from command import run_script
 from element_tables import MAGPIE, element_table
 from embedding_tables import ElementMeans, element_frame, export_sites
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS, WeightsConfig
@@ -345,4 +346,4 @@ def is_pretext(target: str, config: WeightsConfig) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

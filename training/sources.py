@@ -30,6 +30,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm.auto import tqdm
 
+from command import run_script
 from crystal_files import check_crystal, find_spacegroup, open_source
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 
@@ -299,6 +300,8 @@ def read_formulas(path: str) -> frozenset[str]:
             texts = [t for line in file.read_text().splitlines() if (t := line.strip())]
     except (OSError, pa.ArrowException, UnicodeDecodeError) as e:
         raise InputError(f"{file}: no readable table or text of formulas ({e})") from e
+    if not texts:
+        raise InputError(f"{file} holds no formula; leave the option out to exclude none")
     found = set()
     for n, text in enumerate(texts):
         try:
@@ -344,6 +347,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--max-sites", type=int, default=1_000, help="largest cell [1000]")
     parser.add_argument("--exclude-formulas", help="file of formulas to leave out")
     args = parser.parse_args(argv)
+    # Now, and not after hours of reading.
+    if args.out.is_dir():
+        parser.error(f"--out {args.out} is a folder; name a file")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     crystals, report = read_with_report(
         args.data, args.max_sites, None, exclude_formulas=args.exclude_formulas
     )
@@ -352,4 +359,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -52,6 +52,8 @@ from numpy.typing import NDArray
 from pymatgen.core import Structure
 from tqdm.auto import tqdm
 
+from command import run_script
+from matminer_unate.errors import InputError, StructureError
 from sources import Crystal, read_crystals
 
 PART_CRYSTALS = 256
@@ -112,6 +114,8 @@ def write_site_targets(
         What made the file, to be kept in it.
     processes : int
     """
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; give --out the name of a file")
     parts = parts_folder(out)
     about = {"teacher": teacher, "version": TEACHERS[teacher].version()}
     done = identifiers_done(out, about)
@@ -247,7 +251,13 @@ def batches_by_sites(members: Sequence[int], sizes: Sequence[int]) -> Iterator[l
 def tight_binding_targets(crystals: Sequence[Crystal]) -> list[SiteVectors | None]:
     from tight_binding import site_targets
 
-    return [site_targets(c.lattice, c.frac_coords, c.atomic_numbers) for c in crystals]
+    vectors: list[SiteVectors | None] = []
+    for c in crystals:
+        try:
+            vectors.append(site_targets(c.lattice, c.frac_coords, c.atomic_numbers))
+        except StructureError:  # one of thousands must not end a run of hours
+            vectors.append(None)
+    return vectors
 
 
 TEACHERS: dict[str, Teacher] = {
@@ -283,12 +293,12 @@ def checked_targets(name: str, crystals: Sequence[Crystal]) -> list[SiteVectors 
         if v is None:
             continue
         if v.ndim != 2 or len(v) != n_sites(crystal):
-            raise ValueError(
+            raise InputError(
                 f"{name} gave shape {v.shape} for the {n_sites(crystal)} sites of "
                 f"{crystal.identifier}; expected one row a site"
             )
         if not (np.abs(v) <= np.finfo(np.float16).max).all():
-            raise ValueError(
+            raise InputError(
                 f"{name} gave values for {crystal.identifier} that are not finite or too large for "
                 "float16; let it return None for crystals it cannot judge, or change its units"
             )
@@ -308,7 +318,7 @@ def write_part(
     """Write vectors of some crystals; the file is there whole or not at all."""
     widths = {v.shape[1] for _, v in known}
     if len(widths) > 1:
-        raise ValueError(f"the teacher gave vectors of different lengths, {sorted(widths)}")
+        raise InputError(f"the teacher gave vectors of different lengths, {sorted(widths)}")
     sizes = [v.size for _, v in known]
     # 16 bits: the rounding, 5e-4 of a value, is far below the error of any student.
     values = np.concatenate([v.astype(np.float16).ravel() for _, v in known])
@@ -334,7 +344,7 @@ def join(out: Path, about: dict[str, str]) -> int:
     """Make one file of what was there and the parts; returns its number of crystals."""
     files = finished_files(out)
     if not files:
-        raise ValueError("the teacher could judge none of the crystals; nothing is written")
+        raise InputError("the teacher could judge none of the crystals; nothing is written")
     schema = pq.read_schema(files[0]).with_metadata({"site_targets": json.dumps(about)})
     draft = out.with_name("draft-" + out.name)
     count = 0
@@ -358,15 +368,23 @@ def identifiers_done(out: Path, about: dict[str, str]) -> set[str]:
     """Crystals in the file and its parts, which must be of the same teacher and version."""
     done: set[str] = set()
     for file in finished_files(out):
-        metadata = pq.read_schema(file).metadata or {}
+        metadata = open_parquet(file).schema_arrow.metadata or {}
         made_by = json.loads(metadata.get(b"site_targets", b"{}"))
         if any(made_by.get(key) != value for key, value in about.items()):
-            raise ValueError(
+            raise InputError(
                 f"{file} was made by {made_by.get('teacher')}, {made_by.get('version')}, and not "
                 f"by {about['teacher']}, {about['version']}; give another --out or delete it"
             )
         done.update(pq.read_table(file, columns=["identifier"])["identifier"].to_pylist())
     return done
+
+
+def open_parquet(file: Path) -> pq.ParquetFile:
+    """Open a file, or say which one is damaged."""
+    try:
+        return pq.ParquetFile(file)
+    except pa.ArrowException as e:
+        raise InputError(f"{file} is no readable Parquet file ({e}); delete or make it anew") from e
 
 
 def read_site_targets(path: str | Path) -> dict[str, SiteVectors]:
@@ -387,9 +405,9 @@ def read_site_targets(path: str | Path) -> dict[str, SiteVectors]:
 
     Raises
     ------
-    ValueError
-        The file is missing or empty, a column is missing, a row does not hold the same number of
-        values for each of its sites as the other rows, or an identifier comes twice.
+    InputError
+        The file is missing, damaged or without values, a column is missing, a row holds infinite
+        values or not as many for each of its sites as the other rows, or an identifier comes twice.
     """
     path = Path(path)
     files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
@@ -400,20 +418,26 @@ def read_site_targets(path: str | Path) -> dict[str, SiteVectors]:
             if unfinished.is_dir()
             else "make it with training/teachers.py"
         )
-        raise ValueError(f"no site targets at {path}; {cure}")
+        raise InputError(f"no site targets at {path}; {cure}")
     targets: dict[str, SiteVectors] = {}
     width: int | None = None
     for file in files:
-        source = pq.ParquetFile(file)
+        source = open_parquet(file)
         columns = ["identifier", "n_sites", "values"]
         missing = [name for name in columns if name not in source.schema_arrow.names]
         if missing:
-            raise ValueError(f"{file} has no column {missing[0]!r}, so holds no site targets")
+            raise InputError(f"{file} has no column {missing[0]!r}, so holds no site targets")
         for group in range(source.num_row_groups):
             table = source.read_row_group(group, columns=columns).combine_chunks()
             if not table.num_rows:
                 continue
             lists = table["values"].combine_chunks()
+            kind = lists.type
+            number = pa.types.is_list(kind) and (
+                pa.types.is_floating(kind.value_type) or pa.types.is_null(kind.value_type)
+            )
+            if not number:
+                raise InputError(f"{file}: 'values' holds {kind} and not lists of numbers")
             flat = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
             lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
             sizes = table["n_sites"].to_numpy()
@@ -423,15 +447,17 @@ def read_site_targets(path: str | Path) -> dict[str, SiteVectors]:
             rows = zip(table["identifier"].to_pylist(), sizes, starts, lengths, strict=True)
             for identifier, size, start, length in rows:
                 if length != size * width or not length:
-                    raise ValueError(
+                    raise InputError(
                         f"{file}: {identifier} has {length} values for {size} sites, expected "
                         f"{width} for each; make the file again"
                     )
                 if identifier in targets:
-                    raise ValueError(f"{file}: {identifier} comes twice; drop one of the rows")
+                    raise InputError(f"{file}: {identifier} comes twice; drop one of the rows")
                 targets[identifier] = flat[start : start + length].reshape(size, width)
-    if not targets:
-        raise ValueError(f"{path} holds no crystals; make it again with training/teachers.py")
+                if np.isinf(targets[identifier]).any():
+                    raise InputError(f"{file}: {identifier} has infinite values; drop its row")
+    if not any(np.isfinite(vectors).any() for vectors in targets.values()):
+        raise InputError(f"{path} holds no values; make it again with training/teachers.py")
     return targets
 
 
@@ -462,4 +488,4 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

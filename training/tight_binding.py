@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from crystal_files import check_crystal
 from free_atoms import HARTREE, valence
 from matminer_unate.graph import radius_graph
 from matminer_unate.structures import cell_heights
@@ -105,8 +106,9 @@ def site_targets(lattice: Floats, frac_coords: Floats, atomic_numbers: Ints) -> 
     Raises
     ------
     StructureError
-        See :func:`matminer_unate.graph.radius_graph`.
+        See :func:`crystal_files.check_crystal`, :func:`matminer_unate.graph.radius_graph`.
     """
+    check_crystal(lattice, frac_coords, atomic_numbers)
     bands = solve(lattice, frac_coords, atomic_numbers)
     sites, crystal = describe(bands)
     rows = np.broadcast_to(crystal, (len(sites), len(crystal)))
