@@ -621,7 +621,7 @@ def torchrun(*options: str) -> None:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=400,  # a busy machine
     )
     assert done.returncode == 0, done.stderr[-3000:]
 
