@@ -240,6 +240,7 @@ class Sizes:
 
     def __init__(self, n_edges: NDArray[np.int64], chemical_system: NDArray[np.int64]) -> None:
         self.n_edges = n_edges
+        self.n_sites = np.full(len(n_edges), 2)
         self.chemical_system = chemical_system
 
     def __len__(self) -> int:
@@ -271,6 +272,14 @@ def test_a_few_crystals_make_batches_too(n: int, max_edges: int) -> None:
     batches = cut(random_sizes(n), max_edges)
     assert sorted(np.concatenate(batches).tolist()) == list(range(n))
     assert all(len(b) for b in batches)
+
+
+def test_a_site_is_never_alone_in_a_batch() -> None:
+    sizes = random_sizes(40)
+    sizes.n_sites[:] = 1
+    batches = cut(sizes, 100)
+    np.testing.assert_array_equal(np.sort(np.concatenate(batches)), np.arange(40))
+    assert min(map(len, batches)) == 2
 
 
 def test_batches_follow_from_the_seed() -> None:
