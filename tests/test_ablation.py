@@ -40,7 +40,7 @@ def test_a_table_keeps_finished_rows_and_adds_the_missing_ones(
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(ablation, "prepare", lambda data, work: None)
     out = str(tmp_path / "table.csv")
-    command = ["--data", "x", "--work", str(tmp_path), "--out", out, "--jobs", "1"]
+    command = ["--data", str(tmp_path), "--work", str(tmp_path), "--out", out, "--jobs", "1"]
     ablation.main([*command, "--rows", "no strain", "no jitter"])
     assert "out of memory" in capsys.readouterr().out
     assert read_results(out)["row"].tolist() == ["no strain"]
