@@ -3,7 +3,7 @@
     python training/benchmark.py --data mp20_val_test.parquet --out training/results/speed.csv
 
 Every contender turns the same structures into a DataFrame in a fresh process of its own, several
-rounds in turn, on ``--cores`` cores. The whole path is timed, from ``Structure`` objects to columns;
+rounds in turn, on ``--cores`` cores. The whole path is timed, from ``Structure`` objects on;
 the first three rows warm up imports and caches and are not counted. CHGNet takes part where it is
 installed (the extra ``teacher``).
 """
