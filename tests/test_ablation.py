@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import ablation
+from matminer_unate.checkpoint import DEFAULT_WEIGHTS
+from matminer_unate.encoding import weights_config
 from pretrain import parse_arguments
 from result_tables import read_results
 
@@ -49,3 +51,19 @@ def test_a_table_keeps_finished_rows_and_adds_the_missing_ones(
     assert read_results(out)["row"].tolist() == ["no strain", "no jitter"]
     ablation.main([*command, "--rows", "base"])
     assert sorted(read_results(out)["row"]) == ["base"] * 3 + ["no jitter", "no strain"]
+
+
+def test_weights_that_are_there_are_judged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "prepare", lambda data, work: None)
+    monkeypatch.setattr("evaluation.load_tasks", lambda data, cache: [])
+    monkeypatch.setattr("evaluation.judge", lambda weights, tasks: {"gap_2000_kernel_ridge": 0.4})
+    out = str(tmp_path / "table.csv")
+    command = ["--table", "learning_curves", "--data", str(tmp_path), "--work", str(tmp_path)]
+    for _ in range(2):
+        ablation.main([*command, "--out", out, "--rows", "--judge", DEFAULT_WEIGHTS])
+    (row,) = read_results(out).to_dict("records")
+    epochs = weights_config(DEFAULT_WEIGHTS).training["config"]["epochs"]
+    assert row["row"] == f"{epochs} epochs ({DEFAULT_WEIGHTS})"
+    assert row["gap_2000_kernel_ridge"] == 0.4
