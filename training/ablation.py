@@ -113,7 +113,7 @@ ROWS: dict[str, str] = {
     "fingerprint 2": "--weights.fingerprint 2",
 }
 
-DECIDING = ("base", "no contrastive", "no tight-binding", "no element grounding", "width 128")
+DECIDING = ("base", "no contrastive", "no tight-binding", "no element grounding")
 """Rows that decide the default, run with three seeds."""
 
 
