@@ -136,9 +136,9 @@ class PretrainConfig:
     data_statement: str = ""
     data: tuple[str, ...] = ()
     part: str = "train"
-    max_sites: int = 40
+    max_sites: int = 60
     limit: int = 0
-    epochs: int = 25
+    epochs: int = 15
     max_edges: int = 32_000
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
