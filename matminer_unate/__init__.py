@@ -1,31 +1,47 @@
 """Columns for crystal structures as matminer featurizers.
 
 ``UnateFeaturizer`` gives learned ones, from a pretrained CartNet encoder; ``SiteDescriptorStats``
-physical ones, without any network.
+physical ones and ``TightBindingStats`` electronic ones, without any network.
+``UnateFineTuneRegressor`` trains the encoder on to a property, ``UnateRegressor`` learns one from
+all of these columns.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matminer_unate.featurizer import UnateFeaturizer
+    from matminer_unate.finetune import UnateFineTuneRegressor
+    from matminer_unate.regressor import UnateRegressor
     from matminer_unate.site_descriptor_stats import SiteDescriptorStats
+    from matminer_unate.tight_binding_stats import TightBindingStats
 
-__all__ = ["SiteDescriptorStats", "UnateFeaturizer", "__version__"]
+__all__ = [
+    "SiteDescriptorStats",
+    "TightBindingStats",
+    "UnateFeaturizer",
+    "UnateFineTuneRegressor",
+    "UnateRegressor",
+    "__version__",
+]
 
 __version__ = version("matminer_unate")
 
 
+_MODULES = {
+    "SiteDescriptorStats": "site_descriptor_stats",
+    "TightBindingStats": "tight_binding_stats",
+    "UnateFeaturizer": "featurizer",
+    "UnateFineTuneRegressor": "finetune",
+    "UnateRegressor": "regressor",
+}
+
+
 def __getattr__(name: str) -> Any:
     # matminer's base class takes a second to import, and the command line often does not need it.
-    if name == "UnateFeaturizer":
-        from matminer_unate.featurizer import UnateFeaturizer
-
-        return UnateFeaturizer
-    if name == "SiteDescriptorStats":
-        from matminer_unate.site_descriptor_stats import SiteDescriptorStats
-
-        return SiteDescriptorStats
+    if name in _MODULES:
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -225,7 +225,7 @@ class CartNet(nn.Module):
         )
         self.layers = nn.ModuleList(CartLayer(width) for _ in range(config.n_layers))
 
-    def forward(self, data: Any) -> list[Tensor]:
+    def forward(self, data: Any, sites: Tensor | None = None) -> list[Tensor]:
         """Run the layers on one graph or a batch of graphs.
 
         Parameters
@@ -233,13 +233,15 @@ class CartNet(nn.Module):
         data : torch_geometric.data.Data or Batch
             ``z`` (n_sites,), ``edge_index`` (2, n_edges; source, target), ``edge_vector``
             (n_edges, 3; Å). No edge may be longer than the cutoff.
+        sites : (n_sites, width) Tensor, optional
+            States to start from instead of the species embedding.
 
         Returns
         -------
         list of (n_sites, width)
             The species embedding and the output of every layer, ``n_layers + 1`` in all.
         """
-        states = [self.embed_species(data.z)]
+        states = [self.embed_species(data.z) if sites is None else sites]
         edges, weight = self.embed_edges(data.edge_vector, data.edge_index, len(data.z))
         weight = weight.unsqueeze(1)
         for index, layer in enumerate(self.layers):

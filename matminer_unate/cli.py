@@ -1,19 +1,13 @@
-"""The command ``unate``: files of crystals in, a file of learned columns out."""
+"""The command ``unate``: files of crystals in, a file of columns or predictions out."""
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matminer_unate import __version__
 from matminer_unate.checkpoint import (
@@ -23,18 +17,26 @@ from matminer_unate.checkpoint import (
     shipped_weights,
     weights_folder,
 )
-from matminer_unate.errors import InputError, UnateError
-
-if TYPE_CHECKING:
-    from matminer_unate.encoding import PreparedCrystal
-    from matminer_unate.featurizer import UnateFeaturizer
-    from matminer_unate.readers import InputRow, Source
+from matminer_unate.errors import UnateError
 
 # Everything else is imported inside the commands: --help must not wait for torch.
 
 OK, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 
-SHOWN_FAILURES = 20
+_INPUT = (
+    "INPUT is any of\n"
+    "  - CIF, POSCAR/CONTCAR (.vasp) or pymatgen JSON files,\n"
+    "  - a folder of them, with its subfolders,\n"
+    "  - a table (.parquet, .csv, .tsv, .json, .jsonl) with a column of CIF text, POSCAR\n"
+    "    text or pymatgen dicts, or with the columns lattice (9 numbers, vectors as rows,\n"
+    "    in angstrom), frac_coords and species (atomic numbers or symbols).\n"
+    "Parquet, CSV and JSON lines may be of any length; a .json file is read whole."
+)
+
+_STATUS = (
+    "exit status:\n"
+    "  0 all rows are good, 1 some failed (the good ones are written), 2 nothing usable\n\n"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,15 +63,11 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (UnateError, OSError) as e:
-        _say(f"error: {e}")
+        print(f"unate: error: {e}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt:
-        _say("interrupted; nothing was written")
+        print("unate: interrupted; nothing was written", file=sys.stderr)
         return INTERRUPTED
-
-
-def _say(text: str) -> None:
-    print(f"unate: {text}", file=sys.stderr)
 
 
 # -- arguments ------------------------------------------------------------------------------------
@@ -78,13 +76,14 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="unate",
-        description="Learned columns for crystal structures, from a pretrained graph encoder.",
+        description="Columns and predictions for crystals, from a pretrained graph encoder.",
         epilog="example:\n  unate featurize structures/ --out features.parquet",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"unate {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_featurize(commands)
+    _add_predict(commands)
     _add_info(commands)
     return parser
 
@@ -96,44 +95,59 @@ def _add_featurize(commands: Any) -> None:
         description=(
             "Compute the columns of every crystal and write them to a table: id, the other scalar\n"
             "columns of the input, then the features. Crystals that cannot be used are left out\n"
-            "and listed at the end.\n\n"
-            "INPUT is any of\n"
-            "  - CIF, POSCAR/CONTCAR (.vasp) or pymatgen JSON files,\n"
-            "  - a folder of them, with its subfolders,\n"
-            "  - a table (.parquet, .csv, .tsv, .json, .jsonl) with a column of CIF text, POSCAR\n"
-            "    text or pymatgen dicts, or with the columns lattice (9 numbers, vectors as rows,\n"
-            "    in angstrom), frac_coords and species (atomic numbers or symbols).\n"
-            "Parquet, CSV and JSON lines may be of any length; a .json file is read whole."
+            f"and listed at the end.\n\n{_INPUT}"
         ),
         epilog=(
-            "exit status:\n"
-            "  0 all rows are good, 1 some failed (the good ones are written), 2 nothing usable\n\n"
-            "examples:\n"
+            f"{_STATUS}examples:\n"
             "  unate featurize structures/ --out features.parquet\n"
             "  unate featurize mp.csv --column cif --pooling mean std max --out features.csv"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=_featurize)
-    add = parser.add_argument
-    add("input", nargs="+", type=Path, metavar="INPUT", help="files, folders or tables")
-    add("--out", required=True, type=Path, metavar="FILE", help="table to write: .parquet or .csv")
+    _add_table_options(parser)
     _add_weights(parser)
-    add(
+    parser.add_argument(
         "--pooling",
         nargs="+",
         default=["mean", "std"],
         metavar="NAME",
         help="mean, std, min, max, sum; in the order of the columns (default: mean std)",
     )
-    add("--column", metavar="NAME", help="column of structures (default: found by its name)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
-    add(
+    parser.add_argument(
         "--batch-size",
         type=_positive,
         metavar="N",
         help="graph edges encoded at once; bounds the memory (default: as UnateFeaturizer)",
     )
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="write the predictions of a saved model to a table",
+        description=(
+            "Predict a property of every crystal with a saved UnateRegressor or\n"
+            "UnateFineTuneRegressor, and write a table: id, the other scalar columns of the\n"
+            f"input, then the prediction and, where there is one, its deviation.\n\n{_INPUT}"
+        ),
+        epilog=f"{_STATUS}example:\n  unate predict gap_model/ structures/ --out gaps.csv",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_predict)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="folder of the saved model")
+    _add_table_options(parser)
+    parser.add_argument(
+        "--name", default="prediction", help="name of the new column (default: prediction)"
+    )
+
+
+def _add_table_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("input", nargs="+", type=Path, metavar="INPUT", help="files, folders or tables")
+    add("--out", required=True, type=Path, metavar="FILE", help="table to write: .parquet or .csv")
+    add("--column", metavar="NAME", help="column of structures (default: found by its name)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
     add("--errors", type=Path, metavar="FILE.csv", help="write all rows that failed to this file")
     add("--overwrite", action="store_true", help="replace files that exist")
     add("--quiet", action="store_true", help="print nothing but errors and failed rows")
@@ -169,176 +183,19 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-# -- featurize ------------------------------------------------------------------------------------
+# -- tables ---------------------------------------------------------------------------------------
 
 
 def _featurize(args: argparse.Namespace) -> int:
-    _check_targets(args)
-    from matminer_unate.feature_table import FeatureWriter, carried_types, encode_rows, fresh_file
-    from matminer_unate.readers import open_inputs
+    from matminer_unate.table_commands import featurize
 
-    featurizer = _featurizer(args)
-    started = time.perf_counter()
-    sources = open_inputs(args.input, args.column)
-    report = _Report(args.weights)
-    with (
-        _failure_file(args.errors) as failures,
-        fresh_file(args.out) as part,
-        FeatureWriter(
-            part,
-            args.out.suffix.lower(),
-            carried_types(sources),
-            featurizer.feature_labels(),
-            _provenance(featurizer),
-        ) as writer,
-        _progress(sources, args.quiet) as bar,
-    ):
-        report.failures, report.bar = failures, bar
-        rows = chain.from_iterable(source.rows() for source in sources)
-        for good, columns in encode_rows(rows, featurizer, report.prepared, report.failed):
-            writer.add(good, columns)
-            bar.update(len(good))
-    report.print(sources, writer.n_rows, args)
-    if not writer.n_rows:
-        raise InputError("no row could be featurized; nothing was written")
-    if not args.quiet:
-        seconds = time.perf_counter() - started
-        print(
-            f"{writer.n_rows:,} rows with {len(featurizer.feature_labels()):,} features in "
-            f"{seconds:.1f} s ({writer.n_rows / seconds:,.0f} rows/s): {args.out}"
-        )
-    return SOME_FAILED if report.n_failed else OK
+    return SOME_FAILED if featurize(args) else OK
 
 
-def _check_targets(args: argparse.Namespace) -> None:
-    """Find what is wrong with the files to be written before any work is done."""
-    if args.out.suffix.lower() not in (".parquet", ".csv"):
-        raise InputError(f"--out {args.out}: the name must end in .parquet or .csv")
-    if args.errors is not None and args.errors.suffix.lower() != ".csv":
-        raise InputError(f"--errors {args.errors}: the name must end in .csv")
-    targets = [path for path in (args.out, args.errors) if path is not None]
-    inputs = {path.resolve() for path in args.input}
-    for path in targets:
-        if path.resolve() in inputs:
-            raise InputError(f"{path} is an input too; write to another file")
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; name a file in it")
-        if path.exists() and not args.overwrite:
-            raise InputError(f"{path} exists; pass --overwrite to replace it")
-        if not path.parent.is_dir():
-            raise InputError(f"the folder {path.parent} does not exist; create it first")
-    if len({path.resolve() for path in targets}) < len(targets):
-        raise InputError("--out and --errors are the same file; name two")
+def _predict(args: argparse.Namespace) -> int:
+    from matminer_unate.table_commands import predict
 
-
-def _featurizer(args: argparse.Namespace) -> UnateFeaturizer:
-    from matminer_unate.featurizer import UnateFeaturizer
-
-    featurizer = UnateFeaturizer(args.weights, tuple(args.pooling), args.device)
-    if args.batch_size is not None:
-        featurizer.set_params(batch_size=args.batch_size)
-    return featurizer.fit()
-
-
-def _provenance(featurizer: UnateFeaturizer) -> dict[str, str]:
-    config = read_config(featurizer.weights)
-    made_by = {
-        "version": __version__,
-        "weights": config.name,
-        "sha256": config.sha256,
-        "pooling": list(featurizer.pooling),
-    }
-    return {"matminer_unate": json.dumps(made_by)}
-
-
-def _progress(sources: Sequence[Source], quiet: bool) -> Any:
-    from tqdm import tqdm
-
-    total = sum(source.n_rows for source in sources)
-    # disable=None: no bar where stderr is a file.
-    return tqdm(total=total, unit="rows", disable=True if quiet else None)
-
-
-@contextmanager
-def _failure_file(path: Path | None) -> Iterator[Any]:
-    """A csv.writer for the rows that failed, or None."""
-    if path is None:
-        yield None
-        return
-    from matminer_unate.feature_table import fresh_file
-
-    with fresh_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["id", "place", "reason"])
-        yield writer
-
-
-@dataclass
-class _Report:
-    """What happened to the rows; the counts of all, but only the first few failures."""
-
-    weights: str
-    n_failed: int = 0
-    shown: list[tuple[str, str]] = field(default_factory=list)
-    n_noted: int = 0
-    first_note: str = ""
-    failures: Any = None
-    bar: Any = None
-
-    def __post_init__(self) -> None:
-        from matminer_unate.columns import EncodingNotes
-        from matminer_unate.encoding import weights_config
-
-        self.encoding = EncodingNotes(weights_config(self.weights))
-
-    def prepared(self, row: InputRow, crystal: PreparedCrystal) -> None:
-        self.encoding.read(crystal)
-        if row.notes:
-            self.n_noted += 1
-            self.first_note = self.first_note or f"{row.place}: {row.notes[0]}"
-
-    def failed(self, row: InputRow, error: Exception) -> None:
-        self.n_failed += 1
-        reason = " ".join(str(error).split())
-        if len(self.shown) < SHOWN_FAILURES:
-            self.shown.append((row.place, reason))
-        if self.failures is not None:
-            self.failures.writerow([row.identifier, row.place, reason])
-        self.bar.update()
-
-    def print(self, sources: Sequence[Source], n_good: int, args: argparse.Namespace) -> None:
-        """Tell of warnings and failures, on stderr."""
-        if not args.quiet:
-            self._print_notes(sources)
-        if not self.n_failed:
-            return
-        _say(f"{self.n_failed:,} of {self.n_failed + n_good:,} rows failed:")
-        width = min(48, max(len(place) for place, _ in self.shown))
-        for place, reason in self.shown:
-            print(f"  {place:<{width}}  {reason}", file=sys.stderr)
-        more = self.n_failed - len(self.shown)
-        if more:
-            cure = "" if args.errors else " (--errors FILE.csv writes all of them)"
-            print(f"  … and {more:,} more{cure}", file=sys.stderr)
-        if args.errors:
-            print(f"  all of them: {args.errors}", file=sys.stderr)
-
-    def _print_notes(self, sources: Sequence[Source]) -> None:
-        for text in self.encoding.texts():
-            _say(f"warning: {text}")
-        if self.n_noted:
-            _say(
-                f"warning: pymatgen had doubts about {self.n_noted:,} row(s) that it read; the "
-                f"first is {self.first_note}"
-            )
-        for source in sources:
-            if source.skipped:
-                names = ", ".join(path.name for path in source.skipped[:3])
-                dots = ", …" if len(source.skipped) > 3 else ""
-                _say(
-                    f"note: {len(source.skipped):,} other file(s) in {source.path} were not read: "
-                    f"{names}{dots}"
-                )
+    return SOME_FAILED if predict(args) else OK
 
 
 # -- info -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -266,6 +267,12 @@ def graph_digest(graph: RadiusGraph) -> bytes:
     for part in (graph.atomic_numbers, graph.edge_index, graph.edge_vector):
         digest.update(part.tobytes())
     return digest.digest()
+
+
+def column_slug(name: str) -> str:
+    """``states at -2 eV [1/eV]`` → ``states_at_minus_2_ev``, as a part of a column name."""
+    bare = re.sub(r"\[.*?\]", "", name.lower())
+    return re.sub(r"[^a-z0-9.]+", "_", re.sub(r"[-−](?=\d)", "minus ", bare)).strip("_")
 
 
 def _name(row: int, index: Sequence[Any] | None) -> str:

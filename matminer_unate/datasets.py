@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["load_semiconductors"]
+__all__ = ["load_moduli", "load_semiconductors"]
 
 
 def load_semiconductors(*, primitive: bool = True) -> pd.DataFrame:
@@ -130,13 +130,78 @@ def load_semiconductors(*, primitive: bool = True) -> pd.DataFrame:
     ]
 
 
+def load_moduli() -> pd.DataFrame:
+    """Computed elastic moduli of 300 crystals of the Materials Project.
+
+    Mostly binaries and ternaries with up to 12 sites, from CuCl4 (bulk modulus 1.1 GPa) to ReIr3
+    (359 GPa): a random choice, and about as many as a group has of its own. The weights that come
+    with the package have not seen these formulas. Options of the package were chosen on tables that
+    have these rows among others, so errors on them are a little flattering.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each crystal:
+
+        - ``material_id`` (str): of the Materials Project, such as mp-82.
+        - ``formula`` (str): reduced. Not unique.
+        - ``structure`` (pymatgen.core.Structure): relaxed with PBE; lengths in Å.
+        - ``bulk_modulus_gpa``, ``shear_modulus_gpa`` (float): averages of Voigt and Reuss (Hill),
+          GPa.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the installed package lacks its data file.
+    ValueError
+        If a row of the data file cannot be read as a crystal of its stated formula.
+
+    Notes
+    -----
+    Structures and moduli are data of the Materials Project, licence CC BY 4.0
+    (https://creativecommons.org/licenses/by/4.0/), rounded to 10⁻⁵ Å, 10⁻⁶ of the cell and 0.1 GPa.
+    Please cite:
+
+    - A. Jain et al., APL Materials 1, 011002 (2013), doi:10.1063/1.4812323.
+    - M. de Jong et al., Scientific Data 2, 150009 (2015), doi:10.1038/sdata.2015.9.
+
+    Examples
+    --------
+    >>> from matminer_unate.datasets import load_moduli
+    >>> table = load_moduli().set_index("material_id")
+    >>> table.loc["mp-203", "formula"], float(table.loc["mp-203", "bulk_modulus_gpa"])
+    ('NiTe', 114.4)
+    """
+    import pandas as pd
+    from pymatgen.core.lattice import Lattice
+    from pymatgen.core.structure import Structure
+
+    path = resources.files("matminer_unate").joinpath("data/moduli.csv")
+    with path.open(encoding="utf-8") as file:
+        table = pd.read_csv(file, keep_default_na=False)
+    structures = []
+    for row in table.to_dict("records"):
+        species, coords = _asymmetric_unit(row["sites"])
+        vectors = [float(x) for x in row["lattice_ang"].split()]
+        lattice = Lattice([vectors[:3], vectors[3:6], vectors[6:]])
+        structure = Structure(lattice, species, coords)
+        if structure.composition.reduced_formula != row["formula"]:
+            raise ValueError(
+                f"moduli.csv: the sites of {row['formula']} ({row['material_id']}) make "
+                f"{structure.composition.reduced_formula}"
+            )
+        structures.append(structure)
+    table.insert(2, "structure", structures)
+    return table.drop(columns=["lattice_ang", "sites"])
+
+
 def _asymmetric_unit(sites: str) -> tuple[list[str], list[list[float]]]:
     """Read ``"Ga 0 0 0; As 0.25 0.25 0.25"`` (fractions such as 1/3 allowed)."""
     species, coords = [], []
     for site in sites.split(";"):
         symbol, *position = site.split()
         if len(position) != 3:
-            raise ValueError(f"semiconductors.csv: {site.strip()!r} is not a symbol and x y z")
+            raise ValueError(f"{site.strip()!r} is not a symbol and x y z")
         species.append(symbol)
         coords.append([float(Fraction(value)) for value in position])
     return species, coords

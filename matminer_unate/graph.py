@@ -16,13 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.errors import StructureError
-from matminer_unate.structures import MIN_CELL, cell_heights, crystal_arrays
+from matminer_unate.structures import (
+    MAX_DENSITY,
+    MIN_CELL,
+    MIN_DISTANCE,
+    cell_heights,
+    crystal_arrays,
+)
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
-
-MIN_DISTANCE = 0.1
-"""Å. Two atoms closer than this are taken for a mistake in the input, not for a bond."""
 
 SHELL_FRACTION = 0.8
 """Length, in cutoffs, that the shell of an otherwise isolated atom is shortened to.
@@ -36,10 +39,6 @@ SHELL_TOLERANCE = 0.05
 
 COINCIDENT = 1e-8
 """Å. Below this, a point found at image (0, 0, 0) of the same site is the site itself."""
-
-MAX_DENSITY = 2.0
-"""Atoms per Å³. Diamond has 0.18 and hydrogen at 500 GPa below 1; a cell in nm instead of Å has
-a thousand times too many, and its graph would fill the memory."""
 
 MAX_EDGES = 2_000_000
 """Edges of one crystal, about 80,000 sites. They take about 1 kB each to find and encode."""
@@ -125,7 +124,7 @@ def radius_graph(
     # search for a first shell overshoots by half of that at most.
     reach = max(cutoff + skin, 1.7 * volume ** (1 / 3))
     if _n_images(heights, reach) > MAX_IMAGES:
-        basis = _reduced_basis(lattice)
+        basis = reduced_basis(lattice)
         return _graph_in(basis, lattice, frac_coords, atomic_numbers, cutoff, skin)
     return _graph(lattice, frac_coords, atomic_numbers, cutoff, skin)
 
@@ -171,7 +170,7 @@ def _n_images(heights: tuple[float, float, float], radius: float) -> float:
     return math.prod(2.0 * math.ceil((radius + 0.15) / height) + 2.0 for height in heights)
 
 
-def _reduced_basis(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
+def reduced_basis(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
     """Integers (3, 3) that take the lattice to short vectors, ``basis @ lattice`` (LLL).
 
     Raises

@@ -25,6 +25,16 @@ shortest bond there is, in H₂, has 0.74 Å."""
 MAX_LENGTH = 1e5
 """Å. Longest lattice vector taken for real."""
 
+MIN_DISTANCE = 0.1
+"""Å. Two atoms closer than this are taken for a mistake in the input, not for a bond."""
+
+MAX_DENSITY = 2.0
+"""Atoms per Å³. Diamond has 0.18 and hydrogen at 500 GPa below 1; a cell in nm instead of Å has
+a thousand times too many, and its graph would fill the memory."""
+
+MAX_PAIRS = 1_000_000
+"""Pairs of sites that are looked at at once."""
+
 _ONE_A_ROW = "each row holds one structure; a list of sites becomes one with Structure.from_sites"
 
 _CURES: dict[type, str] = {
@@ -190,3 +200,47 @@ def _atomic_numbers(structure: Any) -> NDArray[np.int64]:
             )
         numbers[index] = species.Z
     return numbers
+
+
+def check_crystal(
+    lattice: NDArray[np.float64], frac_coords: NDArray[np.float64], numbers: NDArray[np.int64]
+) -> None:
+    """Raise StructureError unless this can be a crystal, of which a graph can be built.
+
+    Parameters
+    ----------
+    lattice : (3, 3), Å
+    frac_coords : (n_sites, 3)
+    numbers : (n_sites,)
+    """
+    if len(numbers) == 0:
+        raise StructureError("the structure has no sites")
+    if not 1 <= numbers.min() <= numbers.max() <= 118:
+        raise StructureError("an atomic number is not from 1 to 118")
+    if not (np.isfinite(lattice).all() and np.isfinite(frac_coords).all()):
+        raise StructureError("the lattice or a coordinate is not finite")
+    heights, volume = cell_heights(lattice)
+    if volume < max(MIN_CELL**3, len(numbers) / MAX_DENSITY):
+        raise StructureError(
+            f"{len(numbers)} sites in a cell of {volume:.3g} Å³; are its lengths in Å?"
+        )
+    # No vector of the lattice is shorter than the least height of the cell.
+    if min(heights) < MIN_CELL:
+        from pymatgen.core import Lattice
+
+        shortest = min(Lattice(lattice).get_lll_reduced_lattice().abc)
+        if shortest < MIN_CELL:
+            raise StructureError(f"the crystal repeats itself every {shortest:.2g} Å")
+    rows = max(1, MAX_PAIRS // len(numbers))
+    for start in range(0, len(numbers), rows):
+        # Rounding finds the nearest image of whatever is as near as this.
+        apart = frac_coords[start : start + rows, None] - frac_coords
+        vector = (apart - np.round(apart)) @ lattice
+        square = np.einsum("ijk,ijk->ij", vector, vector)
+        near = np.argwhere(square < MIN_DISTANCE**2)
+        if len(near) > len(square):  # each site is near itself
+            i, j = next((i + start, j) for i, j in near if i + start != j)
+            raise StructureError(
+                f"sites {i} and {j} are closer than {MIN_DISTANCE} Å; merge or remove duplicate "
+                "sites (Structure.merge_sites)"
+            )

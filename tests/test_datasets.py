@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
-from matminer_unate.datasets import _asymmetric_unit, load_semiconductors
+from matminer_unate.datasets import _asymmetric_unit, load_moduli, load_semiconductors
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -231,3 +232,54 @@ def test_no_measured_gap_is_clearly_below_the_pbe_gap(matches):
     unexplained = [row for row in wrong.itertuples() if key(row) not in GAP_EXCEPTIONS]
     assert not unexplained
     assert {key(row) for row in wrong.itertuples()} == set(GAP_EXCEPTIONS), "a stale exception"
+
+
+# -- moduli
+
+
+@pytest.fixture(scope="module")
+def moduli():
+    return load_moduli()
+
+
+def test_the_moduli_are_300_crystals_without_holes(moduli):
+    assert list(moduli.columns) == [
+        "material_id",
+        "formula",
+        "structure",
+        "bulk_modulus_gpa",
+        "shear_modulus_gpa",
+    ]
+    assert len(moduli) == 300
+    assert moduli["material_id"].is_unique
+    assert moduli["material_id"].str.fullmatch(r"mp-\d+").all()
+    assert moduli.notna().all(axis=None)
+    assert moduli["bulk_modulus_gpa"].between(1, 450).all()
+    assert moduli["shear_modulus_gpa"].between(0, 550, inclusive="neither").all()
+    assert (resources.files("matminer_unate") / "data/moduli.csv").stat().st_size < 200_000
+
+
+def test_no_two_sites_of_the_moduli_table_touch(moduli):
+    for structure in moduli["structure"]:
+        assert structure.is_valid(tol=0.7)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the source table is not beside the checkout")
+def test_the_moduli_are_those_of_the_source_to_the_stated_digits(moduli):
+    source = pd.read_parquet(SHARED / "mp_elasticity.parquet").set_index("material_id")
+    source = source.loc[moduli["material_id"]]
+    for ours, theirs in [
+        ("bulk_modulus_gpa", "bulk_modulus_vrh_gpa"),
+        ("shear_modulus_gpa", "shear_modulus_vrh_gpa"),
+    ]:
+        np.testing.assert_allclose(moduli[ours], source[theirs], atol=0.051)
+    for structure, lattice, frac_coords, species in zip(
+        moduli["structure"],
+        source["lattice"],
+        source["frac_coords"],
+        source["species"],
+        strict=True,
+    ):
+        np.testing.assert_allclose(structure.lattice.matrix.ravel(), lattice, atol=1.1e-5)
+        np.testing.assert_allclose(structure.frac_coords.ravel(), frac_coords, atol=1.1e-6)
+        assert list(structure.atomic_numbers) == list(species)

@@ -27,14 +27,14 @@ from checkpointing import load_checkpoint
 from command import run_script
 from config import PRESETS, LossWeights
 from corpora import epoch_batches
-from crystal_files import check_crystal
 from databases import read_matminer
 from export import model_card
 from matminer_unate.datasets import load_semiconductors
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.structures import check_crystal
+from matminer_unate.tight_binding import site_targets
 from sources import Crystal, read_crystals, read_formulas
 from teachers import read_site_targets, tight_binding_targets, write_site_targets
-from tight_binding import site_targets
 
 SMOKE = ["--preset", "smoke", "--epochs", "1", "--part", "all", "--n-monitor", "4"]
 

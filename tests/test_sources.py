@@ -242,15 +242,15 @@ def test_rows_of_arrays_that_are_no_crystals_are_found(
 
 
 def test_coinciding_atoms_are_found_in_blocks_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    import crystal_files
+    from matminer_unate import structures
 
-    monkeypatch.setattr(crystal_files, "MAX_PAIRS", 20)
+    monkeypatch.setattr(structures, "MAX_PAIRS", 20)
     spinel = as_crystal(real()["MgAl2O4 spinel"])
-    crystal_files.check_crystal(spinel.lattice, spinel.frac_coords, spinel.atomic_numbers)
+    structures.check_crystal(spinel.lattice, spinel.frac_coords, spinel.atomic_numbers)
     moved = spinel.frac_coords.copy()
     moved[-2] = moved[7] + [1, 0, 0.001]
     with pytest.raises(ValueError, match="sites 7 and 54 are closer"):
-        crystal_files.check_crystal(spinel.lattice, moved, spinel.atomic_numbers)
+        structures.check_crystal(spinel.lattice, moved, spinel.atomic_numbers)
 
 
 # -- filters -------------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
-"""The tight-binding teacher: free atoms, invariance, and what is known of textbook crystals."""
+"""The tight-binding model: free atoms, invariance, and what is known of textbook crystals."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +12,22 @@ from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 from scipy.spatial.transform import Rotation
 
-from free_atoms import BOHR, HARTREE, free_atom, radial_states, valence, valence_shells
+from matminer_unate import tight_binding
+from matminer_unate.free_atoms import (
+    BOHR,
+    HARTREE,
+    free_atom,
+    radial_states,
+    valence,
+    valence_shells,
+)
 from matminer_unate.structures import crystal_arrays
-from tight_binding import SITE_NAMES, SITE_TARGET_NAMES, site_targets
-from two_centre import DISTANCES, integral_table, rotations, two_centre
+from matminer_unate.tight_binding import SITE_NAMES, SITE_TARGET_NAMES, site_targets
+from matminer_unate.two_centre import DISTANCES, integral_table, rotations, two_centre
 
 CRYSTALS = crystals()
+GOLDEN = json.loads((Path(__file__).parent / "data" / "tight_binding_targets.json").read_text())
+"""Targets of the first site of primitive cells."""
 SMALL = [name for name, s in CRYSTALS.items() if len(s.get_primitive_structure()) <= 9]
 
 
@@ -48,6 +61,28 @@ def rock_salt(cation: str, anion: str, length: float) -> Structure:
 def metal(element: str, length: float) -> Structure:
     cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(length), [element], [[0, 0, 0]])
     return cell.get_primitive_structure()
+
+
+# What parquet files of site targets were made with
+
+
+@pytest.mark.parametrize(("name", "expected"), GOLDEN.items())
+def test_targets_are_those_that_files_were_written_with(name, expected):
+    found = targets(CRYSTALS[name].get_primitive_structure())[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_dependent_orbitals_take_the_way_that_raises_the_overlap(monkeypatch):
+    # Caesium at half its distance: the overlap is singular. Elsewhere both ways agree.
+    dense = targets(Structure(Lattice.cubic(2.2), ["Cs"], [[0, 0, 0]]))
+    assert np.isfinite(dense).all()
+    silicon = targets(CRYSTALS["Si"])
+    slow = tight_binding.states_of_dependent_orbitals
+    monkeypatch.setattr(tight_binding, "states", slow)
+    np.testing.assert_allclose(targets(CRYSTALS["Si"]), silicon, atol=1e-5)
+    np.testing.assert_array_equal(
+        targets(Structure(Lattice.cubic(2.2), ["Cs"], [[0, 0, 0]])), dense
+    )
 
 
 # Free atoms

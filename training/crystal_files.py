@@ -13,19 +13,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import spglib
 from numpy.typing import NDArray
-from pymatgen.core import Lattice
 
 from databases import is_database, read_database
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.graph import MAX_DENSITY, MIN_DISTANCE
 from matminer_unate.readers import ARRAY_COLUMNS, InputRow, open_inputs
-from matminer_unate.structures import MIN_CELL, CrystalArrays, cell_heights, crystal_arrays
+from matminer_unate.structures import CrystalArrays, crystal_arrays
 
 SYMPREC = 0.01
 """Å. Tolerance with which space groups are found where the source does not say them."""
-
-MAX_PAIRS = 1_000_000
-"""Pairs of sites that are looked at at once."""
 
 
 @dataclass(frozen=True)
@@ -107,45 +102,6 @@ def _known_spacegroup(value: Any) -> int | None:
     except (TypeError, ValueError):
         return None
     return number if 1 <= number <= 230 else None
-
-
-def check_crystal(
-    lattice: NDArray[np.float64], frac_coords: NDArray[np.float64], numbers: NDArray[np.int64]
-) -> None:
-    """Raise StructureError unless this can be a crystal, of which a graph can be built.
-
-    Parameters
-    ----------
-    lattice : (3, 3), Å
-    frac_coords : (n_sites, 3)
-    numbers : (n_sites,)
-    """
-    if len(numbers) == 0:
-        raise StructureError("the structure has no sites")
-    if not 1 <= numbers.min() <= numbers.max() <= 118:
-        raise StructureError("an atomic number is not from 1 to 118")
-    if not (np.isfinite(lattice).all() and np.isfinite(frac_coords).all()):
-        raise StructureError("the lattice or a coordinate is not finite")
-    heights, volume = cell_heights(lattice)
-    if volume < max(MIN_CELL**3, len(numbers) / MAX_DENSITY):
-        raise StructureError(
-            f"{len(numbers)} sites in a cell of {volume:.3g} Å³; are its lengths in Å?"
-        )
-    # No vector of the lattice is shorter than the least height of the cell.
-    if min(heights) < MIN_CELL:
-        shortest = min(Lattice(lattice).get_lll_reduced_lattice().abc)
-        if shortest < MIN_CELL:
-            raise StructureError(f"the crystal repeats itself every {shortest:.2g} Å")
-    rows = max(1, MAX_PAIRS // len(numbers))
-    for start in range(0, len(numbers), rows):
-        # Rounding finds the nearest image of whatever is as near as this.
-        apart = frac_coords[start : start + rows, None] - frac_coords
-        vector = (apart - np.round(apart)) @ lattice
-        square = np.einsum("ijk,ijk->ij", vector, vector)
-        near = np.argwhere(square < MIN_DISTANCE**2)
-        if len(near) > len(square):  # each site is near itself
-            i, j = next((i + start, j) for i, j in near if i + start != j)
-            raise StructureError(f"sites {i} and {j} are closer than {MIN_DISTANCE} Å")
 
 
 def find_spacegroup(

@@ -102,10 +102,10 @@ def read_jarvis(name: str) -> Iterator[InputRow]:
     doi:10.1038/s41524-020-00440-1)."""
     for entry in _client("jarvis.db.figshare", "jarvis").data(name):
         identifier = str(entry["jid"])
-        yield _row(identifier, f"jarvis:{name}, {identifier}", _jarvis_structure, entry["atoms"])
+        yield _row(identifier, f"jarvis:{name}, {identifier}", jarvis_structure, entry["atoms"])
 
 
-def _jarvis_structure(atoms: dict[str, Any]) -> Structure:
+def jarvis_structure(atoms: dict[str, Any]) -> Structure:
     return Structure(
         atoms["lattice_mat"],
         [symbol.strip() for symbol in atoms["elements"]],

@@ -148,8 +148,9 @@ and the volume, gap and moment of the elements' own ground states) is an input b
     pretrained = "pretrained without any property label:"
     labels = "No property of any crystal, measured or computed by DFT, was used."
     if config.weights.tight_binding or config.weights.tight_binding_crystal:
-        labels += """ The tight-binding model (`training/tight_binding.py`) that pretraining learns
-from is made from free atoms alone, by a solver of its own; its gaps are not those of DFT."""
+        labels += """ The tight-binding model (`matminer_unate/tight_binding.py`) that
+pretraining learns from is made from free atoms alone, by a solver of its own; its gaps are not
+those of DFT."""
     if config.weights.teacher:
         pretrained = "pretrained as the student of another model:"
         labels = f"""**The student of a teacher:** site vectors of {teacher} were regressed from

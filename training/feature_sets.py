@@ -11,13 +11,12 @@ from matminer.featurizers.composition import ElementProperty
 from pymatgen.core import Composition, Lattice, Structure
 
 from heads import Matrix
-from matminer_unate import UnateFeaturizer
+from matminer_unate import TightBindingStats, UnateFeaturizer
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.checkpoint import load_encoder, save_encoder
 from matminer_unate.descriptors import FINGERPRINT_NAMES, PHYSICS_NAMES, site_descriptors
 from matminer_unate.graph import radius_graph
 from matminer_unate.pooling import pool
-from tight_binding import SITE_NAMES, site_targets
 
 CONTROL_CUTOFF = 4.5
 """Å. As in the encoder, so that the control sees just as far."""
@@ -27,14 +26,18 @@ CONTROL_POOLING = ("mean", "std", "min", "max")
 
 def read_table(
     path: str,
-    target: str,
+    target: str | list[str],
     max_sites: int,
     parts: tuple[str, ...] = ("train", "val", "test"),
+    structures: bool = True,
 ) -> pd.DataFrame:
-    """Rows with a value of the target and few enough sites, with a ``structure`` column."""
+    """Rows with a value of any target and few enough sites, with a ``structure`` column."""
     table = pd.read_parquet(path)
-    wanted = (table["n_sites"] <= max_sites) & table[target].notna()
+    targets = [target] if isinstance(target, str) else target
+    wanted = (table["n_sites"] <= max_sites) & table[targets].notna().any(axis=1)
     table = table[wanted & table["formula_split"].isin(parts)].reset_index(drop=True)
+    if not structures:
+        return table
     table["structure"] = [
         Structure(Lattice(np.reshape(a, (3, 3))), z, np.reshape(x, (-1, 3)))
         for a, z, x in zip(table["lattice"], table["species"], table["frac_coords"], strict=True)
@@ -88,12 +91,5 @@ def cell(table: pd.DataFrame) -> Matrix:
 
 
 def tight_binding(table: pd.DataFrame) -> Matrix:
-    """What the tight-binding model says itself, without any network: site quantities pooled."""
-    rows = []
-    for structure in table["structure"]:
-        numbers = np.array(structure.atomic_numbers)
-        targets = site_targets(structure.lattice.matrix, structure.frac_coords, numbers)
-        sites, crystal = targets[:, : len(SITE_NAMES)], targets[0, len(SITE_NAMES) :]
-        starts = np.array([0, len(sites)])
-        rows.append(np.concatenate([pool(sites, starts, CONTROL_POOLING)[0], crystal]))
-    return np.array(rows, dtype=np.float32)
+    """What the tight-binding model says itself, without any network."""
+    return TightBindingStats(CONTROL_POOLING, on_error="nan").transform(table["structure"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,8 +15,10 @@ from config import PretrainConfig
 from corpora import CleanBatch, Corpus
 from element_tables import element_table
 from matminer_unate.cartnet import SiteEncoder
+from matminer_unate.columns import column_slug
 from matminer_unate.descriptors import FINGERPRINT_NAMES, PHYSICS_NAMES
 from matminer_unate.errors import InputError
+from matminer_unate.tight_binding import CRYSTAL_NAMES, SITE_NAMES
 from objectives import (
     BarlowTwins,
     CrystalTargetRegression,
@@ -33,7 +34,6 @@ from objectives import (
     Triplet,
     VICReg,
 )
-from tight_binding import CRYSTAL_NAMES, SITE_NAMES
 from views import Encoded, View, mean_pool
 
 CONTRAST: dict[str, Callable[[int], nn.Module]] = {
@@ -136,13 +136,7 @@ def target_names(targets: Targets, corpus: Corpus) -> tuple[str, ...]:
             "code; make it anew with training/teachers.py"
         )
     prefix = "" if targets.field == "descriptors" else f"{targets.field} "
-    return tuple(_slug(prefix + name) for name in names)
-
-
-def _slug(name: str) -> str:
-    """``states at -2 eV [1/eV]`` → ``states_at_minus_2_ev``, as a part of a column name."""
-    bare = re.sub(r"\[.*?\]", "", name.lower())
-    return re.sub(r"[^a-z0-9.]+", "_", re.sub(r"[-−](?=\d)", "minus ", bare)).strip("_")
+    return tuple(column_slug(prefix + name) for name in names)
 
 
 class Pretrainer(nn.Module):

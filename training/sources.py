@@ -31,8 +31,9 @@ from scipy.sparse.csgraph import connected_components
 from tqdm.auto import tqdm
 
 from command import run_script
-from crystal_files import check_crystal, find_spacegroup, open_source
+from crystal_files import find_spacegroup, open_source
 from matminer_unate.errors import InputError, StructureError, UnateWarning
+from matminer_unate.structures import check_crystal
 
 SAME_VOLUME = 0.01
 """Largest relative difference in volume per atom of two crystals that are taken for one."""

@@ -22,7 +22,7 @@ Teachers:
     The same, then the magnetic moment (μ_B) and the energy (eV, without the reference energy of the
     element) of the site.
 ``tight-binding``
-    Site-projected quantities of a tight-binding model (``tight_binding.py``): no labels at all.
+    Site-projected quantities of :mod:`matminer_unate.tight_binding`: no labels at all.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def batches_by_sites(members: Sequence[int], sizes: Sequence[int]) -> Iterator[l
 
 
 def tight_binding_targets(crystals: Sequence[Crystal]) -> list[SiteVectors | None]:
-    from tight_binding import site_targets
+    from matminer_unate.tight_binding import site_targets
 
     vectors: list[SiteVectors | None] = []
     for c in crystals:

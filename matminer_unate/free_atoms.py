@@ -34,6 +34,8 @@ doi:10.1103/PhysRevB.51.12947): free atoms' orbitals are too wide for a crystal.
 
 NOBLE = (0, 2, 10, 18, 36, 54, 86)
 LAST_SOLVED = 103
+LAST_RADIUS = 96
+"""Curium. Beyond, no covalent radius is tabulated, and the mean over the elements stands in."""
 TWICE_C_SQUARED = 2 * 137.036**2
 
 

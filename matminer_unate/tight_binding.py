@@ -1,8 +1,9 @@
 """Crystal → what a tight-binding model says of each site: charges, populations, local densities.
 
-A teacher that has seen no label of any crystal. Two-centre density-functional tight binding from
-free atoms (:mod:`free_atoms`), without self-consistency of the charges (Porezag et al., Phys. Rev.
-B 51, 12947 (1995), doi:10.1103/PhysRevB.51.12947):
+No label of any crystal goes into it: it makes columns of its own, and is a teacher for pretraining.
+Two-centre density-functional tight binding from free atoms (:mod:`matminer_unate.free_atoms`),
+without self-consistency of the charges (Porezag et al., Phys. Rev. B 51, 12947 (1995),
+doi:10.1103/PhysRevB.51.12947):
 
 * levels of single atoms on the diagonal;
 * between sites ⟨a|T + v_a + v_b|b⟩ and ⟨a|b⟩ of contracted s, p and d orbitals, turned into
@@ -11,7 +12,7 @@ B 51, 12947 (1995), doi:10.1103/PhysRevB.51.12947):
   (J. Chem. Phys. 23, 1833 (1955), doi:10.1063/1.1740588).
 
 There is no crystal field and no spin: gaps come out too large (Si 7 eV) and magnetic insulators as
-metals. What counts for a teacher is that the numbers go with those of real electrons.
+metals. What counts is that the numbers go with those of real electrons.
 
 Energies in eV, lengths in Å, unless said otherwise.
 """
@@ -19,15 +20,17 @@ Energies in eV, lengths in Å, unless said otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import eigh
+from threadpoolctl import ThreadpoolController
 
-from crystal_files import check_crystal
-from free_atoms import HARTREE, valence
-from matminer_unate.graph import radius_graph
-from matminer_unate.structures import cell_heights
-from two_centre import CHANNELS, PLACES, rotations, two_centre
+from matminer_unate.free_atoms import HARTREE, valence
+from matminer_unate.graph import RadiusGraph, radius_graph
+from matminer_unate.structures import cell_heights, check_crystal
+from matminer_unate.two_centre import CHANNELS, PLACES, rotations, two_centre
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -106,13 +109,33 @@ def site_targets(lattice: Floats, frac_coords: Floats, atomic_numbers: Ints) -> 
     Raises
     ------
     StructureError
-        See :func:`crystal_files.check_crystal`, :func:`matminer_unate.graph.radius_graph`.
+        See :func:`matminer_unate.structures.check_crystal` and
+        :func:`matminer_unate.graph.radius_graph`.
     """
     check_crystal(lattice, frac_coords, atomic_numbers)
-    bands = solve(lattice, frac_coords, atomic_numbers)
-    sites, crystal = describe(bands)
+    graph = radius_graph(lattice, frac_coords, atomic_numbers, CUTOFF)
+    sites, crystal = quantities(lattice, frac_coords, graph)
     rows = np.broadcast_to(crystal, (len(sites), len(crystal)))
     return np.concatenate([sites, rows], axis=1).astype(np.float32)
+
+
+def quantities(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> tuple[Floats, Floats]:
+    """Columns ``SITE_NAMES`` (n_sites, …) and ``CRYSTAL_NAMES`` (…) of a checked crystal.
+
+    ``graph`` has the bonds within ``CUTOFF``.
+    """
+    with _blas().limit(limits=1, user_api="blas"):
+        return describe(solve(lattice, frac_coords, graph))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The BLAS libraries of this process, to be told to use one thread.
+
+    On small matrices their threads mostly wait for each other: with four of them on four busy
+    cores, 60 crystals took more than ten minutes instead of four seconds.
+    """
+    return ThreadpoolController()
 
 
 @dataclass(frozen=True)
@@ -140,39 +163,57 @@ class Bands:
     level: Floats
 
 
-def solve(lattice: Floats, frac_coords: Floats, atomic_numbers: Ints) -> Bands:
+def solve(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> Bands:
     """Bands of the model, on a grid of k points that depends on the size of the cell."""
-    n = len(atomic_numbers)
-    shells = [valence(int(z)) for z in atomic_numbers]
+    n = graph.n_sites
+    shells = [valence(int(z)) for z in graph.atomic_numbers]
     level = np.array([s.level for s in shells]) * HARTREE
     used = np.flatnonzero(~np.isnan(level[:, ANGULAR]))
     points, weight = k_points(lattice, len(used))
-
-    i, j, image, vector = bonds(lattice, frac_coords, atomic_numbers)
-    hopping, overlap = blocks(atomic_numbers[i], atomic_numbers[j], vector)
+    i, j, image, vector = bonds(lattice, frac_coords, graph)
+    hopping, overlap = blocks(graph.atomic_numbers[i], graph.atomic_numbers[j], vector)
     angle = 2 * np.pi * points @ image.T
     at_inversion = np.abs(2 * points - np.rint(2 * points)).max() < 1e-9
     # At k and −k alike the matrices are real.
     phase = np.cos(angle) if at_inversion else np.exp(1j * angle)
-    pair = i * n + j
-    H, S = (bloch_sum(b, phase, pair, n)[:, used[:, None], used] for b in (hopping, overlap))
+    H, S = (bloch_sum(b, phase, i * n + j, n, used) for b in (hopping, overlap))
     diagonal = np.arange(len(used))
     H[:, diagonal, diagonal] += level[:, ANGULAR].ravel()[used]
     S[:, diagonal, diagonal] += 1.0
-
-    s, U = np.linalg.eigh(S)
-    s = np.maximum(s, SMALLEST_OVERLAP)[:, None, :]
-    X = U / np.sqrt(s)
-    energy, v = np.linalg.eigh(X.conj().swapaxes(1, 2) @ H @ X)
-    coefficients = X @ v
-    dual = (U * s) @ (U.conj().swapaxes(1, 2) @ coefficients)  # S c
-    share = (coefficients.conj() * dual).real
+    energy, share = states(H, S)
     channel = used // 9 * 3 + ANGULAR[used % 9]
     present, starts = np.unique(channel, return_index=True)
     by_channel = np.zeros((*energy.shape, 3 * n))
     by_channel[:, :, present] = np.add.reduceat(share, starts, axis=1).swapaxes(1, 2)
     electrons = np.array([shell.n_electrons for shell in shells])
     return Bands(energy, by_channel, weight, electrons, np.nan_to_num(level))
+
+
+def states(H: NDArray, S: NDArray) -> tuple[Floats, Floats]:
+    """Energies (n_k, n_bands) of H c = E S c, and shares (n_k, n_orbitals, n_bands), Re c* S c."""
+    lifted = S.copy()
+    diagonal = np.arange(S.shape[1])
+    lifted[:, diagonal, diagonal] -= SMALLEST_OVERLAP
+    try:
+        np.linalg.cholesky(lifted)
+    except np.linalg.LinAlgError:
+        return states_of_dependent_orbitals(H, S)
+    # No eigenvalue of S needs to be raised, as in nearly all crystals: half the time.
+    energy, c = np.empty(S.shape[:2]), np.empty_like(S)
+    for k in range(len(S)):
+        energy[k], c[k] = eigh(H[k], S[k], driver="gvd", check_finite=False)
+    return energy, (c.conj() * (S @ c)).real
+
+
+def states_of_dependent_orbitals(H: NDArray, S: NDArray) -> tuple[Floats, Floats]:
+    """The same, with eigenvalues of the overlap raised to ``SMALLEST_OVERLAP``."""
+    s, U = np.linalg.eigh(S)
+    s = np.maximum(s, SMALLEST_OVERLAP)[:, None, :]
+    X = U / np.sqrt(s)
+    energy, v = np.linalg.eigh(X.conj().swapaxes(1, 2) @ H @ X)
+    c = X @ v
+    dual = (U * s) @ (U.conj().swapaxes(1, 2) @ c)  # S c
+    return energy, (c.conj() * dual).real
 
 
 def k_points(lattice: Floats, n_orbitals: int) -> tuple[Floats, Floats]:
@@ -194,11 +235,17 @@ def k_points(lattice: Floats, n_orbitals: int) -> tuple[Floats, Floats]:
     return grid[keep] / n, weight / weight.sum()
 
 
+def n_orbitals(atomic_numbers: Ints) -> int:
+    """Orbitals of a cell: 1 of H and He, 9 where a d shell takes part, else 4 of an atom."""
+    elements, counts = np.unique(atomic_numbers, return_counts=True)
+    levels = np.array([valence(int(z)).level[ANGULAR] for z in elements])
+    return int(counts @ (~np.isnan(levels)).sum(axis=1))
+
+
 def bonds(
-    lattice: Floats, frac_coords: Floats, atomic_numbers: Ints
+    lattice: Floats, frac_coords: Floats, graph: RadiusGraph
 ) -> tuple[Ints, Ints, Ints, Floats]:
     """All (site, other site, image of the other, vector in Å) within the cutoff."""
-    graph = radius_graph(lattice, frac_coords, atomic_numbers, CUTOFF)
     j, i = graph.edge_index
     wrapped = frac_coords - np.floor(frac_coords)
     vector = (wrapped[j] + graph.edge_image - wrapped[i]) @ lattice
@@ -226,18 +273,21 @@ def blocks(zi: Ints, zj: Ints, vector: Floats) -> tuple[Floats, Floats]:
     return hopping, overlap
 
 
-def bloch_sum(block: Floats, phase: NDArray, pair: Ints, n: int) -> NDArray:
-    """Blocks of bonds (n_bonds, 9, 9) → matrices (n_k, 9 n, 9 n); ``pair`` is n i + j."""
-    n_k = len(phase)
-    matrix = np.zeros((n_k, n * n, 81), dtype=phase.dtype)
+def bloch_sum(block: Floats, phase: NDArray, pair: Ints, n: int, used: Ints) -> NDArray:
+    """Blocks of bonds (n_bonds, 9, 9) → matrices of the orbitals used, (n_k, n_used, n_used).
+
+    ``pair`` is n i + j; orbital o of site i is 9 i + o in ``used``.
+    """
+    matrix = np.zeros((len(phase), n * n, 81), dtype=phase.dtype)
     order = np.argsort(pair, kind="stable")
     found, starts = np.unique(pair[order], return_index=True)
     flat = block.reshape(-1, 81)[order]
     ends = np.append(starts, len(order))[1:]
     for first, last, p in zip(starts, ends, found, strict=True):
         matrix[:, p] = phase[:, order[first:last]] @ flat[first:last]
-    blocked = matrix.reshape(n_k, n, n, 9, 9).transpose(0, 1, 3, 2, 4)
-    return blocked.reshape(n_k, 9 * n, 9 * n)
+    site, orbital = used // 9, used % 9
+    place = (site[:, None] * n + site) * 81 + orbital[:, None] * 9 + orbital
+    return matrix.reshape(len(phase), -1)[:, place]
 
 
 # Bands → targets

@@ -1,8 +1,8 @@
 """Two elements and a distance → hoppings and overlaps of their orbitals.
 
-The two-centre integrals of density-functional tight binding (see :mod:`tight_binding`), and the
-rotation that turns them from the direction of a bond into place (Slater and Koster, Phys. Rev. 94,
-1498 (1954), doi:10.1103/PhysRev.94.1498).
+The two-centre integrals of density-functional tight binding (see
+:mod:`matminer_unate.tight_binding`), and the rotation that turns them from the direction of a bond
+into place (Slater and Koster, Phys. Rev. 94, 1498 (1954), doi:10.1103/PhysRev.94.1498).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from free_atoms import BOHR, HARTREE, Valence, known, valence
+from matminer_unate.free_atoms import BOHR, HARTREE, Valence, known, valence
 
 Floats = NDArray[np.float64]
 

@@ -1,0 +1,167 @@
+"""Structures → the columns that UnateRegressor learns from, block by block."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from matminer_unate.errors import InputError, UnateWarning
+from matminer_unate.featurizer import UnateFeaturizer
+from matminer_unate.site_descriptor_stats import SiteDescriptorStats
+
+FORMULA = "formula"
+"""Column of reduced formulas, the groups of cross-validation."""
+
+CELL_NAMES = ("cell_volume_per_atom", "cell_spacegroup_number", "cell_n_sites_primitive")
+
+SYMPREC = 0.01
+"""Å. Tolerance of the space group."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which columns.
+
+    Attributes
+    ----------
+    weights : str or Path
+        Of the learned columns.
+    device : str
+    tight_binding : bool
+        With what a tight-binding model says of the electrons.
+    """
+
+    weights: str | Path
+    device: str
+    tight_binding: bool
+
+    def blocks(self) -> dict[str, list[str]]:
+        """Names of the columns by block."""
+        blocks = {
+            "composition and cell": [*magpie().feature_labels(), *CELL_NAMES],
+            "sites": SiteDescriptorStats().feature_labels(),
+        }
+        if self.tight_binding:
+            blocks["tight binding"] = _tight_binding().feature_labels()
+        blocks["unate"] = UnateFeaturizer(self.weights, device=self.device).feature_labels()
+        return blocks
+
+    def names(self) -> list[str]:
+        """Names of all columns."""
+        return [name for block in self.blocks().values() for name in block]
+
+    def featurize(self, structures: pd.Series, ignore_errors: bool) -> pd.DataFrame:
+        """Formula and columns of structures, float32; NaN in rows that are no usable structure.
+
+        Raises
+        ------
+        StructureError
+            A structure is unusable and errors are not ignored; the message names row and index.
+        """
+        on_error: Any = "nan" if ignore_errors else "raise"
+        learned = UnateFeaturizer(self.weights, device=self.device, on_error=on_error)
+        unate = learned.transform(structures)
+        good = np.isfinite(unate).all(axis=1)
+        usable = structures[good]
+        with warnings.catch_warnings():
+            # The learned columns have said so already.
+            warnings.filterwarnings("ignore", ".*row.s. hold atoms", UnateWarning)
+            physics = SiteDescriptorStats().transform(usable)
+        parts = [composition_columns(usable), cell_columns(usable), physics]
+        if self.tight_binding:
+            parts.append(_tight_binding().transform(usable))
+        values = np.full((len(structures), len(self.names())), np.nan, np.float32)
+        values[good] = np.hstack([*parts, unate[good]])
+        table = pd.DataFrame(values, index=structures.index, columns=self.names())
+        formulas = np.full(len(structures), None, dtype=object)
+        formulas[good] = [composition(s).reduced_formula for s in usable]
+        table.insert(0, FORMULA, formulas)
+        return table
+
+    def check(self, table: pd.DataFrame) -> None:
+        """Raise InputError unless these are the columns of this recipe."""
+        expected = [FORMULA, *self.names()]
+        if list(table.columns) != expected:
+            missing = [name for name in expected if name not in table.columns]
+            raise InputError(
+                f"the frame has not the {len(expected)} columns of this model (missing: "
+                f"{', '.join(missing[:3]) or 'none, but the order differs'}); pass structures, or "
+                "what featurize() of a regressor with the same options returned"
+            )
+
+
+def is_column_table(X: Any) -> bool:
+    """Whether this is what :meth:`Recipe.featurize` returned, rather than structures."""
+    return isinstance(X, pd.DataFrame) and X.shape[1] > 1 and FORMULA in X.columns
+
+
+def composition(structure: Any) -> Any:
+    """Composition of elements, of a Structure or ASE Atoms."""
+    from pymatgen.core import Composition
+
+    from matminer_unate.entries import arrays_of
+
+    numbers, counts = np.unique(arrays_of(structure)[2], return_counts=True)
+    return Composition({int(z): int(n) for z, n in zip(numbers, counts, strict=True)})
+
+
+@lru_cache(maxsize=1)
+def magpie() -> Any:
+    """matminer's Magpie preset, in this process."""
+    from matminer.featurizers.composition import ElementProperty
+
+    featurizer = ElementProperty.from_preset("magpie", impute_nan=True)
+    featurizer.set_n_jobs(1)
+    return featurizer
+
+
+def composition_columns(structures: Sequence[Any] | pd.Series) -> NDArray[np.float32]:
+    """Magpie columns, (n_rows, 132); every composition is computed once."""
+    compositions = [composition(s).reduced_composition for s in structures]
+    distinct = {c.formula: c for c in compositions}
+    rows = magpie().featurize_many(list(distinct.values()), pbar=False)
+    by_formula = dict(zip(distinct, rows, strict=True))
+    found = [by_formula[c.formula] for c in compositions]
+    n_columns = len(magpie().feature_labels())
+    return np.array(found, dtype=np.float32).reshape(len(found), n_columns)
+
+
+def cell_columns(structures: Sequence[Any] | pd.Series) -> NDArray[np.float32]:
+    """Volume per atom (Å³), space group number and sites of the primitive cell, (n_rows, 3).
+
+    spglib is asked directly: matminer's wrapper manages 116 crystals a second.
+    """
+    import spglib
+
+    from matminer_unate.entries import arrays_of
+    from matminer_unate.structures import cell_heights
+
+    rows = []
+    for structure in structures:
+        lattice, frac_coords, z = arrays_of(structure)
+        crystal: Any = (lattice, frac_coords, z)
+        try:
+            found = spglib.get_symmetry_dataset(crystal, symprec=SYMPREC)
+        except Exception:  # an error or None, as the version and the user's settings have it
+            found = None
+        volume = cell_heights(lattice)[1] / len(z)
+        if found is None:
+            rows.append([volume, 1, len(z)])
+        else:
+            rows.append([volume, found.number, found.mapping_to_primitive.max() + 1])
+    return np.array(rows, dtype=np.float32).reshape(-1, len(CELL_NAMES))
+
+
+def _tight_binding() -> Any:
+    from matminer_unate.tight_binding_stats import TightBindingStats
+
+    # Where this model has no answer, the other columns must do.
+    return TightBindingStats(on_error="nan")

@@ -1,0 +1,283 @@
+"""The trees of UnateRegressor, their blend with kernel ridge, and the scale of its errors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.parallel import Parallel, delayed
+
+from matminer_unate.block_kernel_ridge import HeldOut
+from matminer_unate.errors import InputError
+
+Vector = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+DIRECT = {
+    "learning_rate": 0.03,
+    "num_leaves": 15,
+    "feature_fraction": 0.5,
+    "min_data_in_leaf": 5,
+    "extra_trees": True,
+}
+"""LightGBM on columns and the kernel ridge prediction."""
+RESIDUAL = DIRECT | {"feature_fraction": 0.2}
+"""LightGBM on what kernel ridge leaves over."""
+N_TREES = 1_000
+
+SCALE = {"learning_rate": 0.05, "num_leaves": 7}
+"""LightGBM for the size of the errors."""
+SCALE_LEAF = (10, 30)
+"""Rows a leaf at least: a tenth of all, within these."""
+N_SCALE_TREES = 60
+LEAST_SCALE = 0.1
+"""Of the mean error. No prediction is taken to be better than this."""
+
+SHARE_STEPS = 10
+"""Shares of the blend are tenths."""
+
+
+@dataclass
+class BlendedModel:
+    """Kernel ridge and two sets of trees, in fixed shares.
+
+    Attributes
+    ----------
+    direct : list of lightgbm.Booster
+        Trees on the columns and the kernel ridge prediction, one a fold; averaged.
+    residual : list of lightgbm.Booster
+        Trees for what is to be added to the kernel ridge prediction.
+    shares : (3,)
+        Of kernel ridge, ``direct``, and kernel ridge with ``residual``.
+    """
+
+    direct: list[Any]
+    residual: list[Any]
+    shares: Vector
+
+    def parts(self, X: Vector, kernel: Vector) -> Vector:
+        """Predictions of the three parts, (n_rows, 3)."""
+        joined = np.column_stack([X, kernel])
+        direct, residual = (
+            np.mean([b.predict(joined) for b in boosters], axis=0)
+            for boosters in (self.direct, self.residual)
+        )
+        return np.column_stack([kernel, direct, kernel + residual])
+
+    def mix(self, parts: Vector, minimum: float) -> Vector:
+        """The blend of the parts, cut off at the minimum; (n_rows,)."""
+        return np.maximum(parts @ self.shares, minimum)
+
+
+def require_lightgbm() -> Any:
+    """The module, or an ImportError that says how to get it."""
+    try:
+        import lightgbm
+    except ImportError as e:
+        raise ImportError("UnateRegressor needs LightGBM: pip install lightgbm") from e
+    return lightgbm
+
+
+def fit_blend(
+    X: Vector,
+    held_out: HeldOut,
+    y: Vector,
+    folds: Sequence[Rows],
+    minimum: float,
+    n_jobs: int | None,
+    seed: int,
+) -> tuple[BlendedModel, Vector]:
+    """Fit the trees of every fold, and choose the shares.
+
+    Trees that are judged on a fold have not seen it, in the kernel ridge predictions of their
+    training rows either: those leave out the row's own fold and the judged one.
+
+    Returns
+    -------
+    model : BlendedModel
+    parts : (n_rows, 3)
+        Held-out predictions of the three parts.
+    """
+    kernel = held_out.predictions()
+
+    # Linear algebra has threads of its own, so it is done before.
+    without = [held_out.predictions(also=k) for k in range(len(folds))]
+
+    def fit_fold(k: int) -> tuple[Any, Any, Vector, Vector]:
+        fold, inside = folds[k], np.ones(len(y), dtype=bool)
+        inside[fold] = False
+        known = without[k][inside]
+        joined = np.column_stack([X[inside], known])
+        unseen = np.column_stack([X[fold], kernel[fold]])
+        direct = grow(joined, y[inside], DIRECT, N_TREES, seed + k)
+        residual = grow(joined, y[inside] - known, RESIDUAL, N_TREES, seed + k)
+        return direct, residual, direct.predict(unseen), residual.predict(unseen)
+
+    jobs = (delayed(fit_fold)(k) for k in range(len(folds)))
+    found = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
+    parts = np.column_stack([kernel, kernel, kernel])
+    for fold, (_, _, on_direct, on_residual) in zip(folds, found, strict=True):
+        parts[fold, 1] = on_direct
+        parts[fold, 2] += on_residual
+    direct, residual = [f[0] for f in found], [f[1] for f in found]
+    return BlendedModel(direct, residual, _best_shares(parts, y, minimum)), parts
+
+
+def grow(X: Vector, y: Vector, settings: dict[str, Any], n_trees: int, seed: int) -> Any:
+    """A LightGBM booster, the same for the same seed; on one thread."""
+    lightgbm = require_lightgbm()
+    options = {"objective": "l2", "num_threads": 1, "seed": seed, "verbosity": -1}
+    data = lightgbm.Dataset(X, y, params={"verbosity": -1, "feature_pre_filter": False})
+    return lightgbm.train(options | {"deterministic": True} | settings, data, n_trees)
+
+
+def _best_shares(parts: Vector, y: Vector, minimum: float) -> Vector:
+    """Tenths that sum to 1 with the least mean absolute error."""
+    tenths = itertools.product(range(SHARE_STEPS + 1), repeat=parts.shape[1])
+    grid = [np.array(t) / SHARE_STEPS for t in tenths if sum(t) == SHARE_STEPS]
+    return min(grid, key=lambda w: float(np.abs(np.maximum(parts @ w, minimum) - y).mean()))
+
+
+@dataclass
+class ConformalScale:
+    """How large errors are: a model of their size, and quantiles of errors over that size.
+
+    Attributes
+    ----------
+    boosters : list of lightgbm.Booster
+        One a fold; averaged.
+    mean : float
+        Mean absolute held-out error, the unit of the boosters.
+    shares : (3,)
+        Of the blend.
+    scores : (n_rows,)
+        Held-out errors over their predicted size, ascending.
+    """
+
+    boosters: list[Any]
+    mean: float
+    shares: Vector
+    scores: Vector
+
+    @classmethod
+    def fit(
+        cls,
+        parts: Vector,
+        shares: Vector,
+        similarity: Vector,
+        y: Vector,
+        folds: Sequence[Rows],
+        minimum: float,
+        seed: int,
+    ) -> ConformalScale:
+        """Learn from held-out predictions.
+
+        Parameters
+        ----------
+        parts : (n_rows, 3)
+            Held-out predictions of the parts of the blend.
+        shares : (3,)
+        similarity : (n_rows,)
+            To the nearest training row of another fold.
+        y : (n_rows,)
+        folds : sequence of row arrays
+        minimum : float
+        seed : int
+        """
+        errors = np.abs(np.maximum(parts @ shares, minimum) - y)
+        mean = float(errors.mean()) or 1.0
+        signs = difficulty_signs(parts, shares, similarity, minimum)
+        settings = SCALE | {"min_data_in_leaf": int(np.clip(len(y) // 10, *SCALE_LEAF))}
+        boosters: list[Any] = []
+        scores = np.empty(len(y))
+        model = cls(boosters, mean, shares, scores)
+        for k, fold in enumerate(folds):
+            inside = np.setdiff1d(np.arange(len(y)), fold)
+            booster = grow(signs[inside], errors[inside] / mean, settings, N_SCALE_TREES, seed + k)
+            # The size that a row is judged by comes from the other folds, as that of a new row.
+            scores[fold] = errors[fold] / model._size([booster], signs[fold])
+            boosters.append(booster)
+        scores.sort()
+        return model
+
+    def predict(self, parts: Vector, similarity: Vector, minimum: float) -> Vector:
+        """Size of the errors of new rows, (n_rows,)."""
+        return self._size(self.boosters, difficulty_signs(parts, self.shares, similarity, minimum))
+
+    def quantile(self, coverage: float) -> float:
+        """Errors are below this multiple of their size for this share of new rows.
+
+        Raises
+        ------
+        InputError
+            There are too few training rows for the share, or it is not between 0 and 1.
+        """
+        n = len(self.scores)
+        rank = int(np.ceil((n + 1) * coverage)) if 0 < coverage < 1 else n + 1
+        if rank > n:
+            raise InputError(
+                f"coverage must be above 0 and, with {n} training rows, at most {n / (n + 1):.3f}; "
+                f"got {coverage}"
+            )
+        return float(self.scores[rank - 1])
+
+    def _size(self, boosters: Sequence[Any], signs: Vector) -> Vector:
+        relative = np.mean([b.predict(signs) for b in boosters], axis=0)
+        return self.mean * np.maximum(relative, LEAST_SCALE)
+
+
+def difficulty_signs(parts: Vector, shares: Vector, similarity: Vector, minimum: float) -> Vector:
+    """What tells easy rows from hard ones, (n_rows, 5).
+
+    The prediction, how far the parts are apart, how far it would be below the minimum, and how
+    similar the nearest training row is.
+    """
+    raw = parts @ shares
+    return np.column_stack(
+        [
+            np.maximum(raw, minimum),
+            np.ptp(parts, axis=1),
+            parts[:, 1] - parts[:, 0],
+            np.maximum(minimum - raw, 0.0) if np.isfinite(minimum) else np.zeros(len(raw)),
+            similarity,
+        ]
+    )
+
+
+def combine_importances(model: BlendedModel, sensitivity: Vector, n_tree_columns: int) -> Vector:
+    """Importance of every column in the blend, (n_columns,); sums to 1.
+
+    Parameters
+    ----------
+    model : BlendedModel
+    sensitivity : (n_columns,)
+        Squared, of the kernel ridge prediction; what the trees gain from that prediction is shared
+        out in the same way.
+    n_tree_columns : int
+        The first of the columns, which the trees see.
+    """
+    through_kernel = _normalised(sensitivity)
+
+    def through_trees(boosters: Sequence[Any]) -> tuple[Vector, float]:
+        gains = [b.feature_importance("gain") for b in boosters]
+        total = np.mean(gains, axis=0)
+        shared = total[-1] * through_kernel
+        shared[:n_tree_columns] += total[:-1]
+        return _normalised(shared), float(total.sum())
+
+    kernel, direct, residual = model.shares
+    with_kernel, gain = through_trees(model.direct)
+    on_residual, rest = through_trees(model.residual)
+    # Gain is variance explained: what kernel ridge leaves over against all that there is.
+    left = np.clip(rest / gain, 0.0, 1.0) if gain > 0 else 0.0
+    both = (1 - left) * through_kernel + left * on_residual
+    return _normalised(kernel * through_kernel + direct * with_kernel + residual * both)
+
+
+def _normalised(values: Vector) -> Vector:
+    total = values.sum()
+    return values / total if total > 0 else np.zeros_like(values)

@@ -1,0 +1,320 @@
+"""Crystals in, a table out: what ``unate featurize`` and ``unate predict`` do."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate import __version__
+from matminer_unate.checkpoint import CONFIG, WeightsConfig
+from matminer_unate.columns import EncodingNotes, RowNotes
+from matminer_unate.encoding import PreparedCrystal, prepare, weights_config
+from matminer_unate.errors import InputError, StructureError, WeightsError
+from matminer_unate.feature_table import FeatureWriter, carried_types, encode_rows, fresh_file
+from matminer_unate.graph import RadiusGraph
+from matminer_unate.readers import InputRow, Source, open_inputs
+
+if TYPE_CHECKING:
+    from matminer_unate.featurizer import UnateFeaturizer
+
+SHOWN_FAILURES = 20
+
+PREDICTED_ROWS = 512
+"""Rows whose graphs are held at once in prediction."""
+
+Results = Iterator[tuple[list[InputRow], NDArray[np.float32]]]
+"""Good rows with their columns, a batch at a time."""
+
+
+def say(text: str) -> None:
+    """Print a line on stderr."""
+    print(f"unate: {text}", file=sys.stderr)
+
+
+def featurize(args: argparse.Namespace) -> int:
+    """``unate featurize``: learned columns of crystals; returns how many rows failed."""
+    _check_targets(args)
+    featurizer = _featurizer(args)
+    labels = featurizer.feature_labels()
+    config = weights_config(featurizer.weights)
+
+    def compute(rows: Iterator[InputRow], report: Report) -> Results:
+        return encode_rows(rows, featurizer, report.prepared, report.failed)
+
+    made_by = {
+        "version": __version__,
+        "weights": config.name,
+        "sha256": config.sha256,
+        "pooling": list(featurizer.pooling),
+    }
+    what = f"rows with {len(labels):,} features"
+    return _run(args, compute, labels, made_by, EncodingNotes(config), what, "featurized")
+
+
+def _featurizer(args: argparse.Namespace) -> UnateFeaturizer:
+    from matminer_unate.featurizer import UnateFeaturizer
+
+    featurizer = UnateFeaturizer(args.weights, tuple(args.pooling), args.device)
+    if args.batch_size is not None:
+        featurizer.set_params(batch_size=args.batch_size)
+    return featurizer.fit()
+
+
+def predict(args: argparse.Namespace) -> int:
+    """``unate predict``: predictions of a saved model; returns how many rows failed."""
+    _check_targets(args)
+    model = load_predictor(args.model, args.device)
+
+    def compute(rows: Iterator[InputRow], report: Report) -> Results:
+        return predict_rows(rows, model, report.prepared, report.failed)
+
+    labels = [args.name + suffix for suffix in model.suffixes]
+    made_by = {"version": __version__, "model": model.kind, "weights": model.config.name}
+    return _run(args, compute, labels, made_by, EncodingNotes(model.config), "rows", "predicted")
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A saved model, ready to predict.
+
+    Attributes
+    ----------
+    kind : str
+        Its class.
+    config : WeightsConfig
+        Of the weights it was made with.
+    suffixes : tuple of str
+        What the names of its columns end in; the first is the prediction.
+    predict : callable
+        Structures and their graphs → (n, len(suffixes)), NaN where it cannot.
+    """
+
+    kind: str
+    config: WeightsConfig
+    suffixes: tuple[str, ...]
+    predict: Callable[[list[Any], list[RadiusGraph]], NDArray[np.float64]]
+
+
+def load_predictor(folder: Path, device: str) -> Predictor:
+    """Load what ``save`` of ``UnateFineTuneRegressor`` or ``UnateRegressor`` wrote.
+
+    Raises
+    ------
+    WeightsError
+        The folder holds neither, or is damaged.
+    """
+    try:
+        kind = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = None
+    if kind == "UnateFineTuneRegressor":
+        from matminer_unate.finetune import UnateFineTuneRegressor
+
+        network = UnateFineTuneRegressor.load(folder, device)
+        return Predictor(
+            kind, network.weights_config_, ("",), lambda _, g: network.predict_graphs(g)[:, None]
+        )
+    if kind == "UnateRegressor":
+        from matminer_unate.regressor import UnateRegressor
+
+        model = UnateRegressor.load(folder).set_params(on_error="nan", device=device)
+        return Predictor(
+            kind,
+            weights_config(model.weights),
+            ("", "_std"),
+            lambda s, _: np.column_stack(model.predict(s, return_std=True)),
+        )
+    raise WeightsError(
+        f"{folder} is no saved model; name the folder that UnateRegressor.save or "
+        "UnateFineTuneRegressor.save wrote"
+    )
+
+
+def predict_rows(
+    rows: Iterator[InputRow],
+    model: Predictor,
+    prepared: Callable[[InputRow, PreparedCrystal], None],
+    failed: Callable[[InputRow, StructureError], None],
+) -> Results:
+    """Predict the rows that are crystals, a chunk at a time, as ``encode_rows`` does columns."""
+    while chunk := list(islice(rows, PREDICTED_ROWS)):
+        good, graphs = [], []
+        for row in chunk:
+            try:
+                if row.error is not None:
+                    raise row.error
+                crystal = prepare(row.structure, model.config)
+            except StructureError as e:
+                failed(row, e)
+                continue
+            prepared(row, crystal)
+            good.append(row)
+            graphs.append(crystal.graph)
+        if not good:
+            continue
+        found = model.predict([row.structure for row in good], graphs).astype(np.float32)
+        finite = [bool(np.isfinite(values).all()) for values in found]
+        for row, has_value in zip(good, finite, strict=True):
+            if not has_value:
+                failed(row, StructureError("the model has no prediction for this structure"))
+        yield (
+            [replace(row, structure=None) for row in itertools.compress(good, finite)],
+            found[finite],
+        )
+
+
+def _run(
+    args: argparse.Namespace,
+    compute: Callable[[Iterator[InputRow], Report], Results],
+    labels: list[str],
+    made_by: dict[str, Any],
+    notes: RowNotes,
+    what: str,
+    participle: str,
+) -> int:
+    """Read the input, compute, write the table, and tell of it."""
+    started = time.perf_counter()
+    sources = open_inputs(args.input, args.column)
+    report = Report(notes)
+    with (
+        _failure_file(args.errors) as failures,
+        fresh_file(args.out) as part,
+        FeatureWriter(
+            part,
+            args.out.suffix.lower(),
+            carried_types(sources),
+            labels,
+            {"matminer_unate": json.dumps(made_by)},
+        ) as writer,
+        _progress(sources, args.quiet) as bar,
+    ):
+        report.failures, report.bar = failures, bar
+        for good, columns in compute(chain.from_iterable(s.rows() for s in sources), report):
+            writer.add(good, columns)
+            bar.update(len(good))
+    report.print(sources, writer.n_rows, args)
+    if not writer.n_rows:
+        raise InputError(f"no row could be {participle}; nothing was written")
+    if not args.quiet:
+        seconds = time.perf_counter() - started
+        print(
+            f"{writer.n_rows:,} {what} in {seconds:.1f} s ({writer.n_rows / seconds:,.0f} "
+            f"rows/s): {args.out}"
+        )
+    return report.n_failed
+
+
+def _check_targets(args: argparse.Namespace) -> None:
+    """Find what is wrong with the files to be written before any work is done."""
+    if args.out.suffix.lower() not in (".parquet", ".csv"):
+        raise InputError(f"--out {args.out}: the name must end in .parquet or .csv")
+    if args.errors is not None and args.errors.suffix.lower() != ".csv":
+        raise InputError(f"--errors {args.errors}: the name must end in .csv")
+    targets = [path for path in (args.out, args.errors) if path is not None]
+    inputs = {path.resolve() for path in args.input}
+    for path in targets:
+        if path.resolve() in inputs:
+            raise InputError(f"{path} is an input too; write to another file")
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file in it")
+        if path.exists() and not args.overwrite:
+            raise InputError(f"{path} exists; pass --overwrite to replace it")
+        if not path.parent.is_dir():
+            raise InputError(f"the folder {path.parent} does not exist; create it first")
+    if len({path.resolve() for path in targets}) < len(targets):
+        raise InputError("--out and --errors are the same file; name two")
+
+
+def _progress(sources: Sequence[Source], quiet: bool) -> Any:
+    from tqdm import tqdm
+
+    total = sum(source.n_rows for source in sources)
+    # disable=None: no bar where stderr is a file.
+    return tqdm(total=total, unit="rows", disable=True if quiet else None)
+
+
+@contextmanager
+def _failure_file(path: Path | None) -> Iterator[Any]:
+    """A csv.writer for the rows that failed, or None."""
+    if path is None:
+        yield None
+        return
+    with fresh_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "place", "reason"])
+        yield writer
+
+
+@dataclass
+class Report:
+    """What happened to the rows; the counts of all, but only the first few failures."""
+
+    encoding: RowNotes
+    n_failed: int = 0
+    shown: list[tuple[str, str]] = field(default_factory=list)
+    n_noted: int = 0
+    first_note: str = ""
+    failures: Any = None
+    bar: Any = None
+
+    def prepared(self, row: InputRow, crystal: PreparedCrystal) -> None:
+        self.encoding.read(crystal)
+        if row.notes:
+            self.n_noted += 1
+            self.first_note = self.first_note or f"{row.place}: {row.notes[0]}"
+
+    def failed(self, row: InputRow, error: Exception) -> None:
+        self.n_failed += 1
+        reason = " ".join(str(error).split())
+        if len(self.shown) < SHOWN_FAILURES:
+            self.shown.append((row.place, reason))
+        if self.failures is not None:
+            self.failures.writerow([row.identifier, row.place, reason])
+        self.bar.update()
+
+    def print(self, sources: Sequence[Source], n_good: int, args: argparse.Namespace) -> None:
+        """Tell of warnings and failures, on stderr."""
+        if not args.quiet:
+            self._print_notes(sources)
+        if not self.n_failed:
+            return
+        say(f"{self.n_failed:,} of {self.n_failed + n_good:,} rows failed:")
+        width = min(48, max(len(place) for place, _ in self.shown))
+        for place, reason in self.shown:
+            print(f"  {place:<{width}}  {reason}", file=sys.stderr)
+        more = self.n_failed - len(self.shown)
+        if more:
+            cure = "" if args.errors else " (--errors FILE.csv writes all of them)"
+            print(f"  … and {more:,} more{cure}", file=sys.stderr)
+        if args.errors:
+            print(f"  all of them: {args.errors}", file=sys.stderr)
+
+    def _print_notes(self, sources: Sequence[Source]) -> None:
+        for text in self.encoding.texts():
+            say(f"warning: {text}")
+        if self.n_noted:
+            say(
+                f"warning: pymatgen had doubts about {self.n_noted:,} row(s) that it read; the "
+                f"first is {self.first_note}"
+            )
+        for source in sources:
+            if source.skipped:
+                names = ", ".join(path.name for path in source.skipped[:3])
+                dots = ", …" if len(source.skipped) > 3 else ""
+                say(
+                    f"note: {len(source.skipped):,} other file(s) in {source.path} were not read: "
+                    f"{names}{dots}"
+                )

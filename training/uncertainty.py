@@ -1,0 +1,135 @@
+"""Do the error bars of ``UnateRegressor`` hold? Coverage of its intervals on unseen formulas.
+
+    python training/uncertainty.py --data data/ --out training/results/uncertainty.csv
+
+For each property, numbers of labels and random training subsets: fits on rows of the ``train``
+formulas, and counts how many of the ``test`` rows lie in the intervals for 68.3, 90 and 95 %. An
+interval that is as wide for all rows would do that too, so the table has the coverage among the
+tenths of the rows with the smallest and the largest error bars as well, the rank correlation of
+error and error bar, and the coverage of normal intervals of 1.645 and 1.960 standard deviations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from command import run_script
+from feature_sets import read_table
+from heads import Rows
+from matminer_unate import UnateRegressor
+from matminer_unate.errors import InputError
+from result_tables import write_table
+from tasks import TASKS, Task, task_rows
+
+PROPERTIES = ("gap", "formation_energy", "bulk_modulus")
+COVERAGES = {"68": 0.6827, "90": 0.9, "95": 0.95}
+NORMAL = {"90": 1.645, "95": 1.960}
+"""Standard deviations of a normal distribution."""
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_arguments(argv)
+    found = []
+    for crystals in dict.fromkeys(TASKS[name].crystals for name in args.properties):
+        names = [name for name in args.properties if TASKS[name].crystals == crystals]
+        table, columns = featurized(args, [TASKS[name] for name in names])
+        for name in names:
+            for n in args.labels:
+                for rows in task_rows(TASKS[name], table, n)[: args.subsets]:
+                    result = {"property": name, "labels": n, "subset": rows.seed}
+                    result |= measure(columns, rows, TASKS[name])
+                    print(" ".join(f"{k}={_short(v)}" for k, v in result.items()), flush=True)
+                    found.append(result)
+    note = f"subset seeds 0-{args.subsets - 1}, coverage on test formulas"
+    write_table(pd.DataFrame(found).round(4), args.out, note)
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", required=True, help="folder of the parquet files")
+    parser.add_argument(
+        "--properties", nargs="+", default=PROPERTIES, choices=TASKS, help=f"{PROPERTIES}"
+    )
+    parser.add_argument("--labels", nargs="+", type=int, default=(250, 2000), help="[250 2000]")
+    parser.add_argument("--subsets", type=int, default=2, help="random training subsets [2]")
+    parser.add_argument("--test-rows", type=int, default=1000, help="at most [1000]")
+    parser.add_argument("--out", default="uncertainty.csv")
+    args = parser.parse_args(argv)
+    classes = [name for name in args.properties if TASKS[name].classes]
+    if classes:
+        raise InputError(f"{classes[0]} is of classes, which have no error bars")
+    return args
+
+
+def featurized(args: argparse.Namespace, tasks: list[Task]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows that are needed for properties of the same crystals, and their columns."""
+    task = tasks[0]
+    file = str(Path(args.data) / task.file)
+    table = read_table(file, [t.column for t in tasks], task.max_sites, structures=False)
+    used = [
+        np.concatenate([rows.train, _some(rows.test, args.test_rows)])
+        for t in tasks
+        for rows in task_rows(t, table, max(args.labels))[: args.subsets]
+    ]
+    ids = table["material_id"].iloc[np.unique(np.concatenate(used))]
+    crystals = read_table(file, task.column, task.max_sites).set_index("material_id")
+    started = time.perf_counter()
+    columns = UnateRegressor().featurize(crystals.loc[ids, "structure"])
+    print(f"{task.file}: {len(ids)} crystals, {time.perf_counter() - started:.0f} s", flush=True)
+    # Rows that no subset draws stay without columns, so that positions are those of the table.
+    return table, columns.reindex(table["material_id"])
+
+
+def measure(columns: pd.DataFrame, rows: Rows, task: Task) -> dict[str, Any]:
+    """Fit on the training rows, and judge the error bars on the test rows that have columns."""
+    test = rows.test[columns["formula"].iloc[rows.test].notna()]
+    y = rows.y[test]
+    started = time.perf_counter()
+    model = UnateRegressor(minimum=None if np.isinf(task.minimum) else task.minimum)
+    model.fit(columns.iloc[rows.train], rows.y[rows.train])
+    seconds = time.perf_counter() - started
+    predicted, std = model.predict(columns.iloc[test], return_std=True)
+    errors = np.abs(predicted - y)
+    result = {
+        "n_test": len(test),
+        "test_mae": errors.mean(),
+        "held_out_mae": model.held_out_error_,
+        "mae_of_the_mean": np.abs(y - rows.y[rows.train].mean()).mean(),
+        "mean_std": std.mean(),
+        "rank_correlation": spearmanr(errors, std).statistic if np.ptp(std) > 0 else np.nan,
+    }
+    order = np.argsort(std, kind="stable")
+    tenth = len(order) // 10
+    for name, coverage in COVERAGES.items():
+        ends = model.predict_interval(columns.iloc[test], coverage)
+        # Predictions are cut off at the minimum, as targets are; rounding must not decide.
+        inside = (ends[:, 0] - 1e-9 <= y) & (y <= ends[:, 1] + 1e-9)
+        result |= {
+            f"coverage_{name}": inside.mean(),
+            f"coverage_{name}_surest_tenth": inside[order[:tenth]].mean(),
+            f"coverage_{name}_least_sure_tenth": inside[order[-tenth:]].mean(),
+        }
+    for name, width in NORMAL.items():
+        result[f"normal_{name}"] = (errors <= width * std).mean()
+    return result | {"fit_s": seconds}
+
+
+def _some(rows: np.ndarray, n: int) -> np.ndarray:
+    return np.random.default_rng(0).permutation(rows)[:n]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    run_script(main)
