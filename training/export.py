@@ -25,6 +25,14 @@ from matminer_unate.errors import InputError
 
 CALIBRATION_BATCHES = 200
 
+TEACHER_SAW = {
+    "CHGNet": """ CHGNet was trained on energies, forces, stresses and magnetic moments of 1.58
+million structures on the relaxation paths of the Materials Project (Deng et al., Nature Machine
+Intelligence 5, 1031, 2023), whatever their formula: crystals of held-out formulas are among them,
+band gaps are not.""",
+}
+"""What labels a teacher has learned from, for the card."""
+
 TASKS = {
     "node": "species",
     "adjacency": "adjacency",
@@ -155,7 +163,7 @@ those of DFT."""
         pretrained = "pretrained as the student of another model:"
         labels = f"""**The student of a teacher:** site vectors of {teacher} were regressed from
 corrupted crystals beside the other tasks (weight {config.weights.teacher:g}), so what the teacher
-was trained on has reached these weights."""
+was trained on has reached these weights.{TEACHER_SAW.get(teacher.split()[0], "")}"""
     text = f"""# UNATE weights `{config.name}`
 
 **What it is.** A CartNet site encoder ({e.geometry} directions, width {e.width}, {e.n_layers}
