@@ -89,6 +89,33 @@ class Crystals:
         return CrystalBatch(z, edge_index, edge_vector, index, len(members), vectors, columns)
 
 
+class Dropout(nn.Module):
+    """Leaves out a share of the channels in training, from a random state of its own.
+
+    torch's reads the global random state, so that two trainings in two threads would not repeat.
+
+    Parameters
+    ----------
+    share : float
+
+    Attributes
+    ----------
+    generator : torch.Generator or None
+        Set by the training loop; None for torch's global one.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.generator: torch.Generator | None = None
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.training or self.share == 0:
+            return values
+        drawn = torch.rand(values.shape, generator=self.generator, device=values.device)
+        return values * (drawn >= self.share) / (1.0 - self.share)
+
+
 class CrystalRegressor(nn.Module):
     """What the training loop asks of a network: a number a crystal, in the units of the target."""
 
@@ -149,7 +176,7 @@ class VectorInput(nn.Module):
         narrow = [nn.Linear(n_vector, bottleneck)] if bottleneck else []
         self.map = nn.Sequential(
             *narrow,
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(bottleneck or n_vector, 2 * width, bias=False),
         )
         self.gate = nn.Parameter(torch.zeros(2 * width)) if beside_species else None
@@ -215,30 +242,42 @@ class EncoderRegressor(CrystalRegressor):
     encoder : SiteEncoder
     known : (119,) bool
         Atomic numbers the encoder has seen; others are masked.
-    hidden : int
-        Hidden channels of both MLPs.
     dropout : float
         Share of hidden channels of the head left out in training.
     n_given : int
-        Given columns of whole crystals that the head reads too.
+        Given columns of whole crystals that the head reads too, after :meth:`set_columns`.
+    hidden : int
+        Hidden channels of both MLPs.
     """
 
     known: Tensor
+    given_mean: Tensor
+    given_std: Tensor
 
     def __init__(
         self,
         encoder: SiteEncoder,
         known: NDArray[np.bool_],
-        hidden: int = 128,
         dropout: float = 0.1,
         n_given: int = 0,
+        hidden: int = 128,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.register_buffer("known", torch.from_numpy(np.array(known)))
+        self.register_buffer("given_mean", torch.zeros(n_given))
+        self.register_buffer("given_std", torch.ones(n_given))
         n_columns, n_crystal = encoder.config.n_columns, len(encoder.config.crystal_predicted)
         self.of_sites = head(n_columns, hidden, dropout)
         self.of_crystal = head(4 * n_columns + n_crystal + n_given, hidden, dropout)
+
+    def set_columns(self, columns: NDArray[np.float32]) -> None:
+        """Take the scale of the given columns from those of training crystals, NaN left out."""
+        rows = columns[np.isfinite(columns).all(axis=1)].astype(np.float64)
+        if len(rows):
+            spread = rows.std(axis=0)
+            self.given_mean.copy_(torch.from_numpy(rows.mean(axis=0)))
+            self.given_std.copy_(torch.from_numpy(np.where(spread > 1e-6, spread, 1.0)))
 
     def predict(self, batch: CrystalBatch) -> Tensor:
         batch.z = batch.z * self.known[batch.z]
@@ -259,8 +298,12 @@ class EncoderRegressor(CrystalRegressor):
             torch.zeros_like(average).scatter_reduce(0, where, sites, how, include_self=False)
             for how in ("amin", "amax")
         )
-        given = [] if batch.columns is None else [batch.columns]
-        whole = torch.cat([average, spread, least, most, crystals, *given], dim=1)
+        parts = [average, spread, least, most, crystals]
+        if batch.columns is not None:
+            # What is not known is taken for average.
+            given = ((batch.columns - self.given_mean) / self.given_std).nan_to_num(0.0)
+            parts.append(given.clamp(-5, 5))
+        whole = torch.cat(parts, dim=1)
         found: Tensor = mean(self.of_sites(sites)) + self.of_crystal(whole)
         return found.squeeze(1)
 
@@ -280,4 +323,4 @@ def head(n_in: int, hidden: int, dropout: float) -> nn.Sequential:
     last = nn.Linear(hidden, 1)
     nn.init.normal_(last.weight, std=0.01)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(nn.Linear(n_in, hidden), nn.SiLU(), nn.Dropout(dropout), last)
+    return nn.Sequential(nn.Linear(n_in, hidden), nn.SiLU(), Dropout(dropout), last)

@@ -197,7 +197,7 @@ def encode(
     encoder, resolved = load(weights, device)
     batches = fill_batches(crystals, batch_size)
     first = list(itertools.islice(batches, 2))
-    n_workers = _n_workers(resolved) if len(first) > 1 else 1
+    n_workers = count_workers(resolved) if len(first) > 1 else 1
 
     def run(batch: list[tuple[int, RadiusGraph]]) -> Encoded:
         import torch
@@ -218,7 +218,7 @@ def encode(
             crystals.float().cpu().numpy(),
         )
 
-    with _single_threaded_workers(n_workers) as workers:
+    with single_threaded_workers(n_workers) as workers:
         batches = itertools.chain(first, batches)
         # By turns: graphs are built while the workers rest, because a thread that runs Python code
         # holds up all others after each of their operations.
@@ -226,7 +226,7 @@ def encode(
             yield from workers.map(run, turn)
 
 
-def _n_workers(device: torch.device) -> int:
+def count_workers(device: torch.device) -> int:
     """Batches encoded at the same time: as many as torch would use threads, within reason."""
     import torch
 
@@ -235,7 +235,7 @@ def _n_workers(device: torch.device) -> int:
 
 
 @contextmanager
-def _single_threaded_workers(n_workers: int) -> Iterator[ThreadPoolExecutor]:
+def single_threaded_workers(n_workers: int) -> Iterator[ThreadPoolExecutor]:
     """Threads in each of which torch computes with one core.
 
     Several batches at once on one core each beat one batch on several cores: the operations are

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from matminer_unate.crystal_regressor import CrystalRegressor, Crystals
+from matminer_unate.crystal_regressor import CrystalRegressor, Crystals, Dropout
 from matminer_unate.errors import InputError
 
 Index = NDArray[np.int64]
@@ -105,7 +105,7 @@ class FitReport:
         Their mean absolute error on the held-out rows; NaN without such rows.
     history : list of (epoch, training loss, held-out error)
     seconds : float
-        CPU time on a CPU, else wall time.
+        CPU time of this thread on a CPU, else wall time.
     """
 
     best_epoch: float = 0.0
@@ -138,7 +138,7 @@ def fit_network(
         Rows to learn from, and rows that choose the epoch; of none, the last epoch is kept.
     settings : FitSettings
     seed : int
-        Of the order of the batches, dropout and noise.
+        Of the order of the batches, dropout and noise; torch's own random state is not used.
     device : torch.device
     progress : callable
         Told the share of an epoch that was just finished, and how it goes.
@@ -156,7 +156,7 @@ def fit_network(
     """
     if len(train) < 2:
         raise InputError(f"training needs at least two rows with a target, got {len(train)}")
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
     started = clock()
     network.to(device)
     if settings.standardise:
@@ -173,42 +173,43 @@ def fit_network(
         math.ceil((k + 1) * n_steps / settings.evaluations) for k in range(settings.evaluations)
     }
     targets = torch.from_numpy(y.astype(np.float32)).to(device)
-    devices = [device] if device.type == "cuda" else []
+    generator = torch.Generator(device).manual_seed(seed)
+    set_generator(network, generator)
     worse, loss_sum, loss_count = 0, 0.0, 0
     network.train()
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
-        for step, members in enumerate(epochs_of(train, n_batches, settings.epochs, seed)):
-            set_rates(optimizer, step / n_steps, settings)
-            batch = crystals.batch(members, device)
-            if settings.jitter:
-                batch.edge_vector += settings.jitter * torch.randn_like(batch.edge_vector)
-            loss = absolute_error(network(batch), targets[members], settings.minimum)
-            optimizer.zero_grad()
-            loss.backward()
-            if settings.clip_norm:
-                nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-            optimizer.step()
-            update_average(average, network, min(decay, step / (step + 1)))
-            loss_sum, loss_count = loss_sum + float(loss.detach()), loss_count + 1
-            if step + 1 in stops:
-                epoch, mean_loss = (step + 1) / n_batches, loss_sum / loss_count
-                if not math.isfinite(mean_loss):
-                    raise InputError(f"the loss is {mean_loss}; lower the learning rate")
-                loss_sum, loss_count = 0.0, 0
-                error = math.nan
-                if len(held_out):
-                    found = predict(average, crystals, held_out, device, settings.minimum)
-                    error = float(np.abs(found - y[held_out]).mean())
-                report.history.append((epoch, mean_loss, error))
-                if math.isnan(error) or not error >= report.best_error:
-                    report.best_epoch, report.best_error, worse = epoch, error, 0
-                    kept = copy.deepcopy(average) if len(held_out) else average
-                else:
-                    worse += 1
-            progress(1 / n_batches, _say(report))
-            if settings.patience and worse >= settings.patience:
-                break
+    for step, members in enumerate(epochs_of(train, n_batches, settings.epochs, seed)):
+        set_rates(optimizer, step / n_steps, settings)
+        batch = crystals.batch(members, device)
+        if settings.jitter:
+            noise = torch.randn(batch.edge_vector.shape, generator=generator, device=device)
+            batch.edge_vector += settings.jitter * noise
+        loss = absolute_error(network(batch), targets[members], settings.minimum)
+        optimizer.zero_grad()
+        loss.backward()
+        if settings.clip_norm:
+            nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+        optimizer.step()
+        update_average(average, network, min(decay, step / (step + 1)))
+        loss_sum, loss_count = loss_sum + float(loss.detach()), loss_count + 1
+        if step + 1 in stops:
+            epoch, mean_loss = (step + 1) / n_batches, loss_sum / loss_count
+            if not math.isfinite(mean_loss):
+                raise InputError(f"the loss is {mean_loss}; lower the learning rate")
+            loss_sum, loss_count = 0.0, 0
+            error = math.nan
+            if len(held_out):
+                found = predict(average, crystals, held_out, device, settings.minimum)
+                error = float(np.abs(found - y[held_out]).mean())
+            report.history.append((epoch, mean_loss, error))
+            if math.isnan(error) or not error >= report.best_error:
+                report.best_epoch, report.best_error, worse = epoch, error, 0
+                kept = copy.deepcopy(average) if len(held_out) else average
+            else:
+                worse += 1
+        progress(1 / n_batches, _say(report))
+        if settings.patience and worse >= settings.patience:
+            break
+    set_generator(network, None)
     if settings.recalibrate:
         recalibrate(kept, crystals, train, settings.batch_size, device, seed)
         if len(held_out):
@@ -216,6 +217,13 @@ def fit_network(
             report.best_error = float(np.abs(found - y[held_out]).mean())
     report.seconds = clock() - started
     return kept.eval(), report
+
+
+def set_generator(network: nn.Module, generator: torch.Generator | None) -> None:
+    """Give the dropout of a network its random state."""
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.generator = generator
 
 
 def _say(report: FitReport) -> str:
@@ -295,7 +303,7 @@ def recalibrate(
         norm.momentum = None  # a cumulative average
     network.train()
     for module in network.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, Dropout):
             module.eval()
     order = np.random.default_rng([seed, 1]).permutation(train)
     for members in np.array_split(order, max(1, len(train) // batch_size))[:n_batches]:

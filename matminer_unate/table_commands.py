@@ -24,7 +24,6 @@ from matminer_unate.columns import EncodingNotes, RowNotes
 from matminer_unate.encoding import PreparedCrystal, prepare, weights_config
 from matminer_unate.errors import InputError, StructureError, WeightsError
 from matminer_unate.feature_table import FeatureWriter, carried_types, encode_rows, fresh_file
-from matminer_unate.graph import RadiusGraph
 from matminer_unate.readers import InputRow, Source, open_inputs
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 SHOWN_FAILURES = 20
 
 PREDICTED_ROWS = 512
-"""Rows whose graphs are held at once in prediction."""
+"""Rows that are read and predicted at once."""
 
 Results = Iterator[tuple[list[InputRow], NDArray[np.float32]]]
 """Good rows with their columns, a batch at a time."""
@@ -99,13 +98,13 @@ class Predictor:
     suffixes : tuple of str
         What the names of its columns end in; the first is the prediction.
     predict : callable
-        Structures and their graphs → (n, len(suffixes)), NaN where it cannot.
+        Structures → (n, len(suffixes)), NaN where it cannot.
     """
 
     kind: str
     config: WeightsConfig
     suffixes: tuple[str, ...]
-    predict: Callable[[list[Any], list[RadiusGraph]], NDArray[np.float64]]
+    predict: Callable[[list[Any]], NDArray[np.float64]]
 
 
 def load_predictor(folder: Path, device: str) -> Predictor:
@@ -123,10 +122,9 @@ def load_predictor(folder: Path, device: str) -> Predictor:
     if kind == "UnateFineTuneRegressor":
         from matminer_unate.finetune import UnateFineTuneRegressor
 
-        network = UnateFineTuneRegressor.load(folder, device)
-        return Predictor(
-            kind, network.weights_config_, ("",), lambda _, g: network.predict_graphs(g)[:, None]
-        )
+        network = UnateFineTuneRegressor.load(folder, device).set_params(progress=False)
+        config = network.weights_config_
+        return Predictor(kind, config, ("",), lambda s: network.predict(s)[:, None])
     if kind == "UnateRegressor":
         from matminer_unate.regressor import UnateRegressor
 
@@ -135,7 +133,7 @@ def load_predictor(folder: Path, device: str) -> Predictor:
             kind,
             weights_config(model.weights),
             ("", "_std"),
-            lambda s, _: np.column_stack(model.predict(s, return_std=True)),
+            lambda s: np.column_stack(model.predict(s, return_std=True)),
         )
     raise WeightsError(
         f"{folder} is no saved model; name the folder that UnateRegressor.save or "
@@ -151,7 +149,7 @@ def predict_rows(
 ) -> Results:
     """Predict the rows that are crystals, a chunk at a time, as ``encode_rows`` does columns."""
     while chunk := list(islice(rows, PREDICTED_ROWS)):
-        good, graphs = [], []
+        good = []
         for row in chunk:
             try:
                 if row.error is not None:
@@ -162,10 +160,9 @@ def predict_rows(
                 continue
             prepared(row, crystal)
             good.append(row)
-            graphs.append(crystal.graph)
         if not good:
             continue
-        found = model.predict([row.structure for row in good], graphs).astype(np.float32)
+        found = model.predict([row.structure for row in good]).astype(np.float32)
         finite = [bool(np.isfinite(values).all()) for values in found]
         for row, has_value in zip(good, finite, strict=True):
             if not has_value:

@@ -87,11 +87,17 @@ def reference_cartnet(net: CartNet, data) -> Tensor:
     return x
 
 
+@pytest.mark.parametrize(
+    ("config", "cutoff"),
+    [(replace(PAPER, width=24, n_rbf=12, n_layers=3, latent_layers=(3,)), 3.0), (PAPER, 5.0)],
+    ids=["small", "published size"],
+)
 @pytest.mark.parametrize("training", [False, True])
-def test_the_factored_network_equals_the_published_equations(training: bool) -> None:
-    config = replace(PAPER, width=24, n_rbf=12, n_layers=3, latent_layers=(3,))
+def test_the_factored_network_equals_the_published_equations(
+    training: bool, config: EncoderConfig, cutoff: float
+) -> None:
     net = make(CartNet, config).double().train(training)
-    data = structure_to_data(crystals()["TiO2 rutile"], 3.0)
+    data = structure_to_data(crystals()["TiO2 rutile"], cutoff)
     data.edge_vector = data.edge_vector.double()
     with torch.no_grad():
         torch.testing.assert_close(

@@ -15,8 +15,9 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from small_corpora import prototypes
 
-from matminer_unate import UnateFineTuneRegressor
+from matminer_unate import UnateFineTuneRegressor, finetune
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
+from matminer_unate.tight_binding_stats import TightBindingStats
 
 
 def structures(n: int = 24) -> list[Structure]:
@@ -36,7 +37,10 @@ def fitted(tiny_weights: Path) -> UnateFineTuneRegressor:
 
 
 def make(weights: Path, **options: object) -> UnateFineTuneRegressor:
-    defaults = {"epochs": 3, "batch_size": 8, "progress": False, "device": "cpu"}
+    defaults: dict[str, object] = {
+        "epochs": 3, "batch_size": 8, "n_members": 1, "tight_binding": False, "progress": False,
+        "device": "cpu",
+    }  # fmt: skip
     return UnateFineTuneRegressor(weights, **defaults | options)
 
 
@@ -100,6 +104,34 @@ def test_frames_series_and_lists_are_taken_and_clone_keeps_the_options(tiny_weig
     )
 
 
+def test_members_that_are_trained_at_the_same_time_are_those_trained_alone(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = structures(12), volumes(structures(12))
+    monkeypatch.setattr(finetune, "count_workers", lambda device: 3)
+    together = make(tiny_weights, n_members=3).fit(X, y).predict(X)
+    monkeypatch.setattr(finetune, "count_workers", lambda device: 1)
+    np.testing.assert_array_equal(make(tiny_weights, n_members=3).fit(X, y).predict(X), together)
+
+
+def test_the_columns_of_the_tight_binding_model_reach_the_head(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = structures(12), volumes(structures(12))
+    model = make(tiny_weights, tight_binding=True).fit(X, y)
+    n_columns = len(TightBindingStats().feature_labels())
+    assert len(model.networks_[0].given_mean) == n_columns
+    found = model.predict(X)
+    model.save(tmp_path)
+    np.testing.assert_array_equal(UnateFineTuneRegressor.load(tmp_path, "cpu").predict(X), found)
+    # Crystals that the model says nothing of are predicted without it.
+    silent = lambda self, X: np.full((len(X), n_columns), np.nan, np.float32)  # noqa: E731
+    monkeypatch.setattr(TightBindingStats, "transform", silent)
+    without = model.predict(X)
+    assert np.isfinite(without).all()
+    assert not np.allclose(without, found)
+
+
 def test_scikit_learn_can_cross_validate_and_pickle_it(tiny_weights: Path) -> None:
     X, y = structures(12), volumes(structures(12))
     scores = cross_val_score(make(tiny_weights), X, y, cv=2, scoring="neg_mean_absolute_error")
@@ -117,6 +149,12 @@ def test_targets_with_a_floor_are_never_predicted_below_it(tiny_weights: Path) -
     assert model.predict(X).min() >= 0
     free = make(tiny_weights, minimum=None).fit(X, y)
     assert free.minimum_ == -np.inf
+
+
+def test_fewer_rows_are_passed_over_more_often() -> None:
+    model = UnateFineTuneRegressor()
+    found = [model._settings(0.0, n).epochs for n in (100, 2_000, 16_000, 10**6)]
+    assert found == [80, 71, 25, 20]
 
 
 def test_held_out_rows_are_of_formulas_of_their_own(tiny_weights: Path) -> None:
@@ -147,6 +185,7 @@ def test_elements_the_weights_do_not_know_are_masked_with_a_warning(tiny_weights
         ({"y": ["high"] * 24}, "must be numbers"),
         ({"n_members": 0}, "n_members must be at least 1"),
         ({"epochs": 0}, "epochs must be at least 1"),
+        ({"epochs": "many"}, "epochs must be 'auto' or a number"),
         ({"validation_share": 1.0}, "validation_share must be"),
         ({"minimum": "none"}, "minimum must be"),
         ({"minimum": 1000.0}, "below the minimum"),

@@ -22,7 +22,9 @@ def model(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved model of volumes per atom."""
     folder = tmp_path_factory.mktemp("model")
     X = list(NAMED.values())
-    regressor = UnateFineTuneRegressor(tiny_weights, epochs=3, progress=False, device="cpu")
+    regressor = UnateFineTuneRegressor(
+        tiny_weights, epochs=3, tight_binding=False, progress=False, device="cpu"
+    )
     regressor.fit(X, [s.volume / len(s) for s in X]).save(folder)
     return folder
 

@@ -1,230 +1,269 @@
 """What are the columns worth to someone with LightGBM or kernel ridge?
 
-Trains classical regressors on pooled UNATE columns, on hand-made descriptors and on both, and
-compares them on held-out formulas:
+Trains classical regressors on pooled UNATE columns, on hand-made descriptors, on columns of other
+packages and on several of them together, and compares them on held-out formulas:
 
-    python training/classical.py --data mp_mtcgcnn.parquet --out training/results/gap_2000.csv
-    python training/classical.py --data mp_elasticity.parquet --target bulk_modulus_vrh_gpa \\
-        --log10 --out training/results/bulk_modulus_2000.csv
+    python training/classical.py --data data/ --work runs/classical --jobs 3
+    python training/classical.py --data data/ --work runs/classical --tasks gap bulk_modulus \\
+        --labels 2000 --out gap_and_bulk_modulus.csv
+    python training/classical.py --matbench matbench_dielectric --out matbench.json
 
-Rows of the table (a parquet file with the columns ``lattice``, ``frac_coords``, ``species``,
-``formula_reduced``, ``spacegroup_number``, ``volume_per_atom_ang3``, ``formula_split`` and the
-target) are used up to ``--max-sites`` sites. The models see random subsets of ``--labels`` rows of
-the ``train`` formulas; every choice (kernel ridge's settings, which head) is made on ``val``; each
-feature set then meets ``test`` once, with its best head and with each head apart.
+``--matbench`` runs official tasks instead (``training/matbench_tasks.py``). Otherwise ``--data`` is
+the folder of the parquet files that ``training/tasks.py`` names. The models see random subsets of
+the ``train`` formulas; every choice (kernel ridge's settings, LightGBM's, which head) is made on
+``val``; each head then meets ``test`` once.
+
+A stopped run goes on with the same command: columns, and the errors of each cell of the table
+(task, feature set, number of labels), lie in ``--work``. They are computed anew where weights
+changed. The table is rewritten as cells finish; changes against references and the table of wins
+come last.
+
+What is left out, because it costs time and decides nothing: random forests, ``UnateRegressor``
+(which is run with the first weights only) and the feature sets ``FEW_LABELS_ONLY`` above 2,000
+labels; the plain setting of LightGBM on more than 300 columns unless it is 1 % better on val of the
+first subset; exact kernel ridge above 6,000 labels (3,000 landmarks instead), whose width and
+penalty are those of the first 2,000 labels.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
-from functools import partial
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from feature_sets import cell, control, magpie, read_table, tight_binding, untrained
-from heads import HEADS, Matrix, Rows, Vector, stack
-from matminer_unate import UnateFeaturizer
+import matbench_tasks
+from blocks import Blocks, feature_sets, is_feasible
+from cells import Cell, HeadErrors, cell_path, read_cell, run_cells
+from classical_statistics import CellErrors, add_comparisons, count_wins
+from command import run_script
+from matminer_unate import UnateRegressor
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS
-from matminer_unate.descriptors import PHYSICS_NAMES
 from result_tables import write_table
+from tasks import ALL, LABELS, TASKS, label_counts, n_train, read_crystals
 
-CONTROL = ("magpie", "cell", "physics")
+FEW_LABELS = 2000
+FEW_LABELS_ONLY = ("megnet-elements", "soap", "tight-binding", "untrained", "chgnet")
+"""Feature sets that are run up to ``FEW_LABELS`` only, and with them Magpie + UNATE."""
+
+NOTE = "subset seeds 0-4 up to 500 labels, 0-2 above; CPU seconds, one thread"
 
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
-    table = read_table(args.data, args.target, args.max_sites)
-    if args.log10:
-        table = table[table[args.target] > 0].reset_index(drop=True)
-    parts = {p: np.flatnonzero(table["formula_split"] == p) for p in ("train", "val", "test")}
-    subsets = [
-        np.sort(np.random.default_rng(seed).choice(parts["train"], args.labels, replace=False))
-        for seed in range(args.subsets)
-    ]
-    used = np.unique(np.concatenate([*subsets, parts["val"], parts["test"]]))
-    table = table.iloc[used].reset_index(drop=True)
-    y = table[args.target].to_numpy(dtype=np.float64)
-    y = np.log10(y) if args.log10 else y
-    val, test = (np.searchsorted(used, parts[p]) for p in ("val", "test"))
-    formulas = table["formula_reduced"].to_numpy()
-    problems = [
-        Rows(y, np.searchsorted(used, s), val, test, formulas, args.minimum, seed)
-        for seed, s in enumerate(subsets)
-    ]
-    print(f"{len(used)} crystals, {len(val)} val, {len(test)} test", flush=True)
+    if args.matbench:
+        model = UnateRegressor(args.weights[0], n_jobs=args.jobs, device="cpu")
+        matbench_tasks.run(args.matbench, model, args.out)
+        return
+    # Set before the workers load their libraries. One thread each: more are slower.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    data, work = Path(args.data), Path(args.work)
+    tables = {c: read_crystals(data, c) for c in {TASKS[t].crystals for t in args.tasks}}
+    cells = plan(args, tables)
+    blocks = {c: Blocks(work / "columns" / c, args.weights) for c in tables}
+    weights = [Path(w).name for w in args.weights]
+    sets = feature_sets(weights)
+    wanted = {(TASKS[c.task].crystals, b) for c in cells for b in sets[c.features][1]}
+    run_parallel(
+        compute_block,
+        # The slow ones first.
+        [(data, blocks[c], c, b) for c, b in sorted(wanted, key=_cost, reverse=True)],
+        args.jobs,
+        lambda done, n, block: print(f"{done}/{n} columns: {block[2]} {block[3]}", flush=True),
+    )
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.task, cell.features), []).append(cell)
+    folder = work / "cells"
 
-    blocks, seconds = build_blocks(table, args.weights)
-    errors: dict[tuple[str, str], NDArray[np.float64]] = {}
-    rows = []
-    for name, members in feature_sets([Path(w).name for w in args.weights]).items():
-        trees, everything = (join(blocks, m, len(table)) for m in members)
-        for head, fit in {**HEADS, "stack": None}.items():
-            started = time.perf_counter()
-            predict = fit or (lambda X, r: stack(trees, X, r, "plain"))  # noqa: B023
-            found = [absolute_errors(predict(everything, r), r) for r in problems]
-            on_val, on_test = (np.stack(part) for part in zip(*found, strict=True))
-            errors[name, head] = on_test
-            rows.append(
-                {
-                    "features": name,
-                    "head": head,
-                    "n_columns": everything.shape[1],
-                    "val_mae": on_val.mean(),
-                    "test_mae": on_test.mean(),
-                    "test_mae_sd_subsets": on_test.mean(axis=1).std(ddof=1),
-                    "featurize_s_per_1000": sum(seconds[m] for m in members[1]),
-                    "fit_s": (time.perf_counter() - started) / len(problems),
-                }
-            )
-            print("{features:32s} {head:16s} {val_mae:.4f} {test_mae:.4f}".format(**rows[-1]))
-    result = add_comparisons(pd.DataFrame(rows), errors, formulas[test])
-    write_table(result.round(5), args.out, f"subset seeds 0-{args.subsets - 1}")
+    def report(done: int, n: int, group: tuple[Any, ...]) -> None:
+        print(f"{done}/{n} {group[3][0].task} {group[3][0].features}", flush=True)
+        write_table(result_table(cells, folder, blocks, sets)[0], args.out, NOTE)
+
+    run_parallel(
+        run_cells,
+        [(data, folder, blocks[TASKS[g[0].task].crystals], g) for g in groups.values()],
+        args.jobs,
+        report,
+    )
+    table, errors = result_table(cells, folder, blocks, sets)
+    formulas = {t: test_formulas(tables[TASKS[t].crystals], TASKS[t].column) for t in args.tasks}
+    write_table(add_comparisons(table, errors, formulas), args.out, NOTE)
+    wins = count_wins(table, errors, formulas, weights)
+    if len(wins):
+        write_table(wins, str(Path(args.out).with_name(f"{Path(args.out).stem}_wins.csv")), NOTE)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", required=True, help="parquet file")
-    parser.add_argument("--target", default="band_gap_ev", help="column to predict [band_gap_ev]")
-    parser.add_argument("--log10", action="store_true", help="predict its logarithm")
-    parser.add_argument("--labels", type=int, default=2000, help="training rows [2000]")
-    parser.add_argument("--subsets", type=int, default=3, help="random training subsets [3]")
-    parser.add_argument("--max-sites", type=int, default=20, help="sites a cell at most [20]")
+    parser.add_argument("--data", help="folder of the parquet files")
+    parser.add_argument("--matbench", nargs="+", metavar="TASK", help="official tasks instead")
+    parser.add_argument("--work", default="runs/classical", help="[runs/classical]")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="[all]")
+    counts = [*map(str, LABELS), ALL]
+    parser.add_argument("--labels", nargs="+", default=counts, choices=counts, help="[all]")
+    parser.add_argument("--sets", nargs="+", help="feature sets [all that can be had]")
     parser.add_argument(
         "--weights", nargs="+", default=[DEFAULT_WEIGHTS], help=f"one or more [{DEFAULT_WEIGHTS}]"
     )
-    parser.add_argument("--out", default="results.csv")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, one core each [2]")
+    parser.add_argument("--out", default="classical.csv")
     args = parser.parse_args(argv)
-    # Gaps and moduli are never negative; logarithms may be.
-    args.minimum = -np.inf if args.log10 else 0.0
+    if args.matbench:
+        return args
+    if not args.data:
+        parser.error("--data is needed: the folder of the parquet files")
+    if args.jobs < 1:
+        parser.error("--jobs must be at least 1")
+    names = [Path(w).name for w in args.weights]
+    if len(set(names)) < len(names):
+        parser.error(f"weights need different names, got {', '.join(names)}")
+    for given, known in ((args.tasks, TASKS), (args.sets or [], feature_sets(names))):
+        for name in given:
+            if name not in known:
+                parser.error(f"{name!r} is none of {', '.join(known)}")
+    for file in {TASKS[t].file for t in args.tasks}:
+        if not (Path(args.data) / file).is_file():
+            parser.error(f"{Path(args.data) / file}: no such file; check --data")
     return args
 
 
-def build_blocks(
-    table: pd.DataFrame, weights: list[str]
-) -> tuple[dict[str, Matrix], dict[str, float]]:
-    """Columns by block, and the seconds 1,000 crystals took on this machine."""
-    structures = table["structure"]
-    builders: dict[str, Callable[[], Matrix]] = {
-        "magpie": lambda: magpie(table),
-        "cell": lambda: cell(table),
-        "physics": lambda: control(table, slice(0, len(PHYSICS_NAMES))),
-        "fingerprint": lambda: control(table, slice(len(PHYSICS_NAMES), None)),
-        "untrained": lambda: untrained(table, weights[0]),
-        "tight-binding": lambda: tight_binding(table),
+def plan(args: argparse.Namespace, tables: dict[str, pd.DataFrame]) -> list[Cell]:
+    """Cells of the table, those of one task and feature set in the order of their labels."""
+    cells = []
+    skipped = set()
+    for task in args.tasks:
+        table = tables[TASKS[task].crystals]
+        counts = [n for n in label_counts(TASKS[task], table) if str(n) in args.labels]
+        for name, (_, blocks) in feature_sets([Path(w).name for w in args.weights]).items():
+            if args.sets and name not in args.sets:
+                continue
+            missing = [b for b in blocks if not is_feasible(b, len(table))]
+            skipped |= {(task, b) for b in missing}
+            if not missing:
+                cells += [Cell(task, name, n) for n in counts if _is_wanted(task, name, n, table)]
+    for block in sorted({b for _, b in skipped}):
+        print(f"without {block}: {', '.join(sorted(t for t, b in skipped if b == block))}")
+    return cells
+
+
+def _is_wanted(task: str, features: str, n_labels: int | str, table: pd.DataFrame) -> bool:
+    if features not in FEW_LABELS_ONLY and not features.startswith("magpie+"):
+        return True
+    n = n_train(TASKS[task], table) if n_labels == ALL else int(n_labels)
+    return n <= FEW_LABELS
+
+
+def _cost(wanted: tuple[str, str]) -> tuple[bool, bool]:
+    crystals, block = wanted
+    return block in ("tight-binding", "chgnet", "structural"), crystals.startswith("mp_mt")
+
+
+def compute_block(data: Path, blocks: Blocks, crystals: str, block: str) -> None:
+    """Compute one block of columns, unless it is there."""
+    if not blocks.path(block).exists():
+        blocks.compute(block, read_crystals(data, crystals, structures=True))
+
+
+def run_parallel(
+    run: Callable[..., object],
+    tasks: list[tuple[Any, ...]],
+    jobs: int,
+    report: Callable[[int, int, tuple[Any, ...]], None],
+) -> None:
+    """Run tasks in processes, or here if there is to be one; tell of each that ends."""
+    if jobs == 1:
+        for done, task in enumerate(tasks, 1):
+            run(*task)
+            report(done, len(tasks), task)
+        return
+    # Forked processes would inherit threads of torch and hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        futures: dict[Future[object], tuple[Any, ...]] = {pool.submit(run, *t): t for t in tasks}
+        try:
+            for done, future in enumerate(as_completed(futures), 1):
+                future.result()
+                report(done, len(tasks), futures[future])
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def finished(
+    cells: list[Cell], folder: Path, blocks_of: dict[str, Blocks], sets: dict[str, Any]
+) -> Iterator[tuple[Cell, Blocks, Path]]:
+    """Cells that have been run with the columns as they are now."""
+    digests: dict[tuple[str, str], str] = {}
+    for cell in cells:
+        crystals = TASKS[cell.task].crystals
+        blocks = blocks_of[crystals]
+        key = crystals, cell.features
+        if key not in digests:
+            digests[key] = blocks.digest(sets[cell.features][1])
+        path = cell_path(folder, cell, digests[key])
+        if path.exists():
+            yield cell, blocks, path
+
+
+def result_table(
+    cells: list[Cell], folder: Path, blocks_of: dict[str, Blocks], sets: dict[str, Any]
+) -> tuple[pd.DataFrame, CellErrors]:
+    """A row for each head of each finished cell, and the errors of the test rows."""
+    rows = []
+    errors: CellErrors = {}
+    for cell, blocks, path in finished(cells, folder, blocks_of, sets):
+        for head, facts, e in read_cell(path):
+            # Of several trainings, the mean error of each row.
+            errors[cell.task, str(cell.labels), cell.features, head] = e.test.mean(0, dtype=float)
+            rows.append(
+                {
+                    "task": cell.task,
+                    "labels": str(cell.labels),
+                    "features": cell.features,
+                    "head": head,
+                    "settings": e.settings,
+                    "metric": TASKS[cell.task].metric,
+                    **summary(e),
+                    **facts,
+                    "featurize_cpu_s_per_1000": blocks.seconds(sets[cell.features][1]),
+                    "fit_cpu_s": e.seconds,
+                }
+            )
+    table = pd.DataFrame(rows)
+    if len(table):
+        cell_of = ["task", "labels", "features"]
+        best = table.groupby(cell_of)["val_error"].transform("min")
+        table["best_head_on_val"] = table["val_error"] == best
+        numbers = table.select_dtypes("float").columns
+        table[numbers] = table[numbers].map(lambda v: float(f"{v:.5g}"))
+    return table, errors
+
+
+def summary(errors: HeadErrors) -> dict[str, float]:
+    """Mean errors over subsets, and how they scatter."""
+    on_test = errors.test.mean(axis=1, dtype=float)
+    return {
+        "n_subsets": len(on_test),
+        "val_error": float(errors.val.mean()),
+        "test_error": float(on_test.mean()),
+        "test_error_sd_subsets": float(on_test.std(ddof=1)) if len(on_test) > 1 else float("nan"),
     }
-    for w in weights:
-        builders[Path(w).name] = partial(UnateFeaturizer(w).transform, structures)
-    blocks: dict[str, Matrix] = {}
-    seconds: dict[str, float] = {}
-    for name, build in builders.items():
-        started = time.perf_counter()
-        blocks[name] = build()
-        seconds[name] = (time.perf_counter() - started) * 1000 / len(table)
-        print(f"{name}: {blocks[name].shape[1]} columns, {seconds[name]:.2f} s / 1,000", flush=True)
-    return blocks, seconds
 
 
-def feature_sets(weights: list[str]) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """By name, the blocks of the trees of the stack, and all blocks."""
-    magpie_only, fingerprint = ("magpie",), (*CONTROL, "fingerprint")
-    with_tight_binding = (*CONTROL, "tight-binding")
-    sets: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-        "dummy": ((), ()),
-        "magpie": (magpie_only, magpie_only),
-        "control": (CONTROL, CONTROL),
-        "control+fingerprint": (CONTROL, fingerprint),
-        "tight-binding": (("tight-binding",), ("tight-binding",)),
-        "control+tight-binding": (with_tight_binding, with_tight_binding),
-    }
-    for w in ["untrained", *weights]:
-        sets |= {
-            w: ((w,), (w,)),
-            f"magpie+{w}": (magpie_only, ("magpie", w)),
-            f"control+{w}": (CONTROL, (*CONTROL, w)),
-        }
-        if w != "untrained":
-            everything = (*with_tight_binding, w)
-            sets[f"control+tight-binding+{w}"] = (with_tight_binding, everything)
-    return sets
-
-
-def join(blocks: dict[str, Matrix], members: tuple[str, ...], n_rows: int) -> Matrix:
-    """The blocks side by side; one constant column of none."""
-    if not members:
-        return np.zeros((n_rows, 1), dtype=np.float32)
-    return np.hstack([blocks[m] for m in members])
-
-
-def absolute_errors(predictions: tuple[Vector, Vector], rows: Rows) -> tuple[Vector, Vector]:
-    """Absolute errors on val and on test."""
-    on_val, on_test = predictions
-    return np.abs(on_val - rows.y[rows.val]), np.abs(on_test - rows.y[rows.test])
-
-
-def add_comparisons(
-    result: pd.DataFrame,
-    errors: dict[tuple[str, str], NDArray[np.float64]],
-    formulas: NDArray[np.object_],
-) -> pd.DataFrame:
-    """Relative change of the test MAE against three references, with bootstrap intervals.
-
-    References: Magpie with the LightGBM settings that are better on ``val``; Magpie and the control
-    each with the head that is best on ``val``. Errors are averaged over subsets, and the 95 %
-    interval is that of 10,000 paired resamples of formulas.
-    """
-
-    def best(name: str, heads: tuple[str, ...] = (*HEADS, "stack")) -> NDArray[np.float64]:
-        rows = result[(result["features"] == name) & result["head"].isin(heads)]
-        return errors[name, rows.loc[rows["val_mae"].idxmin(), "head"]].mean(axis=0)
-
-    controls = result[result["features"].isin(["control", "control+fingerprint"])]
-    references = {
-        "magpie_lightgbm": best("magpie", ("lightgbm_plain", "lightgbm_dense")),
-        "magpie_best": best("magpie"),
-        "control_best": best(controls.loc[controls["val_mae"].idxmin(), "features"]),
-    }
-    chosen = result.loc[result.groupby("features")["val_mae"].idxmin()].index
-    result["best_head_on_val"] = result.index.isin(chosen)
-    codes, counts = resample_formulas(formulas)
-    for name, reference in references.items():
-        changes = [
-            bootstrap_change(errors[f, h].mean(axis=0), reference, codes, counts)
-            for f, h in zip(result["features"], result["head"], strict=True)
-        ]
-        for k, suffix in enumerate(("pct", "low", "high")):
-            result[f"vs_{name}_{suffix}"] = [c[k] for c in changes]
-    return result
-
-
-def resample_formulas(
-    formulas: NDArray[np.object_], n_draws: int = 10_000
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Formula number of each row, and how often each formula is drawn in each resample."""
-    codes, names = pd.factorize(formulas)
-    rng = np.random.default_rng(0)
-    share = np.full(len(names), 1 / len(names))
-    return codes, rng.multinomial(len(names), share, size=n_draws).astype(np.float32)
-
-
-def bootstrap_change(
-    errors: NDArray[np.float64],
-    reference: NDArray[np.float64],
-    codes: NDArray[np.int64],
-    counts: NDArray[np.float32],
-) -> tuple[float, float, float]:
-    """Change of the mean error in percent, and its 95 % interval over resampled formulas."""
-    ours, theirs = (np.bincount(codes, weights=w) for w in (errors, reference))
-    low, high = np.quantile((counts @ ours) / (counts @ theirs), [0.025, 0.975])
-    mean = ours.sum() / theirs.sum()
-    return 100 * (mean - 1), 100 * (low - 1), 100 * (high - 1)
+def test_formulas(table: pd.DataFrame, column: str) -> pd.Series:
+    """Reduced formulas of the test rows of a task."""
+    wanted = table[column].notna() & (table["formula_split"] == "test")
+    return table.loc[wanted, "formula_reduced"]
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,7 +13,9 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from PIL import Image
+from scipy.stats import t as student
 
+from classical_figures import classical_figures
 from result_tables import read_results
 
 RESULTS = Path(__file__).parent / "results"
@@ -44,6 +46,18 @@ JUDGED = {
     "log_k_2000_kernel_ridge": "log K, kernel ridge",
 }
 
+ARMS = {
+    "Z": ("atomic number (CartNet)", "#4c4c4c"),
+    "site": ("UNATE site embedding in its place", "#4c72b0"),
+    "finetune": ("fine-tuned UNATE encoder", "#55a868"),
+    "site+Z": ("site embedding and atomic number", "#64b5cd"),
+    "bottleneck": ("site embedding through 16 channels", "#8172b2"),
+    "element": ("UNATE element table", "#dd8452"),
+    "untrained": ("untrained encoder's embedding", "#937860"),
+    "random-table": ("random element table", "#b0b0b0"),
+    "scratch": ("fine-tuned network, not pretrained", "#c44e52"),
+}
+
 FAMILY_COLORS = {
     "alkali metal": "#d62728",
     "alkaline earth metal": "#ff7f0e",
@@ -66,10 +80,14 @@ def main() -> None:
     for name, label in drawn.items():
         if (RESULTS / name).exists():
             feature_set_figure(RESULTS / name, label)
+    if (RESULTS / "classical.csv").exists():
+        classical_figures(RESULTS / "classical.csv")
     if (RESULTS / "ablation.csv").exists():
         ablation_figure(RESULTS / "ablation.csv")
     if (RESULTS / "learning_curves.csv").exists():
         learning_curve_figure(RESULTS / "learning_curves.csv")
+    if (RESULTS / "bandgap.csv").exists():
+        bandgap_figure(RESULTS / "bandgap.csv", RESULTS / "bandgap_changes.csv")
     if (RESULTS / "probes_maps.csv").exists():
         embedding_map_figure(RESULTS / "probes_maps.csv", RESULTS / "probes.csv")
 
@@ -148,6 +166,45 @@ def learning_curve_figure(path: Path) -> None:
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("val MAE (eV), 2,000 labels")
     axes[0].legend(frameon=False, fontsize=8)
+    fig.savefig(path.with_suffix(".png"), dpi=150)
+
+
+def bandgap_figure(path: Path, changes: Path) -> None:
+    """CartNet's test MAE against the share of the labels, and all arms where they all ran."""
+    table = read_results(str(path)).query("protocol == 'mp-gap-20' and property == 'band_gap'")
+    change = read_results(str(changes)).query(
+        "protocol == 'mp-gap-20' and property == 'band_gap' and reference == 'Z'"
+    )
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    curves = table.groupby(["arm", "fraction"], sort=False)["test_mae"].agg(
+        ["mean", "sem", "count"]
+    )
+    for arm, (name, color) in ARMS.items():
+        points = curves.loc[arm].sort_index() if arm in curves.index else curves.iloc[:0]
+        if len(points) < 2:
+            continue
+        # The interval of the mean over subsets and seeds.
+        half = points["sem"] * student.ppf(0.975, points["count"].clip(lower=2) - 1)
+        share = 100 * points.index.to_numpy()
+        left.errorbar(share, points["mean"], half, marker="o", capsize=3, color=color, label=name)
+    left.set_xlabel("share of the labels (%)")
+    left.set_ylabel("test MAE of the PBE band gap (eV)")
+    left.set_ylim(bottom=0)
+    left.legend(frameon=False, fontsize=8)
+    most = change.groupby("fraction")["arm"].nunique().idxmax()
+    bars = change[change["fraction"] == most].set_index("arm")
+    bars = bars.loc[[arm for arm in ARMS if arm in bars.index]].sort_values("test_pct")
+    y = range(len(bars))
+    right.barh(y, bars["test_pct"], color=[ARMS[arm][1] for arm in bars.index], height=0.7)
+    error = [bars["test_pct"] - bars["test_low"], bars["test_high"] - bars["test_pct"]]
+    right.errorbar(bars["test_pct"], y, xerr=error, fmt="none", ecolor="0.3", capsize=3)
+    right.axvline(0, color="0.4", lw=0.8)
+    right.set_yticks(y, [ARMS[arm][0] for arm in bars.index], fontsize=8)
+    right.invert_yaxis()
+    right.set_xlabel(f"change in test MAE (%) with {100 * most:g} % of the labels")
+    for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+    fig.suptitle("95 % intervals over subsets and seeds; right: of paired log-ratios", fontsize=9)
     fig.savefig(path.with_suffix(".png"), dpi=150)
 
 

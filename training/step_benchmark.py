@@ -6,7 +6,9 @@
 First the encoder alone, forward and backward on one batch: the one of ``matminer_unate.cartnet``
 in turn with CartNet as it is published (Solé et al., arXiv:2501.18369), which concatenates
 [x_i; x_j; e_ij] for every edge. Both have the same dimensions, the same direction features, the
-same weights and the same number of threads. Then whole pretraining steps, part by part. Times are
+same weights and the same number of threads. Then CartNet as ``training/bandgap.py`` trains it on a
+property (preset ``cpu``), whole steps with batching and optimizer, again in turn with the published
+form. Then whole pretraining steps, part by part. Times are
 medians, in microseconds of the process's own CPU time (and of the wall clock, which other
 processes on the machine lengthen) for one edge of the batch.
 """
@@ -29,10 +31,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from arms import PRESETS
 from config import PretrainConfig
 from corpora import CleanBatch, Corpus, epoch_batches
 from matminer_unate.batching import GraphBatch, collate
 from matminer_unate.cartnet import CartNet, real_harmonics
+from matminer_unate.crystal_regressor import CartNetRegressor, Crystals
+from matminer_unate.fitting import parameter_groups
+from matminer_unate.fitting import update_average as move_average
 from matminer_unate.graph import radius_graph
 from pretrain import make_optimizer, step_generator, update_average
 from pretrainer import Pretrainer, ViewMaker, with_predictions
@@ -56,6 +62,7 @@ def main() -> None:
     table = pd.concat(
         [
             measure_encoders(crystals, config, args.rounds),
+            measure_regressors(crystals, args.rounds),
             measure_steps(crystals, config, args.rounds),
         ],
         ignore_index=True,
@@ -206,6 +213,56 @@ def measure_encoders(crystals: list[Crystal], config: PretrainConfig, rounds: in
         table["published_over_this"] = table["cpu_us_per_edge"].max() / table["cpu_us_per_edge"]
         parts.append(table)
     return pd.concat(parts)
+
+
+def measure_regressors(crystals: list[Crystal], rounds: int) -> pd.DataFrame:
+    """Steps of training on a property with CartNet and with its published form in turn."""
+    preset = PRESETS["cpu"]
+    settings = preset.training
+    cutoff = preset.encoder.cutoff
+    labelled = Crystals(
+        [radius_graph(c.lattice, c.frac_coords, c.atomic_numbers, cutoff) for c in crystals]
+    )
+    torch.manual_seed(0)
+    ours = CartNetRegressor(preset.encoder)
+    published = copy.deepcopy(ours)
+    published.backbone = PlainRegressorBackbone(ours.backbone)  # type: ignore[assignment]
+    networks = {"regressor as published": published, "regressor": ours}
+    rates: dict[str, list[float]] = {name: [] for name in networks}
+    clock, n_edges = Clock(), []
+    rng = np.random.default_rng(0)
+    optimizers = {
+        name: torch.optim.AdamW(parameter_groups(network, settings), lr=settings.learning_rate)
+        for name, network in networks.items()
+    }
+    averages = {name: copy.deepcopy(network) for name, network in networks.items()}
+    for _ in range(WARM_UP + rounds):
+        clock.start_round()
+        members = rng.choice(len(crystals), settings.batch_size, replace=False)
+        n_edges.append(sum(labelled.graphs[k].n_edges for k in members))
+        for name, network in networks.items():
+            started = now()
+            optimizers[name].zero_grad()
+            network.train()(labelled.batch(members, torch.device("cpu"))).abs().mean().backward()
+            nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+            optimizers[name].step()
+            move_average(averages[name], network, 0.99)
+            clock.add(name, now() - started)
+            rates[name].append(len(members) / (now() - started)[0])
+    table = clock.table("training on a property", np.array(n_edges[WARM_UP:]))
+    table["published_over_this"] = table["cpu_us_per_edge"].max() / table["cpu_us_per_edge"]
+    table["crystals_per_cpu_s"] = [np.median(rates[name][WARM_UP:]) for name in table["part"]]
+    return table
+
+
+class PlainRegressorBackbone(PlainCartNet):
+    """The published form in the place of a regressor's backbone."""
+
+    def __init__(self, ours: CartNet) -> None:
+        super().__init__(ours, share_input=False)
+
+    def forward(self, data: Any, sites: Tensor | None = None) -> list[Tensor]:
+        return super().forward(data)
 
 
 def measure_steps(crystals: list[Crystal], config: PretrainConfig, rounds: int) -> pd.DataFrame:

@@ -1,0 +1,119 @@
+"""A fitted UnateFineTuneRegressor ↔ a folder: safetensors and JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matminer_unate.checkpoint import CONFIG, MODEL, WeightsConfig
+from matminer_unate.errors import WeightsError
+
+if TYPE_CHECKING:
+    from matminer_unate.finetune import UnateFineTuneRegressor
+
+FORMAT_VERSION = 1
+"""Raised by one whenever older readers could misread a saved model."""
+
+KIND = "UnateFineTuneRegressor"
+
+
+def save_fine_tuned(model: UnateFineTuneRegressor, folder: Path) -> None:
+    """Write a fitted model; files in the folder are replaced."""
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        f"{k}/{name}": value.detach().contiguous()
+        for k, network in enumerate(model.networks_)
+        for name, value in network.state_dict().items()
+    }
+    content = save(tensors)
+    error = model.validation_error_
+    config = {
+        "kind": KIND,
+        "format_version": FORMAT_VERSION,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "parameters": model.get_params() | {"weights": str(model.weights)},
+        "weights": asdict(model.weights_config_),
+        "minimum": model.minimum_ if math.isfinite(model.minimum_) else None,
+        "validation_error": None if math.isnan(error) else error,
+        "n_rows": model.n_rows_,
+    }
+    (folder / MODEL).write_bytes(content)
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+def load_fine_tuned(model: UnateFineTuneRegressor, folder: Path) -> None:
+    """Make ``model`` the one that was saved in a folder, on the device that it names.
+
+    Raises
+    ------
+    WeightsError
+        The folder or a file is missing, damaged, or of another kind or version.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from matminer_unate.cartnet import SiteEncoder
+    from matminer_unate.crystal_regressor import EncoderRegressor
+
+    config = read_model_config(folder)
+    content = (folder / MODEL).read_bytes()
+    if hashlib.sha256(content).hexdigest() != config["sha256"]:
+        raise WeightsError(f"{folder / MODEL} is truncated or changed; copy the folder again")
+    try:
+        model.set_params(**config["parameters"] | {"device": model.device})
+        model.weights_config_ = weights = WeightsConfig(**config["weights"])
+        tensors = load(content)
+        model.networks_ = []
+        for k in range(model.n_members):
+            own = f"{k}/"
+            state = {n[len(own) :]: v for n, v in tensors.items() if n.startswith(own)}
+            with torch.random.fork_rng(devices=[]):
+                encoder = SiteEncoder(weights.encoder_config)
+                n_given = len(state["given_mean"])
+                network = EncoderRegressor(encoder, weights.is_known, model.dropout, n_given)
+            network.load_state_dict(state)
+            model.networks_.append(network.eval())
+        minimum, error = config["minimum"], config["validation_error"]
+        model.minimum_ = -math.inf if minimum is None else float(minimum)
+        model.validation_error_ = math.nan if error is None else float(error)
+        model.n_rows_ = int(config["n_rows"])
+    except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as e:
+        raise WeightsError(f"{folder} is no readable model ({e}); save it again") from e
+
+
+def read_model_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of a saved model.
+
+    Raises
+    ------
+    WeightsError
+        The folder holds no model of this kind and version.
+    """
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        (folder / MODEL).stat()
+    except FileNotFoundError:
+        raise WeightsError(
+            f"{folder} is no saved model: it needs {MODEL} and {CONFIG}, as model.save(folder) "
+            "writes them"
+        ) from None
+    except (NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise WeightsError(f"{folder / CONFIG} is not readable JSON ({e})") from e
+    kind = config.get("kind") if isinstance(config, dict) else None
+    if kind != KIND:
+        raise WeightsError(
+            f"{folder} holds no fine-tuned regressor; unate featurize is for pretrained weights"
+        )
+    if config.get("format_version") != FORMAT_VERSION:
+        raise WeightsError(
+            f"{folder} is of model format {config.get('format_version')!r}, this version of "
+            f"matminer_unate reads {FORMAT_VERSION}; install the version that wrote it"
+        )
+    return config
