@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 KIND = "UnateFineTuneRegressor"
 
+EARLIEST = 0.6
+"""Share of the training before which no weights are kept. With a tenth of 2,000 rows held out, free
+choice took epochs 19 and 33 of 71, and the error was 5 % above that of a single network that more
+rows had chosen for."""
+
 
 class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
     """A regressor for crystal structures: the pretrained encoder, trained on to your property.
@@ -72,7 +77,8 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
     validation_share : float
         Share of the training formulas that choose the epoch; 0 to train on all rows to the end.
     patience : int
-        Looks at the held-out rows without improvement (there are 15 in all) before training stops.
+        Looks at the held-out rows without improvement before training stops. There are 15 in all,
+        of which the last 7 count.
     device : str
         ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, …
     random_state : int
@@ -117,7 +123,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         tight_binding: bool = True,
         minimum: Literal["auto"] | float | None = "auto",
         validation_share: float = 0.1,
-        patience: int = 6,
+        patience: int = 5,
         device: str = "auto",
         random_state: int = 0,
         progress: bool = True,
@@ -306,7 +312,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             given["epochs"] = min(80, max(20, round(50 * (4000 / n_rows) ** 0.5)))
         elif isinstance(self.epochs, str):
             raise InputError(f"epochs must be 'auto' or a number, got {self.epochs!r}")
-        return FitSettings(**given | {"minimum": minimum})
+        return FitSettings(**given | {"minimum": minimum, "earliest": EARLIEST})
 
     def _splits(self, formulas: Sequence[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
         """Rows to learn from and rows that choose the epoch, for each member."""
@@ -330,7 +336,7 @@ def _read(structures: Sequence[Any], config: WeightsConfig) -> list[RadiusGraph]
         notes.read(prepared)
         graphs.append(prepared.graph)
     for text in notes.texts():
-        warnings.warn(text, UnateWarning, stacklevel=3)
+        warnings.warn(text, UnateWarning, stacklevel=4)
     return graphs
 
 

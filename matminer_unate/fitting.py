@@ -66,6 +66,9 @@ class FitSettings:
         Times the held-out rows are looked at.
     patience : int
         Evaluations without improvement before training stops; 0 for never.
+    earliest : float
+        Share of the steps before which no weights are kept. Few held-out rows are so noisy that
+        their best epoch often lies before the learning rate has come down.
     """
 
     epochs: int = 40
@@ -84,6 +87,7 @@ class FitSettings:
     minimum: float = -math.inf
     evaluations: int = 15
     patience: int = 0
+    earliest: float = 0.0
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 1), ("batch_size", 2), ("evaluations", 1)):
@@ -201,10 +205,11 @@ def fit_network(
                 found = predict(average, crystals, held_out, device, settings.minimum)
                 error = float(np.abs(found - y[held_out]).mean())
             report.history.append((epoch, mean_loss, error))
-            if math.isnan(error) or not error >= report.best_error:
+            counts = step + 1 >= settings.earliest * n_steps
+            if counts and (math.isnan(error) or not error >= report.best_error):
                 report.best_epoch, report.best_error, worse = epoch, error, 0
                 kept = copy.deepcopy(average) if len(held_out) else average
-            else:
+            elif counts:
                 worse += 1
         progress(1 / n_batches, _say(report))
         if settings.patience and worse >= settings.patience:

@@ -173,6 +173,13 @@ def test_the_weights_of_the_best_epoch_are_kept() -> None:
     assert np.abs(found - volumes()[16:]).mean() == pytest.approx(min(errors))
 
 
+def test_no_weights_are_kept_before_the_earliest_epoch() -> None:
+    _, report = fit(held_out=8, epochs=12, evaluations=12, earliest=0.75)
+    errors = [error for epoch, _, error in report.history if epoch >= 9]
+    assert len(report.history) == 12
+    assert report.best_epoch == 9 + int(np.argmin(errors))
+
+
 def test_training_stops_when_nothing_improves() -> None:
     _, report = fit(held_out=8, epochs=40, evaluations=40, learning_rate=1e-9, patience=2)
     assert len(report.history) < 40

@@ -85,6 +85,12 @@ def site_descriptor_stats() -> Any:
     return SiteDescriptorStats()
 
 
+def tight_binding_stats() -> Any:
+    from matminer_unate import TightBindingStats
+
+    return TightBindingStats()
+
+
 def magpie(n_jobs: int | None) -> Any:
     from matminer.featurizers.composition import ElementProperty
 
@@ -131,6 +137,7 @@ CONTENDERS: dict[str, Callable[[], Any]] = {
     "UNATE": unate,
     "UNATE, taught": lambda: unate("mp_v2_taught"),
     "SiteDescriptorStats": site_descriptor_stats,
+    "TightBindingStats": tight_binding_stats,
     "matminer Magpie, 1 process": lambda: magpie(1),
     "matminer Magpie, all cores": lambda: magpie(None),
     "matminer structural stack": structural_stack,

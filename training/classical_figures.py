@@ -27,6 +27,7 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "control": ("control", "#dd8452", "-"),
     "control+mp_v2": ("control + UNATE", "#4c72b0", "-"),
     "control+mp_v2_taught": ("control + UNATE, taught", "#8172b2", "-"),
+    "tight-binding": ("tight binding", "#55a868", ":"),
     "control+tight-binding": ("control + tight binding", "#55a868", "-"),
     "control+tight-binding+mp_v2": ("control + tight binding + UNATE", "#4c72b0", "--"),
     "control+tight-binding+mp_v2_taught": (

@@ -20,25 +20,6 @@ from result_tables import read_results
 
 RESULTS = Path(__file__).parent / "results"
 
-SETS = {
-    "magpie": "Magpie (132)",
-    "untrained": "untrained encoder",
-    "mp_v2": "UNATE",
-    "magpie+mp_v2": "Magpie + UNATE",
-    "control": "hand-made control",
-    "control+mp_v2": "control + UNATE",
-    "tight-binding": "tight-binding itself",
-    "control+tight-binding": "control + tight-binding",
-    "control+tight-binding+mp_v2": "control + tight-binding + UNATE",
-    "mp_v2_taught": "UNATE, taught",
-    "control+mp_v2_taught": "control + UNATE, taught",
-}
-HEADS = {
-    "lightgbm_best": ("LightGBM", "#4c72b0"),
-    "kernel_ridge": ("kernel ridge", "#dd8452"),
-    "stack": ("stack", "#55a868"),
-}
-
 JUDGED = {
     "gap_2000_kernel_ridge": "gap, kernel ridge",
     "gap_2000_lightgbm_dense": "gap, LightGBM",
@@ -73,13 +54,6 @@ FAMILY_COLORS = {
 
 
 def main() -> None:
-    drawn = {
-        "gap_2000.csv": "test MAE of the PBE band gap (eV), 2,000 training crystals",
-        "bulk_modulus_2000.csv": "test MAE of log₁₀ bulk modulus (GPa), 2,000 training crystals",
-    }
-    for name, label in drawn.items():
-        if (RESULTS / name).exists():
-            feature_set_figure(RESULTS / name, label)
     if (RESULTS / "classical.csv").exists():
         classical_figures(RESULTS / "classical.csv")
     if (RESULTS / "ablation.csv").exists():
@@ -90,29 +64,6 @@ def main() -> None:
         bandgap_figure(RESULTS / "bandgap.csv", RESULTS / "bandgap_changes.csv")
     if (RESULTS / "probes_maps.csv").exists():
         embedding_map_figure(RESULTS / "probes_maps.csv", RESULTS / "probes.csv")
-
-
-def feature_set_figure(path: Path, label: str) -> None:
-    """Test MAE of each feature set with each kind of regressor."""
-    table = read_results(str(path))
-    trees = table[table["head"].str.startswith("lightgbm")]
-    # Of the two LightGBM settings, the one that is better on the validation formulas.
-    chosen = trees.loc[trees.groupby("features")["val_mae"].idxmin()].assign(head="lightgbm_best")
-    table = pd.concat([chosen, table[table["head"].isin(list(HEADS))]])
-    sets = {key: name for key, name in SETS.items() if key in set(table["features"])}
-    fig, ax = plt.subplots(figsize=(7, 0.6 + 0.55 * len(sets)))
-    height = 0.8 / len(HEADS)
-    for k, (head, (name, color)) in enumerate(HEADS.items()):
-        rows = table[table["head"] == head].set_index("features").loc[list(sets)]
-        y = [i + (k - (len(HEADS) - 1) / 2) * height for i in range(len(sets))]
-        ax.barh(y, rows["test_mae"], height=height, color=color, label=name)
-        for yy, value in zip(y, rows["test_mae"], strict=True):
-            ax.text(value, yy, f" {value:.3f}", va="center", fontsize=6)
-    ax.set_yticks(range(len(sets)), list(sets.values()))
-    ax.invert_yaxis()
-    ax.set_xlabel(label)
-    ax.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-    finish(fig, ax, path)
 
 
 def ablation_figure(path: Path) -> None:
