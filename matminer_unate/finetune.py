@@ -68,8 +68,8 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         Networks that are trained and averaged, each with other held-out rows. They are trained at
         the same time, on as many cores as torch may use.
     tight_binding : bool
-        Let the head read the columns of :class:`~matminer_unate.TightBindingStats` too, about 10 ms
-        for a crystal.
+        Let the head read the columns of :class:`~matminer_unate.TightBindingStats` too, 10 to
+        30 ms for a crystal.
     minimum : "auto", None or float
         Least value the target can have, such as 0 for a band gap: predictions are raised to it, and
         in training a prediction below it is no error where the target is the minimum. ``"auto"``

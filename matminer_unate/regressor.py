@@ -57,8 +57,8 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     weights : str or path
         Name of weights that come with the package, or a weights folder.
     tight_binding : bool
-        Use the tight-binding columns. They take most of the time to featurize (12 ms for a crystal
-        of 10 sites) and are worth 30 % of the error of band gaps.
+        Use the tight-binding columns. They take most of the time to featurize (10 to 30 ms
+        for a crystal of 10 sites) and are worth 30 % of the error of band gaps.
     minimum : "auto", None or float
         Least value the target can have, such as 0 for a band gap: predictions and intervals are
         cut off there. ``"auto"`` takes the least training target if a tenth of them have it.

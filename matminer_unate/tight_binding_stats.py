@@ -187,7 +187,7 @@ class TightBindingStats(StructureFeaturizer):
       the default ``max_orbitals`` (440 sites of iron) it is 18 s and 1 GB. BLAS is held to one
       thread; to use more cores, give each process a part of the rows.
     * The first crystals take longer: free atoms and the integrals of each pair of elements are
-      computed once a process.
+      computed once a process. With them, the first 1,000 crystals of MP-20 take 33 ms each.
     * f electrons are core. All elements up to Lr are solved; those beyond take the atom one row
       above them. From Bk on no covalent radius is tabulated and the mean over the elements sets
       the width of the orbitals, with a warning.

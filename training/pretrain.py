@@ -150,6 +150,9 @@ def main(argv: list[str] | None = None) -> None:
             run["teacher"] = about.get("version", "an unnamed teacher")
         export(out / "weights", average, corpus, config, device, run)
     if world > 1:
+        # The wrapper must go first: were its reference to the group the last, the group would be
+        # taken down under the interpreter's lock, and gloo's threads may be waiting for that.
+        del wrapped
         dist.destroy_process_group()
 
 
