@@ -24,10 +24,12 @@ from matminer_unate import UnateFeaturizer
 from matminer_unate.checkpoint import load_encoder
 from matminer_unate.encoding import weights_config
 from matminer_unate.errors import InputError
+from matminer_unate.structures import crystal_arrays
 from periodic_table import FAMILIES, PROPERTIES, element_class, element_property, family
 from probe_scores import purity, repeated_scores, ridge_on_sites
-from probed_sites import SITE_TARGETS, centred, oxidation_states, shell, untrained_twin
+from probed_sites import SITE_TARGETS, centred, oxidation_states, shell
 from result_tables import read_results
+from untrained import untrained_twin
 
 textbook = lru_cache(maxsize=1)(crystals)
 
@@ -207,7 +209,7 @@ def test_centring_removes_what_the_species_tells() -> None:
 
 
 def test_the_untrained_twin_differs_and_is_calibrated(tiny_weights: Path, tmp_path: Path) -> None:
-    corpus = [as_crystal(s) for s in prototypes()[:10]]
+    corpus = [crystal_arrays(s) for s in prototypes()[:10]]
     before = torch.get_rng_state()
     folder = untrained_twin(tiny_weights, tmp_path, corpus)
     assert torch.get_rng_state().equal(before)

@@ -25,8 +25,7 @@ from matminer_unate.fitting import FitSettings
 from matminer_unate.graph import radius_graph
 from matminer_unate.structures import CrystalArrays
 from periodic_table import group
-from probed_sites import untrained_twin
-from sources import Crystal
+from untrained import untrained_twin
 
 Vectors = Literal["site", "element", "random-table", "untrained"]
 
@@ -168,9 +167,7 @@ def site_vectors(
         table = rng.normal(size=(119, weights_config(weights).latent_dim)).astype(np.float32)
         return [table[numbers] for _, _, numbers in crystals]
     if kind == "untrained":
-        some = []
-        for lattice, coords, numbers in (crystals[k] for k in train[:1000]):
-            some.append(Crystal(lattice, coords, numbers, "", "", 1))
+        some = (crystals[k] for k in train)
         with tempfile.TemporaryDirectory() as folder:
             return _embed(crystals, str(untrained_twin(weights, Path(folder), some)))
     found = _embed(crystals, weights)

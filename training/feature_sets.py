@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matminer.featurizers.composition import ElementProperty
 from pymatgen.core import Composition, Lattice, Structure
 
 from heads import Matrix
 from matminer_unate import TightBindingStats, UnateFeaturizer
-from matminer_unate.cartnet import SiteEncoder
-from matminer_unate.checkpoint import load_encoder, save_encoder
 from matminer_unate.descriptors import FINGERPRINT_NAMES, PHYSICS_NAMES, site_descriptors
 from matminer_unate.graph import radius_graph
 from matminer_unate.pooling import pool
+from matminer_unate.structures import crystal_arrays
+from untrained import untrained_twin
 
 CONTROL_CUTOFF = 4.5
 """Å. As in the encoder, so that the control sees just as far."""
@@ -54,16 +54,12 @@ def magpie(table: pd.DataFrame) -> Matrix:
 
 
 def untrained(table: pd.DataFrame, weights: str) -> Matrix:
-    """The same network with random weights, standardised in the same way."""
-    trained, config = load_encoder(weights)
-    torch.manual_seed(0)
-    encoder = SiteEncoder(trained.config)
-    if trained.config.n_properties:
-        encoder.backbone.properties.copy_(trained.backbone.properties)
-    counts = {int(z): n for z, n in config.element_counts.items()}
+    """The same network with random weights, its norms fitted to the ``train`` formulas."""
+    some = table["structure"][table["formula_split"] == "train"]
+    arrays = (crystal_arrays(structure) for structure in some)
     with tempfile.TemporaryDirectory() as folder:
-        save_encoder(folder, "untrained", encoder.eval(), counts, {}, "")
-        return UnateFeaturizer(folder).transform(table["structure"])
+        twin = untrained_twin(weights, Path(folder), arrays)
+        return UnateFeaturizer(twin).transform(table["structure"])
 
 
 def control(table: pd.DataFrame, columns: slice) -> Matrix:

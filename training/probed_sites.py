@@ -1,24 +1,18 @@
-"""Sites with known answers: geometry, oxidation states, and embeddings trained and untrained."""
+"""Sites with known answers: geometry, oxidation states, and their embeddings."""
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pymatgen.analysis.bond_valence import BVAnalyzer
 from pymatgen.core import Lattice, Structure
-from torch import nn
 
-from embedding_tables import crystal_graphs, embed
-from matminer_unate.batching import collate, fill_batches
-from matminer_unate.cartnet import SiteEncoder
-from matminer_unate.checkpoint import load_encoder, save_encoder
+from embedding_tables import embed
 from matminer_unate.graph import radius_graph
 from sources import Crystal
 
@@ -179,31 +173,3 @@ def centred(
         vectors[own] -= vectors[members].mean(axis=0)
         target[own] -= target[members].mean()
     return vectors, target, use
-
-
-def untrained_twin(
-    weights: str | Path, folder: Path, crystals: Sequence[Crystal], n_batches: int = 30
-) -> Path:
-    """Write the same network with random weights, as a weights folder.
-
-    It gets the same element properties, and BatchNorm statistics of clean crystals as trained
-    weights do: an untrained network with the statistics of nothing would be too easy to beat.
-    """
-    # The caller's random numbers stay as they are.
-    with torch.random.fork_rng(devices=[]):
-        trained, config = load_encoder(weights)
-        torch.manual_seed(0)
-        encoder = SiteEncoder(trained.config)
-    if trained.config.n_properties:
-        encoder.backbone.properties.copy_(trained.backbone.properties)
-    norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm1d)]
-    for norm in norms:
-        norm.momentum = None  # cumulative average
-    encoder.train()
-    batches = fill_batches(crystal_graphs(crystals, config), 16_384)
-    with torch.no_grad():
-        for batch in itertools.islice(batches, n_batches):
-            encoder.backbone(collate([graph for _, graph in batch]))
-    counts = {int(z): n for z, n in config.element_counts.items()}
-    save_encoder(folder, "untrained", encoder.eval(), counts, {}, "")
-    return folder

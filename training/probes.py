@@ -51,9 +51,10 @@ from probe_scores import (
     ridge,
     ridge_on_sites,
 )
-from probed_sites import SITE_TARGETS, Sites, centred, embed_sample, site_sample, untrained_twin
+from probed_sites import SITE_TARGETS, Sites, centred, embed_sample, site_sample
 from result_tables import write_table
 from sources import read_crystals
+from untrained import untrained_twin
 
 N_RANDOM_TABLES = 20
 
@@ -88,7 +89,8 @@ def main(argv: list[str] | None = None) -> None:
     tables: dict[str, Floats] = {}
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        twin = untrained_twin(args.weights, Path(folder), train)
+        arrays = ((c.lattice, c.frac_coords, c.atomic_numbers) for c in train)
+        twin = untrained_twin(args.weights, Path(folder), arrays)
         for name, weights in ((config.name, args.weights), ("untrained", twin)):
             means = export_sites(train, weights, None)
             tables[name] = element_vectors(means, config)
