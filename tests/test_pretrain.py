@@ -609,6 +609,50 @@ def test_standardising_keeps_a_component_that_never_changes_finite() -> None:
     torch.testing.assert_close(sites[:, 1:].std(0), torch.ones(7), atol=1e-4, rtol=0)
 
 
+# -- going on from other weights ------------------------------------------------------------------
+
+
+def test_a_run_goes_on_from_other_weights(
+    finished: Path, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[SiteEncoder] = []
+    load_start = pretrain.load_start
+
+    def spy(weights: str, encoder: SiteEncoder) -> None:
+        load_start(weights, encoder)
+        seen.append(copy.deepcopy(encoder))
+
+    monkeypatch.setattr(pretrain, "load_start", spy)
+    options = [*SMALL, "--start-from", str(finished / "weights"), "--limit", "9", "--epochs", "1"]
+    pretrain.main(["--data", table, "--out", str(tmp_path), *options])
+    before, first = load_encoder(finished / "weights")
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(before.state_dict().values(), seen[0].state_dict().values(), strict=True)
+    )
+    config = read_config(tmp_path / "weights")
+    assert set(config.element_counts) == set(first.element_counts)  # of all 24 crystals
+    assert config.training["config"]["start_from"] == "weights"  # no path of this machine
+    card = " ".join((tmp_path / "weights" / "README.md").read_text().split())
+    assert f"went on from the weights `small` (sha256 {first.sha256[:12]}…)" in card
+
+
+def test_other_settings_than_those_of_the_start_are_an_error(
+    finished: Path, table: str, tmp_path: Path
+) -> None:
+    options = [*SMALL, "--start-from", str(finished / "weights"), "--encoder.n-rbf", "9"]
+    with pytest.raises(ValueError, match=r"n_rbf 8 there, 9 here.*--encoder options"):
+        pretrain.main(["--data", table, "--out", str(tmp_path), *options])
+
+
+def test_a_start_that_is_not_there_is_an_error(
+    table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        pretrain.main(["--data", table, "--out", str(tmp_path), *SMALL, "--start-from", "nowhere"])
+    assert "--start-from nowhere" in capsys.readouterr().err
+
+
 # -- several processes ---------------------------------------------------------------------------
 
 

@@ -90,6 +90,8 @@ class PretrainConfig:
         Use a random choice of this many crystals; 0 for all.
     exclude_formulas : str
         File of formulas that must not be seen.
+    start_from : str
+        Weights (a name or a folder) to go on from, of the same settings of the encoder.
     epochs : int
     max_edges : int
         Edges of a batch (with skin), per process.
@@ -138,6 +140,7 @@ class PretrainConfig:
     part: str = "train"
     max_sites: int = 60
     limit: int = 0
+    start_from: str = ""
     epochs: int = 15
     max_edges: int = 32_000
     learning_rate: float = 2e-3

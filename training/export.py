@@ -6,6 +6,7 @@ import dataclasses
 import platform
 import re
 import textwrap
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from corpora import Corpus, epoch_batches
 from instruments import clean_view
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.checkpoint import save_encoder
+from matminer_unate.encoding import weights_config
 from matminer_unate.errors import InputError
 
 CALIBRATION_BATCHES = 200
@@ -63,7 +65,13 @@ def export(
     batches = epoch_batches(corpus, config.max_edges, np.random.default_rng(0))
     recalibrate(encoder, corpus, batches[:CALIBRATION_BATCHES], device)
     standardise(encoder, corpus, batches, device)
-    counts = {int(z): int(n) for z, n in enumerate(corpus.element_counts) if n}
+    counts = Counter({z: int(n) for z, n in enumerate(corpus.element_counts) if n})
+    if config.start_from:
+        start = weights_config(config.start_from)
+        run |= {"start_from": f"`{start.name}` (sha256 {start.sha256[:12]}…)"}
+        # What they know is not forgotten for want of examples.
+        counts.update({int(z): n for z, n in start.element_counts.items()})
+        counts = Counter(dict(sorted(counts.items())))
     training = {
         "config": {
             **dataclasses.asdict(config),
@@ -71,7 +79,7 @@ def export(
             "data": [Path(d).name for d in config.data],
             **{
                 name: Path(getattr(config, name)).name
-                for name in ("tight_binding", "teacher", "exclude_formulas")
+                for name in ("tight_binding", "teacher", "exclude_formulas", "start_from")
             },
         },
         "n_crystals": len(corpus),
@@ -164,6 +172,10 @@ those of DFT."""
         labels = f"""**The student of a teacher:** site vectors of {teacher} were regressed from
 corrupted crystals beside the other tasks (weight {config.weights.teacher:g}), so what the teacher
 was trained on has reached these weights.{TEACHER_SAW.get(teacher.split()[0], "")}"""
+    started = ""
+    if config.start_from:
+        started = f""" It went on from the weights {run["start_from"]}, and has seen what these have
+seen; their elements are counted."""
     text = f"""# UNATE weights `{config.name}`
 
 **What it is.** A CartNet site encoder ({e.geometry} directions, width {e.width}, {e.n_layers}
@@ -177,7 +189,7 @@ for small regressors.
 {sources}
 
 {labels} {element_input}
-{held_out}
+{held_out}{started}
 
 **Elements.** {len(counts)} elements; fewer than 20 sites of: {rare}. An element that is not among
 them is read as a masked one, with a warning.

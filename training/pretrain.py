@@ -14,6 +14,10 @@ The shipped weights, on two processes (or GPUs):
         mp_mtcgcnn.parquet mp20_val_test.parquet mpts52_val_test.parquet mp_elasticity.parquet \\
         mp_piezoelectric.parquet mp_extra.parquet
 
+More crystals for weights that are there, here the shipped ones:
+
+    python training/pretrain.py --start-from mp_v2 --name mine --data my_cifs/ --out runs/mine
+
 A run that was stopped goes on with the same command and ``--resume``. It leaves in the output
 folder ``log.csv`` (one row an epoch), ``checkpoint.safetensors`` and, at the end, ``weights/``,
 which ``UnateFeaturizer(weights="runs/small/weights")`` loads.
@@ -29,6 +33,7 @@ import argparse
 import contextlib
 import copy
 import csv
+import dataclasses
 import math
 import os
 import sys
@@ -50,7 +55,10 @@ from config import PRESETS, PretrainConfig, add_options, apply_options
 from corpora import FROM_FILES, Corpus, epoch_batches
 from export import export
 from instruments import Monitor
-from matminer_unate.errors import InputError
+from matminer_unate.cartnet import SiteEncoder
+from matminer_unate.checkpoint import load_encoder
+from matminer_unate.encoding import weights_config
+from matminer_unate.errors import InputError, WeightsError
 from objectives import pairwise_floor
 from pretrainer import Pretrainer, ViewMaker, with_predictions
 from sources import read_crystals, read_with_report
@@ -77,7 +85,10 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError("one crystal of one site is too little to learn from; give --data more")
     config = with_predictions(config, corpus)
     torch.manual_seed(config.seed)
-    model = Pretrainer(config, corpus).to(device)
+    model = Pretrainer(config, corpus)
+    if config.start_from:
+        load_start(config.start_from, model.encoder)
+    model.to(device)
     average = copy.deepcopy(model.encoder)
     optimizer = make_optimizer(model, config)
     make_views = ViewMaker(config, torch.from_numpy(corpus.element_counts))
@@ -235,6 +246,11 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Pretrai
     for name in FROM_FILES:
         if (file := getattr(given, name)) and not Path(file).exists():
             parser.error(f"--{name.replace('_', '-')} {file}: no such file; check the path")
+    if given.start_from:
+        try:
+            weights_config(given.start_from)
+        except (WeightsError, OSError) as e:
+            parser.error(f"--start-from {given.start_from}: {e}")
     if given.tensorboard and find_spec("tensorboard") is None:
         parser.error("--tensorboard needs it: pip install tensorboard")
     return args, given
@@ -262,6 +278,26 @@ def mixed_precision(
     if config.precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
+
+
+def load_start(weights: str, encoder: SiteEncoder) -> None:
+    """Give an encoder the weights to go on from.
+
+    Raises
+    ------
+    InputError
+        They are of an encoder with other settings.
+    """
+    start, _ = load_encoder(weights)
+    own, other = (dataclasses.asdict(e.config) for e in (encoder, start))
+    differing = [name for name in own if own[name] != other[name]]
+    if differing:
+        told = "; ".join(f"{n} {other[n]} there, {own[n]} here" for n in differing)
+        raise InputError(
+            f"--start-from {weights}: the encoder there has other settings ({told}); give the same "
+            "--encoder options, and the same --weights above 0 where predictions differ"
+        )
+    encoder.load_state_dict(start.state_dict())
 
 
 def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
