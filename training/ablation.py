@@ -233,9 +233,13 @@ def judge_weights(weights: str, data: Path, work: Path) -> dict[str, object]:
 
     training = weights_config(weights).training
     epochs, run = training["config"]["epochs"], training["run"]
+    start, name = training["config"].get("start_from"), Path(weights).name
+    if start:  # those before count too
+        epochs += weights_config(start).training["config"]["epochs"]
+        name += f", from {start}"
     judged = judge(weights, load_tasks(data, work / "cache"))
     return {
-        "row": f"{epochs} epochs ({Path(weights).name})",
+        "row": f"{epochs} epochs ({name})",
         "seed": 0,
         "options": f"--epochs {epochs} on {run['processes']} processes",
         **{k: round(v, 5) for k, v in judged.items()},
