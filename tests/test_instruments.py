@@ -10,6 +10,7 @@ from small_corpora import CUTOFF, make_corpus, prototypes
 
 from instruments import (
     CompositionBaseline,
+    Monitor,
     clean_view,
     effective_rank,
     sphere_spread,
@@ -29,6 +30,12 @@ def test_the_effective_rank_of_known_matrices() -> None:
     entropy = -(2 / 3 * np.log(2 / 3) + 1 / 3 * np.log(1 / 3))
     assert float(effective_rank(unequal)) == pytest.approx(np.exp(entropy), rel=1e-4)
     assert float(effective_rank(torch.ones(4, 3))) == pytest.approx(1.0)  # all the same: collapsed
+
+
+def test_targets_that_the_held_out_crystals_lack_are_not_measured() -> None:
+    held_out = make_corpus(prototypes()[:4])
+    monitor = Monitor(held_out, make_corpus(prototypes()[4:8]), max_edges=600)
+    assert monitor.unknown == {"tight_binding", "tight_binding_crystal", "teacher"}
 
 
 def test_the_mean_pool_is_the_mean_of_each_crystal() -> None:

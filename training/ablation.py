@@ -231,9 +231,10 @@ def judge_weights(weights: str, data: Path, work: Path) -> dict[str, object]:
     from evaluation import judge, load_tasks
     from matminer_unate.encoding import weights_config
 
-    training = weights_config(weights).training
+    found = weights_config(weights)
+    training, name = found.training, found.name
     epochs, run = training["config"]["epochs"], training["run"]
-    start, name = training["config"].get("start_from"), Path(weights).name
+    start = training["config"].get("start_from")
     if start:  # those before count too
         epochs += weights_config(start).training["config"]["epochs"]
         name += f", from {start}"

@@ -10,7 +10,7 @@ from torch import Tensor
 from corpora import FROM_FILES, CleanBatch, Corpus, epoch_batches
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.errors import InputError
-from pretrainer import Pretrainer, ViewMaker
+from pretrainer import CRYSTAL_TARGETS, SITE_TARGETS, Pretrainer, ViewMaker
 from views import View
 
 
@@ -32,7 +32,11 @@ class Monitor:
         self.batches = epoch_batches(corpus, max_edges, np.random.default_rng(0))
         self.majority = int(train.element_counts.argmax())
         self.baseline = CompositionBaseline(train)
-        self.unknown = {name for name in FROM_FILES if not corpus.knows(name)}
+        self.unknown = {
+            t.objective
+            for t in (*SITE_TARGETS, CRYSTAL_TARGETS)
+            if t.field in FROM_FILES and not corpus.knows(t.field)
+        }
 
     @torch.no_grad()
     def __call__(
