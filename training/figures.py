@@ -27,6 +27,9 @@ JUDGED = {
     "log_k_2000_kernel_ridge": "log K, kernel ridge",
 }
 
+WORTH_SEEING = 10.0
+"""Per cent. Bars of larger changes are cut off, or they would hide the small ones."""
+
 ARMS = {
     "Z": ("atomic number (CartNet)", "#4c4c4c"),
     "site": ("UNATE site embedding in its place", "#4c72b0"),
@@ -82,6 +85,10 @@ def ablation_figure(path: Path) -> None:
         ax.axvline(0, color="0.4", lw=0.8)
         colors = ["#c44e52" if v > 0 else "#55a868" for v in change[key]]
         ax.barh(range(len(change)), change[key], color=colors, height=0.7)
+        ax.set_xlim(-WORTH_SEEING, WORTH_SEEING)
+        for y, value in enumerate(change[key]):
+            if abs(value) > WORTH_SEEING:
+                ax.text(WORTH_SEEING, y, f"+{value:.0f} ", fontsize=6, ha="right", va="center")
         ax.set_title(name, fontsize=9)
         ax.set_xlabel("change in val MAE (%)", fontsize=8)
         ax.tick_params(labelsize=7)
