@@ -145,13 +145,18 @@ def cell_columns(structures: Sequence[Any] | pd.Series) -> NDArray[np.float32]:
     from matminer_unate.structures import cell_heights
 
     rows = []
+    # An error or None, as the version and the user's settings have it.
+    failures = (getattr(spglib, "SpglibError", ValueError), ValueError)
     for structure in structures:
         lattice, frac_coords, z = arrays_of(structure)
         crystal: Any = (lattice, frac_coords, z)
-        try:
-            found = spglib.get_symmetry_dataset(crystal, symprec=SYMPREC)
-        except Exception:  # an error or None, as the version and the user's settings have it
-            found = None
+        with warnings.catch_warnings():
+            # Of how it reports errors; where warnings are errors, no group would be found.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                found = spglib.get_symmetry_dataset(crystal, symprec=SYMPREC)
+            except failures:
+                found = None
         volume = cell_heights(lattice)[1] / len(z)
         if found is None:
             rows.append([volume, 1, len(z)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from matminer_unate.block_kernel_ridge import BlockKernelRidge
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS
+from matminer_unate.encoding import weights_config
 from matminer_unate.entries import entries_of
 from matminer_unate.errors import InputError, UnateWarning
 from matminer_unate.recipe_columns import FORMULA, Recipe, is_column_table
@@ -58,10 +60,11 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         Name of weights that come with the package, or a weights folder.
     tight_binding : bool
         Use the tight-binding columns. They take most of the time to featurize (10 to 30 ms
-        for a crystal of 10 sites) and are worth 30 % of the error of band gaps.
+        for a crystal of 10 sites) and lower the error of band gaps.
     minimum : "auto", None or float
         Least value the target can have, such as 0 for a band gap: predictions and intervals are
-        cut off there. ``"auto"`` takes the least training target if a tenth of them have it.
+        cut off there. ``"auto"`` takes the least training target if a tenth of them, and at least
+        three, have it.
     n_folds : int
         Of the cross-validation; fewer where there are fewer formulas. Time grows in proportion.
     max_kernel_rows : int
@@ -75,6 +78,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     n_jobs : int or None
         Trees of several folds grown at once, as in scikit-learn: None is 1, -1 all cores.
     random_state : int
+        From 0 on.
 
     Attributes
     ----------
@@ -85,7 +89,8 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         Shares of kernel ridge and both sets of trees in the prediction.
     held_out_predictions_ : (n_rows,)
         Predictions of the training rows by models that have not seen their formulas; NaN where the
-        structure was unusable. Compare them with ``y`` for an honest error.
+        structure was unusable. Their error is a little lower than that on new crystals, since
+        scales and shares were chosen by it.
     held_out_error_ : float
         Their mean absolute error.
     minimum_ : float
@@ -195,6 +200,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
 
         self.minimum_ = target_floor(self.minimum, targets)
         self.feature_names_ = np.array(table.columns[1:], dtype=object)
+        self.weights_sha256_ = weights_config(self.weights).sha256
         slices = _slices([len(names) for names in blocks.values()])
         self.n_tree_columns_ = slices[-1].start  # the learned ones come last
         self.kernel_ = BlockKernelRidge(self.max_kernel_rows, self.random_state)
@@ -335,6 +341,8 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
             raise InputError(f"n_folds must be at least {LEAST_GROUPS}, got {self.n_folds}")
         if self.max_kernel_rows < 1:
             raise InputError(f"max_kernel_rows must be at least 1, got {self.max_kernel_rows}")
+        if not isinstance(self.random_state, numbers.Integral) or self.random_state < 0:
+            raise InputError(f"random_state must be an integer from 0 on, got {self.random_state}")
 
     def _table(self, X: Any) -> pd.DataFrame:
         if not is_column_table(X):
@@ -367,6 +375,16 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     def _predict(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Predictions, and the scale of their errors."""
         check_is_fitted(self, "model_")
+        if weights_config(self.weights).sha256 != self.weights_sha256_:
+            raise InputError(
+                f"the weights {str(self.weights)!r} are not those of the fit; fit again, or set "
+                "weights to the former ones"
+            )
+        if self._recipe().names() != list(self.feature_names_):
+            raise InputError(
+                "the options of the columns were changed after the fit; fit again, or set "
+                "tight_binding back"
+            )
         table = self._table(X)
         good = table[FORMULA].notna().to_numpy()
         found, scale = np.full(len(table), np.nan), np.full(len(table), np.nan)

@@ -31,7 +31,6 @@ def save_regressor(model: UnateRegressor, folder: Path) -> None:
     """Write a fitted model; files in the folder are replaced."""
     from safetensors.numpy import save
 
-    folder.mkdir(parents=True, exist_ok=True)
     arrays = {f"kernel/{name}": getattr(model.kernel_, name) for name in KERNEL_ARRAYS}
     arrays |= {
         "shares": model.model_.shares,
@@ -43,12 +42,17 @@ def save_regressor(model: UnateRegressor, folder: Path) -> None:
     for kind, boosters in _boosters(model).items():
         for k, booster in enumerate(boosters):
             files[f"{kind}_{k}.txt"] = booster.model_to_string().encode()
-    parameters = model.get_params() | {"weights": str(model.weights)}
+    # Searches over grids set numpy's numbers, which JSON does not know.
+    parameters = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in model.get_params().items()
+    }
+    parameters["weights"] = str(model.weights)
     config = {
         "kind": KIND,
         "format_version": FORMAT_VERSION,
         "parameters": parameters,
-        "weights_sha256": weights_config(model.weights).sha256,
+        "weights_sha256": model.weights_sha256_,
         "feature_names": list(model.feature_names_),
         "n_tree_columns": model.n_tree_columns_,
         "minimum": model.minimum_ if math.isfinite(model.minimum_) else None,
@@ -58,9 +62,11 @@ def save_regressor(model: UnateRegressor, folder: Path) -> None:
         "n_rows": model.n_rows_,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
+    text = json.dumps(config, indent=1) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
 def load_regressor(model: UnateRegressor, folder: Path, weights: str | Path | None) -> None:
@@ -84,6 +90,7 @@ def load_regressor(model: UnateRegressor, folder: Path, weights: str | Path | No
             f"{folder} was fitted with other weights than {str(model.weights)!r} are now; fit it "
             "again, or pass the folder of the former ones as weights="
         )
+    model.weights_sha256_ = config["weights_sha256"]
     arrays = load(content[MODEL])
     grown: dict[str, list[Any]] = {"direct": [], "residual": [], "scale": []}
     for kind, boosters in grown.items():

@@ -14,6 +14,10 @@ SHARE_AT_MINIMUM = 0.1
 """Share of the targets at the least value from which on that value is taken for a floor."""
 
 
+ROWS_AT_MINIMUM = 3
+"""And how many these must be: one row of ten says nothing."""
+
+
 def check_targets(y: Any, n_rows: int) -> NDArray[np.float64]:
     """Targets as finite numbers, (n_rows,).
 
@@ -46,7 +50,8 @@ def target_floor(minimum: Any, targets: NDArray[np.float64]) -> float:
     Parameters
     ----------
     minimum : "auto", None or float
-        ``"auto"``: the least of the targets if a tenth of them have it, as gaps of 0 do.
+        ``"auto"``: the least of the targets if a tenth of them, and at least three, have it, as
+        gaps of 0 do.
     targets : (n_rows,)
 
     Raises
@@ -60,7 +65,9 @@ def target_floor(minimum: Any, targets: NDArray[np.float64]) -> float:
         if minimum != "auto":
             raise InputError(f"minimum must be 'auto', None or a number, got {minimum!r}")
         least = float(targets.min())
-        return least if (targets == least).mean() >= SHARE_AT_MINIMUM else -math.inf
+        n_least = int((targets == least).sum())
+        enough = max(ROWS_AT_MINIMUM, SHARE_AT_MINIMUM * len(targets))
+        return least if n_least >= enough else -math.inf
     if targets.min() < minimum:
         raise InputError(f"a target is {targets.min():g}, below the minimum of {minimum:g}")
     return float(minimum)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -344,6 +346,7 @@ def test_wrong_targets_groups_and_options_are_named(regressor, table, y) -> None
         ((table, y), {"on_error": "drop"}, "'raise' or 'nan'"),
         ((table, y), {"minimum": 1e6}, "below the minimum"),
         ((table, y), {"max_kernel_rows": 0}, "max_kernel_rows"),
+        ((table, y), {"random_state": None}, "random_state must be an integer"),
         ((table, y), {"weights": "nowhere"}, "neither shipped"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -385,6 +388,19 @@ def test_a_saved_model_says_the_same(fitted, table, tmp_path: Path) -> None:
     assert again.importances().equals(fitted.importances())
     assert again.get_params() == {**fitted.get_params(), "weights": str(fitted.weights)}
     assert again.held_out_error_ == fitted.held_out_error_
+
+
+def test_a_model_with_parameters_of_numpy_is_saved_whole(fitted, tmp_path: Path) -> None:
+    model = copy.copy(fitted).set_params(max_kernel_rows=np.int64(4000))
+    model.save(tmp_path / "model")
+    assert UnateRegressor.load(tmp_path / "model").max_kernel_rows == 4000
+
+
+def test_options_changed_after_the_fit_are_named(fitted, table, structures) -> None:
+    with pytest.raises(InputError, match="set tight_binding back"):
+        copy.copy(fitted).set_params(tight_binding=True).predict(table)
+    with pytest.raises(InputError, match="not those of the fit"):
+        copy.copy(fitted).set_params(weights="mp_v2").predict(structures)
 
 
 def test_a_damaged_or_foreign_model_is_refused(fitted, tmp_path: Path) -> None:
@@ -464,6 +480,12 @@ def test_cell_columns_are_those_of_the_crystal_not_of_the_cell() -> None:
     assert rows[0, 1:].tolist() == [136, 6]
     assert rows[2, 1:].tolist() == [227, 2]
     assert rows[0, 0] == pytest.approx(rutile.volume / 6)
+
+
+def test_space_groups_are_found_where_warnings_are_errors() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert cell_columns([crystals()["Si"]])[0, 1] == 227
 
 
 def test_composition_columns_are_matminers_whatever_the_cell_or_charge() -> None:

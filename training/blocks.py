@@ -138,6 +138,7 @@ def feature_sets(weights: list[str]) -> dict[str, tuple[tuple[str, ...], tuple[s
         sets |= {
             f"magpie+{w}": (("magpie",), ("magpie", w)),
             f"control+{w}": (CONTROL, (*CONTROL, w)),
+            f"control+fingerprint+{w}": (CONTROL, (*CONTROL, "fingerprint", w)),
             f"control+tight-binding+{w}": (tight_bound, (*tight_bound, w)),
         }
     return sets

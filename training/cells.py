@@ -36,6 +36,9 @@ from tasks import TASKS, read_crystals, task_rows
 
 DUMMY = "dummy"
 
+RECIPE = "unate_regressor"
+"""``UnateRegressor``: name of the head in a cell, and of its row in the table."""
+
 WIDE = 300
 """Columns. In wider sets LightGBM's plain setting costs five times the dense one; there it is used
 only where it is this much better on val of the first subset:"""
@@ -131,7 +134,7 @@ def run_cells(
             found = fit_heads(columns[0], columns[1], problems, choices)
             weights = recipe_weights(cell.features, blocks)
             if weights and len(problems[0].train) <= RECIPE_ROWS and not task.classes:
-                found["unate_regressor"] = _errors(recipe(columns[1], weights), problems)
+                found[RECIPE] = _errors(recipe(columns[1], weights), problems)
         n_columns = columns[1].shape[1] if everything else 0
         write_cell(path, found, {"n_train": len(problems[0].train), "n_columns": n_columns})
     return paths

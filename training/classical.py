@@ -15,8 +15,8 @@ the ``train`` formulas; every choice (kernel ridge's settings, LightGBM's, which
 
 A stopped run goes on with the same command: columns, and the errors of each cell of the table
 (task, feature set, number of labels), lie in ``--work``. They are computed anew where weights
-changed. The table is rewritten as cells finish; changes against references and the table of wins
-come last.
+changed; delete that folder when data or code did. The table is rewritten as cells finish; changes
+against references and the table of wins come last.
 
 What is left out, because it costs time and decides nothing: random forests, ``UnateRegressor``
 (which is run with the first weights only) and the feature sets ``FEW_LABELS_ONLY`` above 2,000
@@ -36,10 +36,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 import matbench_tasks
 from blocks import Blocks, feature_sets, is_feasible
-from cells import Cell, HeadErrors, cell_path, read_cell, run_cells
+from cells import RECIPE, Cell, HeadErrors, cell_path, read_cell, run_cells
 from classical_statistics import CellErrors, add_comparisons, count_wins
 from command import run_script
 from matminer_unate import UnateRegressor
@@ -115,9 +116,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--weights", nargs="+", default=[DEFAULT_WEIGHTS], help=f"one or more [{DEFAULT_WEIGHTS}]"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes, one core each [2]")
-    parser.add_argument("--out", default="classical.csv")
+    parser.add_argument("--out", default="classical.csv", help="[classical.csv; matbench.json]")
     args = parser.parse_args(argv)
     if args.matbench:
+        if args.out == parser.get_default("out"):
+            args.out = "matbench.json"
         return args
     if not args.data:
         parser.error("--data is needed: the folder of the parquet files")
@@ -181,9 +184,11 @@ def run_parallel(
 ) -> None:
     """Run tasks in processes, or here if there is to be one; tell of each that ends."""
     if jobs == 1:
-        for done, task in enumerate(tasks, 1):
-            run(*task)
-            report(done, len(tasks), task)
+        # The libraries are loaded, and the environment no longer asked.
+        with threadpool_limits(1):
+            for done, task in enumerate(tasks, 1):
+                run(*task)
+                report(done, len(tasks), task)
         return
     # Forked processes would inherit threads of torch and hang.
     context = multiprocessing.get_context("spawn")
@@ -222,13 +227,15 @@ def result_table(
     errors: CellErrors = {}
     for cell, blocks, path in finished(cells, folder, blocks_of, sets):
         for head, facts, e in read_cell(path):
+            # It is no regressor among others on these columns: a row of its own.
+            features = RECIPE if head == RECIPE else cell.features
             # Of several trainings, the mean error of each row.
-            errors[cell.task, str(cell.labels), cell.features, head] = e.test.mean(0, dtype=float)
+            errors[cell.task, str(cell.labels), features, head] = e.test.mean(0, dtype=float)
             rows.append(
                 {
                     "task": cell.task,
                     "labels": str(cell.labels),
-                    "features": cell.features,
+                    "features": features,
                     "head": head,
                     "settings": e.settings,
                     "metric": TASKS[cell.task].metric,

@@ -25,6 +25,13 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "magpie+mp_v2": ("Magpie + UNATE", "#86a8d9", "-"),
     "magpie+mp_v2_taught": ("Magpie + UNATE, taught", "#b8aede", "-"),
     "control": ("control", "#dd8452", "-"),
+    "control+fingerprint": ("control with fingerprint", "#dd8452", "--"),
+    "control+fingerprint+mp_v2": ("control with fingerprint + UNATE", "#4c72b0", "--"),
+    "control+fingerprint+mp_v2_taught": (
+        "control with fingerprint + UNATE, taught",
+        "#8172b2",
+        "--",
+    ),
     "control+mp_v2": ("control + UNATE", "#4c72b0", "-"),
     "control+mp_v2_taught": ("control + UNATE, taught", "#8172b2", "-"),
     "tight-binding": ("tight binding", "#55a868", ":"),
@@ -35,6 +42,7 @@ STYLES: dict[str, tuple[str, str, str]] = {
         "#8172b2",
         "--",
     ),
+    "unate_regressor": ("UnateRegressor", "#000000", "-"),
     "chgnet": ("CHGNet", "#c44e52", ":"),
     "control+chgnet": ("control + CHGNet", "#c44e52", "-"),
 }

@@ -61,15 +61,16 @@ def comparisons_of(weights: list[str]) -> dict[tuple[str, str], tuple[str, ...]]
     """Feature set and what it is called against → the feature sets it is compared with."""
     found: dict[tuple[str, str], tuple[str, ...]] = {
         ("control", "magpie"): ("magpie",),
-        ("control+tight-binding", "control"): CONTROLS,
-        ("control+chgnet", "control"): CONTROLS,
+        ("control+tight-binding", "control"): ("control",),
+        ("control+chgnet", "control"): ("control",),
     }
     for w in weights:
         found |= {
             (w, "untrained"): ("untrained",),
             (w, "magpie"): ("magpie",),
             (f"magpie+{w}", "magpie"): ("magpie",),
-            (f"control+{w}", "control"): CONTROLS,
+            (f"control+{w}", "control"): ("control",),
+            (f"control+fingerprint+{w}", "control+fingerprint"): ("control+fingerprint",),
             (f"control+tight-binding+{w}", "control+tight-binding"): ("control+tight-binding",),
         }
     return found

@@ -63,7 +63,7 @@ def main() -> None:
         ablation_figure(RESULTS / "ablation.csv")
     if (RESULTS / "learning_curves.csv").exists():
         learning_curve_figure(RESULTS / "learning_curves.csv")
-    if (RESULTS / "bandgap.csv").exists():
+    if (RESULTS / "bandgap_changes.csv").exists():
         bandgap_figure(RESULTS / "bandgap.csv", RESULTS / "bandgap_changes.csv")
     if (RESULTS / "probes_maps.csv").exists():
         embedding_map_figure(RESULTS / "probes_maps.csv", RESULTS / "probes.csv")

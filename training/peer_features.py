@@ -47,7 +47,7 @@ def structural(table: pd.DataFrame) -> Matrix:
 
 
 def soap(table: pd.DataFrame) -> Matrix:
-    """SOAP of dscribe, averaged over sites before the power spectrum, species compressed.
+    """SOAP of dscribe, power spectra averaged over sites; species told apart by weights Z.
 
     Bartók et al., Phys. Rev. B 87, 184115 (2013), doi:10.1103/PhysRevB.87.184115; compression:
     Darby et al., npj Comput. Mater. 8, 166 (2022), doi:10.1038/s41524-022-00847-y.
@@ -64,7 +64,7 @@ def soap(table: pd.DataFrame) -> Matrix:
         species=species,
         periodic=True,
         average="outer",
-        compression={"mode": "mu2", "species_weighting": None},
+        compression={"mode": "mu2", "species_weighting": {z: float(z) for z in species}},
     )
     atoms = [AseAtomsAdaptor.get_atoms(s) for s in table["structure"]]
     return np.array([descriptor.create(a) for a in atoms], dtype=np.float32)

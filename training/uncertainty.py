@@ -81,7 +81,7 @@ def featurized(args: argparse.Namespace, tasks: list[Task]) -> tuple[pd.DataFram
         for rows in task_rows(t, table, max(args.labels))[: args.subsets]
     ]
     ids = table["material_id"].iloc[np.unique(np.concatenate(used))]
-    crystals = read_table(file, task.column, task.max_sites).set_index("material_id")
+    crystals = read_table(file, [t.column for t in tasks], task.max_sites).set_index("material_id")
     started = time.perf_counter()
     columns = UnateRegressor().featurize(crystals.loc[ids, "structure"])
     print(f"{task.file}: {len(ids)} crystals, {time.perf_counter() - started:.0f} s", flush=True)
