@@ -20,12 +20,12 @@ import classical
 import heads
 import tasks
 from blocks import Blocks, feature_sets, is_feasible
-from cells import Cell, Choices, HeadErrors, fit_heads
+from cells import Cell, Choices, HeadErrors, fit_heads, write_cell
 from classical_figures import classical_figures
 from classical_statistics import add_comparisons, count_wins, paired_p
 from heads import Rows, fit_kernel_ridge, kernel_column, random_forest, roc_errors
 from matminer_unate.errors import InputError
-from peer_features import structural
+from peer_features import soap, structural
 from result_tables import read_results
 from tasks import TASKS, label_counts, read_crystals, task_rows
 
@@ -247,6 +247,28 @@ def test_columns_of_other_packages_have_one_row_a_crystal() -> None:
     table = pd.DataFrame({"formula_reduced": formulas, "structure": list(structures)})
     assert megnet_elements(table).shape == (3, 80)
     assert chgnet(table).shape == (3, 256)
+
+
+def test_soap_tells_species_apart() -> None:
+    pytest.importorskip("dscribe")
+    salt = crystals()["NaCl"]
+    oxide = salt.copy()
+    oxide.replace_species({"Na": "Mg", "Cl": "O"})
+    structures = [salt, oxide]
+    species = [list(s.atomic_numbers) for s in structures]
+    one, other = soap(pd.DataFrame({"structure": structures, "species": species}))
+    assert abs(one - other).max() > 0.1 * abs(one).max()
+
+
+def test_a_run_that_goes_on_keeps_the_settings_of_the_cells_that_are_there(tmp_path: Path) -> None:
+    errors = HeadErrors(np.ones(1), np.ones((1, 2), np.float32), 1.0, "dense")
+    few, many = tmp_path / "few.npz", tmp_path / "many.npz"
+    write_cell(few, {"stack": errors}, {"n_train": 500, "n_columns": 400})
+    write_cell(many, {"lightgbm": errors}, {"n_train": 20_000, "n_columns": 400})
+    choices = Choices()
+    choices.remember(few)
+    choices.remember(many)
+    assert choices.settings == {"stack": "dense"}
 
 
 def test_structural_columns_are_numbers() -> None:

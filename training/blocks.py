@@ -18,6 +18,7 @@ from heads import Matrix
 from matminer_unate import UnateFeaturizer
 from matminer_unate.checkpoint import read_config
 from matminer_unate.descriptors import PHYSICS_NAMES
+from matminer_unate.recipe_columns import cell_columns
 from peer_features import chgnet, megnet_elements, soap, structural
 
 CONTROL = ("magpie", "cell", "physics")
@@ -74,6 +75,9 @@ class Blocks:
             return
         started = time.process_time()
         columns = self._build(block, table)
+        if block == "cell":
+            # The tables know the space groups; users have to find them.
+            cell_columns(table["structure"])
         seconds = (time.process_time() - started) * 1000 / len(table)
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(columns.tobytes()).hexdigest()[:16]

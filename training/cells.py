@@ -126,6 +126,7 @@ def run_cells(
     choices = Choices()
     for cell, path in zip(cells, paths, strict=True):
         if path.exists():
+            choices.remember(path)
             continue
         problems = task_rows(task, table, cell.labels)
         if cell.features == DUMMY:
@@ -154,6 +155,12 @@ class Choices:
 
     kernel: dict[int, tuple[float, float]] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
+
+    def remember(self, path: Path) -> None:
+        """Take LightGBM's settings from a cell of an earlier run, to go on alike."""
+        for head, facts, errors in read_cell(path):
+            if errors.settings and facts["n_train"] <= TRIAL_ROWS:
+                self.settings[head] = errors.settings
 
 
 def fit_heads(
