@@ -25,6 +25,10 @@ CELL_NAMES = ("cell_volume_per_atom", "cell_spacegroup_number", "cell_n_sites_pr
 SYMPREC = 0.01
 """Å. Tolerance of the space group."""
 
+FINGERPRINT = "fingerprint"
+LEARNED = "unate "
+"""Names of blocks; those of learned columns begin so."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -32,27 +36,37 @@ class Recipe:
 
     Attributes
     ----------
-    weights : str or Path
+    weights : tuple of str or Path
         Of the learned columns.
     device : str
     tight_binding : bool
         With what a tight-binding model says of the electrons.
     """
 
-    weights: str | Path
+    weights: tuple[str | Path, ...]
     device: str
     tight_binding: bool
 
     def blocks(self) -> dict[str, list[str]]:
-        """Names of the columns by block."""
+        """Names of the columns by block; those that the trees learn from come first."""
         blocks = {
             "composition and cell": [*magpie().feature_labels(), *CELL_NAMES],
             "sites": SiteDescriptorStats().feature_labels(),
         }
         if self.tight_binding:
             blocks["tight binding"] = _tight_binding().feature_labels()
-        blocks["unate"] = UnateFeaturizer(self.weights, device=self.device).feature_labels()
+        blocks[FINGERPRINT] = SiteDescriptorStats(descriptors="fingerprint").feature_labels()
+        for weights in self.weights:
+            blocks[f"{LEARNED}{weights}"] = self._learned(weights).feature_labels()
         return blocks
+
+    def n_tree_columns(self) -> int:
+        """How many of the columns, from the first, the trees learn from."""
+        return sum(len(names) for block, names in self.blocks().items() if not is_wide(block))
+
+    def _learned(self, weights: str | Path, ignore_errors: bool = False) -> UnateFeaturizer:
+        on_error: Any = "nan" if ignore_errors else "raise"
+        return UnateFeaturizer(weights, device=self.device, on_error=on_error)
 
     def names(self) -> list[str]:
         """Names of all columns."""
@@ -66,20 +80,19 @@ class Recipe:
         StructureError
             A structure is unusable and errors are not ignored; the message names row and index.
         """
-        on_error: Any = "nan" if ignore_errors else "raise"
-        learned = UnateFeaturizer(self.weights, device=self.device, on_error=on_error)
-        unate = learned.transform(structures)
-        good = np.isfinite(unate).all(axis=1)
+        first = self._learned(self.weights[0], ignore_errors).transform(structures)
+        good = np.isfinite(first).all(axis=1)
         usable = structures[good]
         with warnings.catch_warnings():
             # The learned columns have said so already.
             warnings.filterwarnings("ignore", ".*row.s. hold atoms", UnateWarning)
-            physics = SiteDescriptorStats().transform(usable)
-        parts = [composition_columns(usable), cell_columns(usable), physics]
+            sites, fingerprint = site_columns(usable)
+            others = [self._learned(w).transform(usable) for w in self.weights[1:]]
+        parts = [composition_columns(usable), cell_columns(usable), sites]
         if self.tight_binding:
             parts.append(_tight_binding().transform(usable))
         values = np.full((len(structures), len(self.names())), np.nan, np.float32)
-        values[good] = np.hstack([*parts, unate[good]])
+        values[good] = np.hstack([*parts, fingerprint, first[good], *others])
         table = pd.DataFrame(values, index=structures.index, columns=self.names())
         formulas = np.full(len(structures), None, dtype=object)
         formulas[good] = [composition(s).reduced_formula for s in usable]
@@ -96,6 +109,11 @@ class Recipe:
                 f"{', '.join(missing[:3]) or 'none, but the order differs'}); pass structures, or "
                 "what featurize() of a regressor with the same options returned"
             )
+
+
+def is_wide(block: str) -> bool:
+    """Whether a block has too many columns, each of them saying too little, for trees."""
+    return block == FINGERPRINT or block.startswith(LEARNED)
 
 
 def is_column_table(X: Any) -> bool:
@@ -132,6 +150,20 @@ def composition_columns(structures: Sequence[Any] | pd.Series) -> NDArray[np.flo
     found = [by_formula[c.formula] for c in compositions]
     n_columns = len(magpie().feature_labels())
     return np.array(found, dtype=np.float32).reshape(len(found), n_columns)
+
+
+def site_columns(
+    structures: Sequence[Any] | pd.Series,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Pooled physical descriptors and fingerprint of the sites, computed together."""
+    both = SiteDescriptorStats(descriptors="all")
+    columns, labels = both.transform(structures), both.feature_labels()
+    position = {label: k for k, label in enumerate(labels)}
+    physics, fingerprint = (
+        [position[n] for n in SiteDescriptorStats(descriptors=group).feature_labels()]
+        for group in ("physics", "fingerprint")
+    )
+    return columns[:, physics], columns[:, fingerprint]
 
 
 def cell_columns(structures: Sequence[Any] | pd.Series) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ from matminer_unate.checkpoint import DEFAULT_WEIGHTS
 from matminer_unate.encoding import weights_config
 from matminer_unate.entries import entries_of
 from matminer_unate.errors import InputError, UnateWarning
-from matminer_unate.recipe_columns import FORMULA, Recipe, is_column_table
+from matminer_unate.recipe_columns import FINGERPRINT, FORMULA, Recipe, is_column_table
 from matminer_unate.regressor_parts import (
     ConformalScale,
     combine_importances,
@@ -29,7 +29,16 @@ from matminer_unate.regressor_parts import (
 )
 from matminer_unate.targets import check_targets, target_floor
 
-START_SCALES = {"composition and cell": 0.02, "sites": 0.07, "tight binding": 0.2, "unate": 0.2}
+DEFAULT_REGRESSOR_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
+
+START_SCALES = {
+    "composition and cell": 0.02,
+    "sites": 0.07,
+    "tight binding": 0.2,
+    FINGERPRINT: 0.02,
+}
+START_LEARNED_SCALE = 0.2
+"""Shared by all weights."""
 START_PENALTY = 0.003
 """Where the search for the kernel's scales begins: what was typical on the val rows of gaps, bulk
 moduli and formation energies."""
@@ -45,10 +54,11 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     """Predict a property of crystal structures, with an error bar for each of them.
 
     Structures become columns: Magpie's statistics of the elements, volume, space group, pooled
-    physical site descriptors, what a tight-binding model says of the electrons, and the learned
-    columns of :class:`~matminer_unate.UnateFeaturizer`. Kernel ridge regression on all of them is
-    blended with two sets of LightGBM trees on all but the learned ones: one takes the held-out
-    kernel prediction as a further column, the other learns what it leaves over.
+    physical site descriptors, what a tight-binding model says of the electrons, a fingerprint of
+    distances and directions, and the learned columns of :class:`~matminer_unate.UnateFeaturizer`.
+    Kernel ridge regression on all of them is blended with two sets of LightGBM trees on all but the
+    fingerprint and the learned ones: one takes the held-out kernel prediction as a further column,
+    the other learns what it leaves over.
 
     Scales of the kernel, penalty and shares of the blend are chosen by cross-validation on the
     training rows, in folds of whole formulas; the trees of all folds are averaged. The held-out
@@ -56,8 +66,11 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    weights : str or path
-        Name of weights that come with the package, or a weights folder.
+    weights : str or path, or sequence of them
+        Names of weights that come with the package, or weights folders. One of the default,
+        ``"mp_v2_taught"``, learned from the atom features of a potential that was trained on
+        energies; ``"mp_v2"`` alone saw no label, and the error of formation energies is a tenth
+        higher.
     tight_binding : bool
         Use the tight-binding columns. They take most of the time to featurize (10 to 30 ms
         for a crystal of 10 sites) and lower the error of band gaps.
@@ -120,7 +133,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
 
     def __init__(
         self,
-        weights: str | Path = DEFAULT_WEIGHTS,
+        weights: str | Path | Sequence[str | Path] = DEFAULT_REGRESSOR_WEIGHTS,
         tight_binding: bool = True,
         minimum: Literal["auto"] | float | None = "auto",
         n_folds: int = 5,
@@ -194,17 +207,20 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         used = np.flatnonzero(table[FORMULA].notna())
         labels = table[FORMULA].to_numpy() if groups is None else np.asarray(groups)
         folds = self._folds(labels[used])
-        blocks = self._recipe().blocks()
+        recipe = self._recipe()
+        blocks = recipe.blocks()
         columns = table.iloc[used, 1:].to_numpy(np.float64)
         targets = targets[used]
 
         self.minimum_ = target_floor(self.minimum, targets)
         self.feature_names_ = np.array(table.columns[1:], dtype=object)
-        self.weights_sha256_ = weights_config(self.weights).sha256
+        self.weights_sha256_ = checksums(recipe.weights)
         slices = _slices([len(names) for names in blocks.values()])
-        self.n_tree_columns_ = slices[-1].start  # the learned ones come last
+        self.n_tree_columns_ = recipe.n_tree_columns()
         self.kernel_ = BlockKernelRidge(self.max_kernel_rows, self.random_state)
-        start = [START_SCALES[name] for name in blocks], START_PENALTY
+        learned = START_LEARNED_SCALE / len(recipe.weights)
+        scales = [START_SCALES.get(name, learned) for name in blocks]
+        start = scales, START_PENALTY
         held_out = self.kernel_.fit(columns, slices, targets, folds, start)
         trees = columns[:, : self.n_tree_columns_]
         self.model_, honest = fit_blend(
@@ -309,13 +325,15 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         save_regressor(self, Path(folder))
 
     @classmethod
-    def load(cls, folder: str | Path, weights: str | Path | None = None) -> Self:
+    def load(
+        cls, folder: str | Path, weights: str | Path | Sequence[str | Path] | None = None
+    ) -> Self:
         """Read a model that :meth:`save` wrote; no pickle is involved.
 
         Parameters
         ----------
         folder : path
-        weights : str or path, optional
+        weights : str or path, or sequence of them, optional
             Where the weights are now, if not where they were.
 
         Raises
@@ -332,7 +350,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     # -- inside ----------------------------------------------------------------------------------
 
     def _recipe(self) -> Recipe:
-        return Recipe(self.weights, self.device, self.tight_binding)
+        return Recipe(check_weights(self.weights), self.device, self.tight_binding)
 
     def _check_options(self) -> None:
         if self.on_error not in ("raise", "nan"):
@@ -375,10 +393,10 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     def _predict(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Predictions, and the scale of their errors."""
         check_is_fitted(self, "model_")
-        if weights_config(self.weights).sha256 != self.weights_sha256_:
+        if checksums(check_weights(self.weights)) != self.weights_sha256_:
             raise InputError(
-                f"the weights {str(self.weights)!r} are not those of the fit; fit again, or set "
-                "weights to the former ones"
+                f"the weights {self.weights!r} are not those of the fit; fit again, or set weights "
+                "to the former ones"
             )
         if self._recipe().names() != list(self.feature_names_):
             raise InputError(
@@ -402,6 +420,29 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         return tags
+
+
+def check_weights(weights: str | Path | Sequence[str | Path]) -> tuple[str | Path, ...]:
+    """One or several weights → a tuple of them.
+
+    Raises
+    ------
+    InputError
+        There are none, or two of them have the same name, so that columns would too.
+    WeightsError
+        There are no such weights.
+    """
+    several = (weights,) if isinstance(weights, str | Path) else tuple(weights)
+    names = [weights_config(w).name for w in several]
+    if not names or len(set(names)) < len(names):
+        found = ", ".join(names) or "none"
+        raise InputError(f"weights need different names, and there must be some; got {found}")
+    return several
+
+
+def checksums(weights: Sequence[str | Path]) -> list[str]:
+    """SHA-256 of each of several weights."""
+    return [weights_config(w).sha256 for w in weights]
 
 
 def _slices(widths: Sequence[int]) -> list[slice]:

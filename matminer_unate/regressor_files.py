@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,13 @@ import numpy as np
 
 from matminer_unate.block_kernel_ridge import BlockKernelRidge
 from matminer_unate.checkpoint import CONFIG, MODEL
-from matminer_unate.encoding import weights_config
 from matminer_unate.errors import WeightsError
 from matminer_unate.regressor_parts import BlendedModel, ConformalScale, require_lightgbm
 
 if TYPE_CHECKING:
     from matminer_unate.regressor import UnateRegressor
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised by one whenever older readers could misread a saved model."""
 
 KIND = "UnateRegressor"
@@ -30,6 +30,8 @@ KERNEL_ARRAYS = ("mean", "scale", "limit", "basis", "weights", "scales")
 def save_regressor(model: UnateRegressor, folder: Path) -> None:
     """Write a fitted model; files in the folder are replaced."""
     from safetensors.numpy import save
+
+    from matminer_unate.regressor import check_weights
 
     arrays = {f"kernel/{name}": getattr(model.kernel_, name) for name in KERNEL_ARRAYS}
     arrays |= {
@@ -47,7 +49,9 @@ def save_regressor(model: UnateRegressor, folder: Path) -> None:
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in model.get_params().items()
     }
-    parameters["weights"] = str(model.weights)
+    given = model.weights
+    one = isinstance(given, str | Path)
+    parameters["weights"] = str(given) if one else [str(w) for w in check_weights(given)]
     config = {
         "kind": KIND,
         "format_version": FORMAT_VERSION,
@@ -69,7 +73,9 @@ def save_regressor(model: UnateRegressor, folder: Path) -> None:
     (folder / CONFIG).write_text(text, encoding="utf-8")
 
 
-def load_regressor(model: UnateRegressor, folder: Path, weights: str | Path | None) -> None:
+def load_regressor(
+    model: UnateRegressor, folder: Path, weights: str | Path | Sequence[str | Path] | None
+) -> None:
     """Make ``model`` the one that was saved in a folder.
 
     Raises
@@ -79,16 +85,18 @@ def load_regressor(model: UnateRegressor, folder: Path, weights: str | Path | No
     """
     from safetensors.numpy import load
 
+    from matminer_unate.regressor import check_weights, checksums
+
     lightgbm = require_lightgbm()
     config = _read_config(folder)
     content = {name: _read(folder / name, digest) for name, digest in config["sha256"].items()}
     model.set_params(**config["parameters"])
     if weights is not None:
         model.set_params(weights=weights)
-    if weights_config(model.weights).sha256 != config["weights_sha256"]:
+    if checksums(check_weights(model.weights)) != config["weights_sha256"]:
         raise WeightsError(
-            f"{folder} was fitted with other weights than {str(model.weights)!r} are now; fit it "
-            "again, or pass the folder of the former ones as weights="
+            f"{folder} was fitted with other weights than {model.weights!r} are now; fit it again, "
+            "or pass the folders of the former ones as weights="
         )
     model.weights_sha256_ = config["weights_sha256"]
     arrays = load(content[MODEL])

@@ -81,7 +81,7 @@ def predict(args: argparse.Namespace) -> int:
         return predict_rows(rows, model, report.prepared, report.failed)
 
     labels = [args.name + suffix for suffix in model.suffixes]
-    made_by = {"version": __version__, "model": model.kind, "weights": model.config.name}
+    made_by = {"version": __version__, "model": model.kind, "weights": model.weights}
     return _run(args, compute, labels, made_by, EncodingNotes(model.config), "rows", "predicted")
 
 
@@ -93,8 +93,10 @@ class Predictor:
     ----------
     kind : str
         Its class.
+    weights : str
+        Names of the weights it was made with.
     config : WeightsConfig
-        Of the weights it was made with.
+        Of the first of them.
     suffixes : tuple of str
         What the names of its columns end in; the first is the prediction.
     predict : callable
@@ -102,6 +104,7 @@ class Predictor:
     """
 
     kind: str
+    weights: str
     config: WeightsConfig
     suffixes: tuple[str, ...]
     predict: Callable[[list[Any]], NDArray[np.float64]]
@@ -124,14 +127,16 @@ def load_predictor(folder: Path, device: str) -> Predictor:
 
         network = UnateFineTuneRegressor.load(folder, device).set_params(progress=False)
         config = network.weights_config_
-        return Predictor(kind, config, ("",), lambda s: network.predict(s)[:, None])
+        return Predictor(kind, config.name, config, ("",), lambda s: network.predict(s)[:, None])
     if kind == "UnateRegressor":
-        from matminer_unate.regressor import UnateRegressor
+        from matminer_unate.regressor import UnateRegressor, check_weights
 
         model = UnateRegressor.load(folder).set_params(on_error="nan", device=device)
+        configs = [weights_config(w) for w in check_weights(model.weights)]
         return Predictor(
             kind,
-            weights_config(model.weights),
+            ", ".join(config.name for config in configs),
+            configs[0],
             ("", "_std"),
             lambda s: np.column_stack(model.predict(s, return_std=True)),
         )

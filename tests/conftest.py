@@ -33,3 +33,13 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts = dict.fromkeys(range(1, 84), 100)
     save_encoder(folder, "tiny", SiteEncoder(TINY).eval(), counts, {}, "card {sha256}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Like ``tiny_weights``, with other random numbers and another name."""
+    folder = tmp_path_factory.mktemp("other_weights")
+    torch.manual_seed(1)
+    counts = dict.fromkeys(range(1, 84), 100)
+    save_encoder(folder, "other", SiteEncoder(TINY).eval(), counts, {}, "card {sha256}")
+    return folder

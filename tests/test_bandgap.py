@@ -16,7 +16,7 @@ from test_protocols import materials_project
 
 import bandgap
 from arms import ARMS, PRESETS, Preset, make_network, shape, site_vectors
-from bandgap_statistics import prediction_file, summarise
+from bandgap_statistics import summarise
 from comparisons import holm, paired_change
 from grid import Cell, claim, whole_grid
 from matminer_unate import UnateFeaturizer, UnateFineTuneRegressor
@@ -302,8 +302,8 @@ def test_two_processes_share_a_grid(tmp_path: Path, tiny_weights: Path) -> None:
 def test_the_predictions_kept_are_those_of_the_row(command: list[str], tmp_path: Path) -> None:
     bandgap.main([*command, "--only", "Z"])
     for row in read_results(str(tmp_path / "out.csv")).itertuples():
-        name = prediction_file(row.protocol, row.property, row.arm, row.fraction, row.seed)
-        with np.load(tmp_path / "out_predictions" / name) as kept:
+        cell = Cell(row.protocol, row.property, row.arm, row.fraction, row.seed)
+        with np.load(tmp_path / "out_predictions" / cell.predictions()) as kept:
             error = np.abs(kept["test_predicted"] - kept["test_true"]).mean()
             assert error == pytest.approx(row.test_mae, rel=1e-4)
             assert kept["test_predicted"].min() >= 0
@@ -362,13 +362,22 @@ def test_a_lock_is_let_go_of_when_its_process_is_killed(tmp_path: Path) -> None:
 
 def test_tables_of_other_settings_are_not_mixed(command: list[str], tmp_path: Path) -> None:
     bandgap.main([*command, "--only", "site"])
-    with pytest.raises(InputError, match="has rows with changes"):
-        bandgap.main([*command, "--set", "epochs=2"])
     table = read_results(str(tmp_path / "out.csv"))
     table["weights"] = "other 0123"
     table.to_csv(tmp_path / "out.csv", index=False)
     with pytest.raises(InputError, match="has rows with weights 'other 0123'"):
         bandgap.main(command)
+
+
+def test_settings_are_compared_in_one_table(command: list[str], tmp_path: Path) -> None:
+    short = [*command, "--fractions", "0.5", "--seeds", "1"]
+    bandgap.main(short)
+    bandgap.main([*short, "--set", "epochs=2"])
+    table = read_results(str(tmp_path / "out.csv"))
+    assert list(table["changes"].fillna("")) == ["", "", "epochs=2", "epochs=2"]
+    assert len(list((tmp_path / "out_predictions").glob("*.npz"))) == 4
+    changes = read_results(str(tmp_path / "out_changes.csv"))
+    assert list(changes["changes"].fillna("")) == ["", "epochs=2"]
 
 
 @pytest.mark.parametrize(
@@ -402,8 +411,8 @@ def test_arms_are_compared_in_pairs_and_corrected_together(tmp_path: Path) -> No
     rng = np.random.default_rng(0)
     rows = [
         {
-            "protocol": "p", "property": "gap", "preset": "cpu", "arm": arm, "fraction": 0.25,
-            "seed": seed, "val_mae": value, "test_mae": value * 1.1,
+            "protocol": "p", "property": "gap", "preset": "cpu", "changes": "", "arm": arm,
+            "fraction": 0.25, "seed": seed, "val_mae": value, "test_mae": value * 1.1,
             "jarvis_mae": np.nan, "unseen_mae": np.nan,
         }
         for arm, level in (("Z", 0.4), ("site", 0.36), ("element", 0.41))

@@ -24,7 +24,9 @@ from cells import Cell, Choices, HeadErrors, fit_heads, write_cell
 from classical_figures import classical_figures
 from classical_statistics import add_comparisons, count_wins, paired_p
 from heads import Rows, fit_kernel_ridge, kernel_column, random_forest, roc_errors
+from matminer_unate import UnateRegressor, regressor_parts
 from matminer_unate.errors import InputError
+from matminer_unate.regressor import DEFAULT_REGRESSOR_WEIGHTS
 from peer_features import soap, structural
 from result_tables import read_results
 from tasks import TASKS, label_counts, read_crystals, task_rows
@@ -345,23 +347,39 @@ def test_a_run_writes_every_cell_and_a_second_one_computes_nothing(
 ) -> None:
     out = data / "table.csv"
     options = ["--data", str(data), "--work", str(data / "work"), "--tasks", "piezoelectric"]
-    options += ["--sets", "dummy", "magpie", "mp_v2", "control", "--labels", "all"]
-    options += ["--jobs", "1", "--out", str(out)]
+    options += ["--sets", "dummy", "magpie", "mp_v2", "control", "unate_regressor"]
+    options += ["--labels", "all", "--jobs", "1", "--out", str(out)]
+    monkeypatch.setattr(regressor_parts, "N_TREES", 100)
     classical.main(options)
     table = read_results(str(out))
-    assert len(table) == 1 + 3 * 5
-    assert table["best_head_on_val"].sum() == 4
+    assert len(table) == 1 + 3 * 5 + 1
+    assert table["best_head_on_val"].sum() == 5
     assert table["vs_magpie_best_low"].notna().all()
     best = table[table["best_head_on_val"]].set_index("features")["test_error"]
     assert best["magpie"] < 0.7 * best["dummy"]
     assert (table.loc[table["features"] != "dummy", "featurize_cpu_s_per_1000"] > 0).all()
     wins = read_results(str(data / "table_wins.csv"))
     assert set(wins["verdict"]) <= {"win", "tie", "loss"}
+    assert list(wins.loc[wins["features"] == "unate_regressor", "against"]) == ["the best other"]
 
     monkeypatch.setattr(Blocks, "_build", None)
     monkeypatch.setattr(cells, "fit_heads", None)
     classical.main(options)
     pd.testing.assert_frame_equal(read_results(str(out)), table)
+
+
+def test_the_columns_of_the_regressor_are_those_it_computes_itself(data: Path) -> None:
+    weights = list(DEFAULT_REGRESSOR_WEIGHTS)
+    table = read_crystals(data, TASKS["piezoelectric"].crystals, structures=True)[:8]
+    here = Blocks(data / "work", weights)
+    wanted = feature_sets(weights)["unate_regressor"][1]
+    for block in wanted:
+        here.compute(block, table)
+    found = UnateRegressor(device="cpu").featurize(table["structure"].tolist())
+    # Space groups are the table's, and sites are counted in the cell as given.
+    same = ~found.columns[1:].isin(["cell_spacegroup_number", "cell_n_sites_primitive"])
+    expected = here.join(wanted)
+    np.testing.assert_allclose(found.iloc[:, 1:].loc[:, same], expected[:, same], rtol=1e-5)
 
 
 def test_a_cell_of_other_columns_is_run_again(data: Path) -> None:

@@ -66,11 +66,11 @@ def test_bad_files_are_listed_and_good_ones_predicted(
 
 
 def test_a_saved_unate_regressor_predicts_with_its_deviation(
-    tiny_weights: Path, tmp_path: Path
+    tiny_weights: Path, other_weights: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("lightgbm")
     X = [s for s in prototypes() if max(s.atomic_numbers) <= 83][:30]
-    model = UnateRegressor(tiny_weights, tight_binding=False, device="cpu")
+    model = UnateRegressor((tiny_weights, other_weights), tight_binding=False, device="cpu")
     model.fit(X, [s.volume / len(s) for s in X]).save(tmp_path / "model")
     pd.DataFrame({"structure": [json.dumps(s.as_dict()) for s in X[:4]]}).to_csv(
         tmp_path / "in.csv", index=False

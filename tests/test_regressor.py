@@ -24,7 +24,7 @@ from small_corpora import prototypes
 
 import uncertainty
 from heads import Rows
-from matminer_unate import UnateRegressor, regressor_parts
+from matminer_unate import UnateFeaturizer, UnateRegressor, regressor_parts
 from matminer_unate.block_kernel_ridge import (
     BlockKernelRidge,
     HeldOut,
@@ -284,6 +284,34 @@ def test_tight_binding_columns_are_a_switch_and_may_be_missing(tiny_weights: Pat
     table.loc[2, tight_binding] = np.nan
     model.fit(table, np.arange(5.0))
     assert np.isfinite(model.predict(table)).all()
+
+
+def test_columns_of_several_weights_are_blocks_side_by_side(
+    tiny_weights: Path, other_weights: Path, structures, y, table, tmp_path: Path
+) -> None:
+    both = (tiny_weights, other_weights)
+    model = UnateRegressor(both, tight_binding=False, device="cpu", n_folds=3)
+    columns = model.featurize(structures)
+    one = table.columns
+    assert list(columns.columns[: len(one)]) == list(one)
+    assert columns[one[1:]].equals(table[one[1:]])
+    learned = [c for c in columns if c.startswith("unate_other_")]
+    assert list(columns.columns[len(one) :]) == learned
+    assert len(learned) == sum(c.startswith("unate_tiny_") for c in one)
+    expected = UnateFeaturizer(other_weights, device="cpu").transform(structures)
+    np.testing.assert_array_equal(columns[learned], expected)
+    model.fit(columns, y)
+    # The trees learn from what is not wide.
+    assert model.n_tree_columns_ == list(one).index("site_radial_count_1.4A_mean") - 1
+    assert len(model.kernel_.scales) == 5
+    model.save(tmp_path / "model")
+    again = UnateRegressor.load(tmp_path / "model")
+    np.testing.assert_allclose(again.predict(columns), model.predict(columns), rtol=1e-9)
+    with pytest.raises(WeightsError, match="fitted with other weights"):
+        UnateRegressor.load(tmp_path / "model", weights=(other_weights, tiny_weights))
+    for wrong in ((), (tiny_weights, tiny_weights)):
+        with pytest.raises(InputError, match="weights need different names"):
+            UnateRegressor(wrong).featurize(structures)
 
 
 def test_a_constant_target_is_predicted(regressor, table) -> None:

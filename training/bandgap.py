@@ -130,7 +130,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             args.fractions or (0.25, 1.0),
             range(args.seeds or 3),
         )
-    args.grid = [cell for cell in args.grid if cell.arm in (args.only or ARMS)]
+    changes = " ".join(args.set)
+    args.grid = [replace(c, changes=changes) for c in args.grid if c.arm in (args.only or ARMS)]
     return args
 
 
@@ -190,7 +191,6 @@ def check_table(out: Path, args: argparse.Namespace) -> None:
     table = read_results(str(out))
     own_values = {
         "preset": {args.preset},
-        "changes": {" ".join(args.set)},
         "weights": {"", describe_weights(args.weights)},
     }
     for name, own in own_values.items():
@@ -235,7 +235,6 @@ class Worker:
             **vars(cell),
             "preset": self.args.preset,
             "weights": self.weights if ARMS[cell.arm].pretrained else "",
-            "changes": " ".join(self.args.set),
             "n_train": len(train),
             **told,
         }

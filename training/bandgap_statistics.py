@@ -18,12 +18,11 @@ REFERENCES = ("Z", "untrained", "random-table", "scratch")
 
 PARTS = ("val", "test", "both", "jarvis", "unseen")
 
-GROUP = ["protocol", "property", "preset", "fraction"]
+GROUP = ["protocol", "property", "preset", "changes", "fraction"]
 
 
-def prediction_file(protocol: str, name: str, arm: str, fraction: float, seed: int) -> str:
+def prediction_file(cell: str) -> str:
     """Name of the file of a cell's predictions."""
-    cell = f"{protocol} {name} {arm} {fraction:g} {seed}"
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", cell) + ".npz"
 
 
@@ -45,7 +44,9 @@ def summarise(table: pd.DataFrame, predictions: Path) -> pd.DataFrame:
         seeds, its p-value, and that after Holm's correction over the arms. ``test_rows``: the
         change of the test errors, averaged over seeds, with the interval over resampled formulas.
     """
-    table = table.assign(both_mae=(table["val_mae"] + table["test_mae"]) / 2)
+    table = table.assign(
+        both_mae=(table["val_mae"] + table["test_mae"]) / 2, changes=table["changes"].fillna("")
+    )
     rows = [
         row
         for key, cells in table.groupby(GROUP, sort=False)
@@ -91,8 +92,8 @@ def _over_rows(
     errors: dict[str, list[Any]] = {arm: [], reference: []}
     for name, kept in errors.items():
         for seed in seeds:
-            cell = key["protocol"], key["property"], name, key["fraction"], seed
-            path = predictions / prediction_file(*cell)
+            cell = f"{key['protocol']} {key['property']} {name} {key['fraction']:g} {seed}"
+            path = predictions / prediction_file(f"{cell} {key['changes']}".rstrip())
             if not path.is_file():
                 return np.nan, np.nan, np.nan
             with np.load(path) as file:

@@ -23,6 +23,9 @@ from peer_features import chgnet, megnet_elements, soap, structural
 
 CONTROL = ("magpie", "cell", "physics")
 
+RECIPE = "unate_regressor"
+"""``UnateRegressor``, which is a row of the table like the feature sets."""
+
 STRUCTURAL_LIMIT = 1000
 """Crystals. matminer's structural featurizers take a second for three of them."""
 
@@ -145,7 +148,18 @@ def feature_sets(weights: list[str]) -> dict[str, tuple[tuple[str, ...], tuple[s
             f"control+fingerprint+{w}": (CONTROL, (*CONTROL, "fingerprint", w)),
             f"control+tight-binding+{w}": (tight_bound, (*tight_bound, w)),
         }
+    # In the order of its columns.
+    sets |= {
+        name: (tight_bound, (*tight_bound, "fingerprint", *used))
+        for name, used in recipes(weights).items()
+    }
     return sets
+
+
+def recipes(weights: list[str]) -> dict[str, list[str]]:
+    """Rows of ``UnateRegressor`` and the weights they use: the first, and all."""
+    found = {RECIPE: weights}
+    return found if len(weights) == 1 else {f"{RECIPE}_{weights[0]}": weights[:1]} | found
 
 
 def is_feasible(block: str, n_crystals: int) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from blocks import Blocks, feature_sets
+from blocks import RECIPE, Blocks, feature_sets, recipes
 from heads import (
     CHOICE_ROWS,
     FEW_BINS,
@@ -36,9 +36,6 @@ from tasks import TASKS, read_crystals, task_rows
 
 DUMMY = "dummy"
 
-RECIPE = "unate_regressor"
-"""``UnateRegressor``: name of the head in a cell, and of its row in the table."""
-
 WIDE = 300
 """Columns. In wider sets LightGBM's plain setting costs five times the dense one; there it is used
 only where it is this much better on val of the first subset:"""
@@ -49,9 +46,6 @@ TRIAL_ROWS = 2000
 
 FOREST_ROWS = 2000
 """Training rows at most for the random forest, which is slow and was never the best."""
-
-RECIPE_ROWS = 2000
-"""Training rows at most for ``UnateRegressor``, which cross-validates what it is blended of."""
 
 Predictions = tuple[NDArray[np.float64], NDArray[np.float64]]
 Fit = Callable[[Rows, int], Predictions]
@@ -131,11 +125,11 @@ def run_cells(
         problems = task_rows(task, table, cell.labels)
         if cell.features == DUMMY:
             found = {"median": _errors(lambda r, _: _median(r), problems)}
+        elif used := recipes(list(blocks.weights)).get(cell.features):
+            fit = recipe(columns[1], [blocks.weights[name] for name in used])
+            found = {RECIPE: _errors(fit, problems)}
         else:
             found = fit_heads(columns[0], columns[1], problems, choices)
-            weights = recipe_weights(cell.features, blocks)
-            if weights and len(problems[0].train) <= RECIPE_ROWS and not task.classes:
-                found[RECIPE] = _errors(recipe(columns[1], weights), problems)
         n_columns = columns[1].shape[1] if everything else 0
         write_cell(path, found, {"n_train": len(problems[0].train), "n_columns": n_columns})
     return paths
@@ -216,19 +210,13 @@ def fit_heads(
     return found
 
 
-def recipe_weights(features: str, blocks: Blocks) -> str | None:
-    """The first weights, if these are the columns that ``UnateRegressor`` uses with them."""
-    name, weights = next(iter(blocks.weights.items()))
-    return weights if features == f"control+tight-binding+{name}" else None
-
-
-def recipe(X: Matrix, weights: str) -> Fit:
+def recipe(X: Matrix, weights: list[str]) -> Fit:
     """``UnateRegressor`` on the blocks of its own columns.
 
     It chooses by cross-validation within the training rows and does without val. (Sites are counted
     in the cell as given, where it counts those of the primitive cell.)
     """
-    names = Recipe(weights, "cpu", tight_binding=True).names()
+    names = Recipe(tuple(weights), "cpu", tight_binding=True).names()
     table = pd.DataFrame(X, columns=names)
 
     def fit(rows: Rows, _: int) -> Predictions:

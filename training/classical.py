@@ -18,11 +18,12 @@ A stopped run goes on with the same command: columns, and the errors of each cel
 changed; delete that folder when data or code did. The table is rewritten as cells finish; changes
 against references and the table of wins come last.
 
-What is left out, because it costs time and decides nothing: random forests, ``UnateRegressor``
-(which is run with the first weights only) and the feature sets ``FEW_LABELS_ONLY`` above 2,000
-labels; the plain setting of LightGBM on more than 300 columns unless it is 1 % better on val of the
-first subset; exact kernel ridge above 6,000 labels (3,000 landmarks instead), whose width and
-penalty are those of the first 2,000 labels.
+``UnateRegressor`` is a row with the first weights and one with all of them; it is no classifier.
+
+What is left out, because it costs time and decides nothing: random forests, ``UnateRegressor`` and
+the feature sets ``FEW_LABELS_ONLY`` above 2,000 labels; the plain setting of LightGBM on more than
+300 columns unless it is 1 % better on val of the first subset; exact kernel ridge above 6,000
+labels (3,000 landmarks instead), whose width and penalty are those of the first 2,000 labels.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 import matbench_tasks
-from blocks import Blocks, feature_sets, is_feasible
-from cells import RECIPE, Cell, HeadErrors, cell_path, read_cell, run_cells
+from blocks import RECIPE, Blocks, feature_sets, is_feasible
+from cells import Cell, HeadErrors, cell_path, read_cell, run_cells
 from classical_statistics import CellErrors, add_comparisons, count_wins
 from command import run_script
 from matminer_unate import UnateRegressor
-from matminer_unate.checkpoint import DEFAULT_WEIGHTS
+from matminer_unate.regressor import DEFAULT_REGRESSOR_WEIGHTS
 from result_tables import write_table
 from tasks import ALL, LABELS, TASKS, label_counts, n_train, read_crystals
 
@@ -58,7 +59,7 @@ NOTE = "subset seeds 0-4 up to 500 labels, 0-2 above; CPU seconds, one thread"
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
     if args.matbench:
-        model = UnateRegressor(args.weights[0], n_jobs=args.jobs, device="cpu")
+        model = UnateRegressor(args.weights, n_jobs=args.jobs, device="cpu")
         matbench_tasks.run(args.matbench, model, args.out)
         return
     # Set before the workers load their libraries. One thread each: more are slower.
@@ -113,7 +114,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--labels", nargs="+", default=counts, choices=counts, help="[all]")
     parser.add_argument("--sets", nargs="+", help="feature sets [all that can be had]")
     parser.add_argument(
-        "--weights", nargs="+", default=[DEFAULT_WEIGHTS], help=f"one or more [{DEFAULT_WEIGHTS}]"
+        "--weights", nargs="+", default=list(DEFAULT_REGRESSOR_WEIGHTS), help="[all that ship]"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes, one core each [2]")
     parser.add_argument("--out", default="classical.csv", help="[classical.csv; matbench.json]")
@@ -159,7 +160,10 @@ def plan(args: argparse.Namespace, tables: dict[str, pd.DataFrame]) -> list[Cell
 
 
 def _is_wanted(task: str, features: str, n_labels: int | str, table: pd.DataFrame) -> bool:
-    if features not in FEW_LABELS_ONLY and not features.startswith("magpie+"):
+    is_recipe = features.startswith(RECIPE)
+    if is_recipe and TASKS[task].classes:
+        return False
+    if not is_recipe and features not in FEW_LABELS_ONLY and not features.startswith("magpie+"):
         return True
     n = n_train(TASKS[task], table) if n_labels == ALL else int(n_labels)
     return n <= FEW_LABELS
@@ -227,15 +231,13 @@ def result_table(
     errors: CellErrors = {}
     for cell, blocks, path in finished(cells, folder, blocks_of, sets):
         for head, facts, e in read_cell(path):
-            # It is no regressor among others on these columns: a row of its own.
-            features = RECIPE if head == RECIPE else cell.features
             # Of several trainings, the mean error of each row.
-            errors[cell.task, str(cell.labels), features, head] = e.test.mean(0, dtype=float)
+            errors[cell.task, str(cell.labels), cell.features, head] = e.test.mean(0, dtype=float)
             rows.append(
                 {
                     "task": cell.task,
                     "labels": str(cell.labels),
-                    "features": features,
+                    "features": cell.features,
                     "head": head,
                     "settings": e.settings,
                     "metric": TASKS[cell.task].metric,

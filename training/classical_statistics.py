@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import ttest_1samp
 
+from blocks import RECIPE
 from comparisons import Change, bootstrap_change, holm, resample_formulas
 
 CellErrors = dict[tuple[str, str, str, str], NDArray[np.float64]]
@@ -15,6 +16,9 @@ CellErrors = dict[tuple[str, str, str, str], NDArray[np.float64]]
 CONTROLS = ("control", "control+fingerprint")
 
 LEVEL = 0.05
+
+OTHERS = "the best other"
+"""Of all feature sets, the one that is best on ``val``."""
 
 
 def add_comparisons(
@@ -58,11 +62,12 @@ def best(rows: pd.DataFrame) -> tuple[str, str]:
 
 
 def comparisons_of(weights: list[str]) -> dict[tuple[str, str], tuple[str, ...]]:
-    """Feature set and what it is called against → the feature sets it is compared with."""
+    """Feature set and what it is called against → the feature sets it is compared with, or all."""
     found: dict[tuple[str, str], tuple[str, ...]] = {
         ("control", "magpie"): ("magpie",),
         ("control+tight-binding", "control"): ("control",),
         ("control+chgnet", "control"): ("control",),
+        (RECIPE, OTHERS): (),
     }
     for w in weights:
         found |= {
@@ -86,10 +91,12 @@ def count_wins(
     tasks and label counts of one comparison; a win or a loss has it below 0.05.
     """
     tables = []
+    others = [name for name in table["features"].unique() if not name.startswith(RECIPE)]
     for (features, against), sets in comparisons_of(weights).items():
         rows = []
         for (task, labels), cell in table.groupby(["task", "labels"], sort=False):
-            ours, theirs = (cell[cell["features"].isin(names)] for names in ((features,), sets))
+            ours = cell[cell["features"] == features]
+            theirs = cell[cell["features"].isin(sets or others)]
             if ours.empty or theirs.empty:
                 continue
             (_, our_head), (their_set, their_head) = best(ours), best(theirs)

@@ -32,13 +32,15 @@ class Cell:
     arm: str
     fraction: float
     seed: int
+    changes: str = ""
 
     def __str__(self) -> str:
-        return f"{self.protocol} {self.property} {self.arm} {self.fraction:g} {self.seed}"
+        text = f"{self.protocol} {self.property} {self.arm} {self.fraction:g} {self.seed}"
+        return f"{text} {self.changes}".rstrip()
 
     def predictions(self) -> str:
         """Name of the file of its predictions."""
-        return prediction_file(self.protocol, self.property, self.arm, self.fraction, self.seed)
+        return prediction_file(str(self))
 
 
 KEYS = [f.name for f in fields(Cell)]
@@ -104,8 +106,8 @@ def finished(out: Path) -> set[Cell]:
     missing = [key for key in KEYS if key not in table]
     if missing:
         raise InputError(f"{out} has no column {missing[0]!r}; write to another file")
-    rows = table[KEYS].itertuples(index=False)
-    return {Cell(r[0], r[1], r[2], float(r[3]), int(r[4])) for r in rows}
+    rows = table[KEYS].fillna({"changes": ""}).itertuples(index=False)
+    return {Cell(r[0], r[1], r[2], float(r[3]), int(r[4]), r[5]) for r in rows}
 
 
 def append_row(out: Path, row: dict[str, Any]) -> None:

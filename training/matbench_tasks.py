@@ -20,11 +20,12 @@ import numpy as np
 from sklearn.base import clone
 
 from matminer_unate.errors import InputError
-from matminer_unate.regressor import UnateRegressor
+from matminer_unate.regressor import UnateRegressor, check_weights
 
 NOTE = (
-    "The weights were pretrained on Materials Project structures without labels; structures of the "
-    "test folds may be among them."
+    "The weights were pretrained on Materials Project structures; structures of the test folds may "
+    "be among them. mp_v2 saw no label; mp_v2_taught learned from atom features of CHGNet, which "
+    "was trained on energies, forces and moments of the Materials Project."
 )
 
 
@@ -67,7 +68,7 @@ def run(names: Sequence[str], model: UnateRegressor, out: str) -> None:
         task.load()
         record_folds(task, model)
         print(f"{task.dataset_name}: {task.scores}", flush=True)
-    weights = Path(model.weights).name
+    weights = ", ".join(Path(w).name for w in check_weights(model.weights))
     benchmark.add_metadata({"algorithm": "UnateRegressor", "weights": weights, "note": NOTE})
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     benchmark.to_file(out)
