@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields
+from numbers import Integral, Real
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -73,7 +75,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
     minimum : "auto", None or float
         Least value the target can have, such as 0 for a band gap: predictions are raised to it, and
         in training a prediction below it is no error where the target is the minimum. ``"auto"``
-        takes the least training target if a tenth of them have it, else none.
+        takes the least training target if a tenth of them, and at least three, have it.
     validation_share : float
         Share of the training formulas that choose the epoch and tell the error; 0 to train on all
         rows to the end, which is a few percent better (2,000 gaps: .225 against .233 eV).
@@ -83,6 +85,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
     device : str
         ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, …
     random_state : int
+        From 0 on.
     progress : bool
         Show a progress bar.
 
@@ -297,12 +300,24 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             return EncoderRegressor(encoder, config.is_known, self.dropout, n_given)
 
     def _check_options(self) -> None:
-        if self.n_members < 1:
-            raise InputError(f"n_members must be at least 1, got {self.n_members}")
-        if not 0 <= self.validation_share < 1:
-            raise InputError(
-                f"validation_share must be from 0 to below 1, got {self.validation_share}"
-            )
+        whole = {"n_members": 1, "batch_size": 2, "patience": 0, "random_state": 0}
+        if self.epochs != "auto":
+            whole["epochs"] = 1
+        for name, least in whole.items():
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < least:
+                or_auto = "'auto' or " if name == "epochs" else ""
+                raise InputError(
+                    f"{name} must be {or_auto}an integer from {least} on, got {value!r}"
+                )
+        for name in ("dropout", "validation_share"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not 0 <= float(value) < 1:
+                raise InputError(f"{name} must be from 0 to below 1, got {value!r}")
+        for name in ("learning_rate", "pretrained_share"):
+            value = getattr(self, name)
+            if not isinstance(value, Real) or not 0 <= float(value) < math.inf:
+                raise InputError(f"{name} must be a number from 0 on, got {value!r}")
 
     def _settings(self, minimum: float, n_rows: int) -> FitSettings:
         from matminer_unate.fitting import FitSettings
@@ -311,8 +326,6 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         given = {name: value for name, value in self.get_params().items() if name in own}
         if self.epochs == "auto":
             given["epochs"] = min(80, max(20, round(50 * (4000 / n_rows) ** 0.5)))
-        elif isinstance(self.epochs, str):
-            raise InputError(f"epochs must be 'auto' or a number, got {self.epochs!r}")
         return FitSettings(**given | {"minimum": minimum, "earliest": EARLIEST})
 
     def _splits(self, formulas: Sequence[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -323,7 +336,13 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         splitter = GroupShuffleSplit(
             self.n_members, test_size=self.validation_share, random_state=self.random_state
         )
-        return list(splitter.split(rows, groups=formulas))
+        try:
+            return list(splitter.split(rows, groups=formulas))
+        except ValueError:
+            raise InputError(
+                f"validation_share {self.validation_share} leaves no training rows of the "
+                f"{len(set(formulas))} formulas; lower it"
+            ) from None
 
 
 def _read(structures: Sequence[Any], config: WeightsConfig) -> list[RadiusGraph]:
