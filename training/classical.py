@@ -20,10 +20,10 @@ against references and the table of wins come last.
 
 ``UnateRegressor`` is a row with the first weights and one with all of them; it is no classifier.
 
-What is left out, because it costs time and decides nothing: random forests, ``UnateRegressor`` and
-the feature sets ``FEW_LABELS_ONLY`` above 2,000 labels; the plain setting of LightGBM on more than
-300 columns unless it is 1 % better on val of the first subset; exact kernel ridge above 6,000
-labels (3,000 landmarks instead), whose width and penalty are those of the first 2,000 labels.
+What is left out, because it costs time and decides nothing: random forests and the feature sets
+``FEW_LABELS_ONLY`` above 2,000 labels; the plain setting of LightGBM on more than 300 columns
+unless it is 1 % better on val of the first subset; exact kernel ridge above 6,000 labels (3,000
+landmarks instead), whose width and penalty are those of the first 2,000 labels.
 """
 
 from __future__ import annotations
@@ -160,10 +160,9 @@ def plan(args: argparse.Namespace, tables: dict[str, pd.DataFrame]) -> list[Cell
 
 
 def _is_wanted(task: str, features: str, n_labels: int | str, table: pd.DataFrame) -> bool:
-    is_recipe = features.startswith(RECIPE)
-    if is_recipe and TASKS[task].classes:
-        return False
-    if not is_recipe and features not in FEW_LABELS_ONLY and not features.startswith("magpie+"):
+    if features.startswith(RECIPE):
+        return not TASKS[task].classes
+    if features not in FEW_LABELS_ONLY and not features.startswith("magpie+"):
         return True
     n = n_train(TASKS[task], table) if n_labels == ALL else int(n_labels)
     return n <= FEW_LABELS
