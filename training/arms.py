@@ -45,7 +45,8 @@ class Arm:
     bottleneck : int
     dropout : float
     settings : dict
-        Where its training differs from the preset's, by tuning on ``val``.
+        Where its training differs from the preset's, by tuning on ``val``
+        (``results/bandgap_tuning.csv``).
     """
 
     node_input: NodeInput | None
@@ -62,14 +63,14 @@ class Arm:
 
 
 ARMS: dict[str, Arm] = {
-    "Z": Arm("species"),
+    "Z": Arm("species", settings={"learning_rate": 5e-3}),
     "site": Arm("vectors", "site"),
     "site+Z": Arm("both", "site"),
     "element": Arm("vectors", "element"),
     "random-table": Arm("vectors", "random-table"),
-    "untrained": Arm("vectors", "untrained"),
+    "untrained": Arm("vectors", "untrained", settings={"learning_rate": 5e-3}),
     "bottleneck": Arm("vectors", "site", bottleneck=16, dropout=0.2),
-    "finetune": Arm(None, settings={"learning_rate": 2e-3, "pretrained_share": 0.2}),
+    "finetune": Arm(None, settings={"pretrained_share": 0.2}),
     "estimator": Arm(None),
     "scratch": Arm(None, fresh=True, settings={"pretrained_share": 1.0}),
 }
@@ -108,7 +109,7 @@ def shape(**changes: Any) -> EncoderConfig:
 
 
 PRESETS = {
-    "cpu": Preset(shape(), FitSettings(epochs=80, learning_rate=5e-3), visits=200_000),
+    "cpu": Preset(shape(), FitSettings(epochs=80, learning_rate=2e-3), visits=200_000),
     # As released for JARVIS and the Materials Project.
     "paper": Preset(
         shape(cutoff=5.0, width=256, n_layers=4, n_rbf=64, geometry="cartesian"),
