@@ -42,6 +42,7 @@ STYLES: dict[str, tuple[str, str, str]] = {
         "#8172b2",
         "--",
     ),
+    "unate_regressor_mp_v2": ("UnateRegressor, without labels in pretraining", "#000000", ":"),
     "unate_regressor": ("UnateRegressor", "#000000", "-"),
     "chgnet": ("CHGNet", "#c44e52", ":"),
     "control+chgnet": ("control + CHGNet", "#c44e52", "-"),
