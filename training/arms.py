@@ -69,7 +69,9 @@ ARMS: dict[str, Arm] = {
     "element": Arm("vectors", "element"),
     "random-table": Arm("vectors", "random-table"),
     "untrained": Arm("vectors", "untrained", settings={"learning_rate": 5e-3}),
-    "bottleneck": Arm("vectors", "site", bottleneck=16, dropout=0.2),
+    "bottleneck": Arm(
+        "vectors", "site", bottleneck=16, dropout=0.2, settings={"learning_rate": 5e-3}
+    ),
     "finetune": Arm(None, settings={"pretrained_share": 0.2}),
     "estimator": Arm(None),
     "scratch": Arm(None, fresh=True, settings={"pretrained_share": 1.0}),
