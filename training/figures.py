@@ -145,6 +145,7 @@ def bandgap_figure(path: Path, changes: Path) -> None:
         half = points["sem"] * student.ppf(0.975, points["count"].clip(lower=2) - 1)
         share = 100 * points.index.to_numpy()
         left.errorbar(share, points["mean"], half, marker="o", capsize=3, color=color, label=name)
+    left.set_xticks(sorted(100 * table["fraction"].unique()))
     left.set_xlabel("share of the labels (%)")
     left.set_ylabel("test MAE of the PBE band gap (eV)")
     left.set_ylim(bottom=0)
@@ -159,7 +160,7 @@ def bandgap_figure(path: Path, changes: Path) -> None:
     right.axvline(0, color="0.4", lw=0.8)
     right.set_yticks(y, [ARMS[arm][0] for arm in bars.index], fontsize=8)
     right.invert_yaxis()
-    right.set_xlabel(f"change in test MAE (%) with {100 * most:g} % of the labels")
+    right.set_xlabel(f"change in test MAE (%)\nwith {100 * most:g} % of the labels")
     for ax in (left, right):
         ax.spines[["top", "right"]].set_visible(False)
     fig.suptitle("95 % intervals over subsets and seeds; right: of paired log-ratios", fontsize=9)
