@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -422,7 +422,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         return tags
 
 
-def check_weights(weights: str | Path | Sequence[str | Path]) -> tuple[str | Path, ...]:
+def check_weights(weights: Any) -> tuple[str | Path, ...]:
     """One or several weights → a tuple of them.
 
     Raises
@@ -432,7 +432,8 @@ def check_weights(weights: str | Path | Sequence[str | Path]) -> tuple[str | Pat
     WeightsError
         There are no such weights.
     """
-    several = (weights,) if isinstance(weights, str | Path) else tuple(weights)
+    is_several = isinstance(weights, Iterable) and not isinstance(weights, str | Path)
+    several = tuple(weights) if is_several else (weights,)
     names = [weights_config(w).name for w in several]
     if not names or len(set(names)) < len(names):
         found = ", ".join(names) or "none"

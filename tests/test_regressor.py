@@ -312,6 +312,9 @@ def test_columns_of_several_weights_are_blocks_side_by_side(
     for wrong in ((), (tiny_weights, tiny_weights)):
         with pytest.raises(InputError, match="weights need different names"):
             UnateRegressor(wrong).featurize(structures)
+    for wrong in (None, [tiny_weights, 5]):
+        with pytest.raises(WeightsError, match="must be a name or a path"):
+            UnateRegressor(wrong).featurize(structures)
 
 
 def test_a_constant_target_is_predicted(regressor, table) -> None:
