@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from blocks import RECIPE
 from result_tables import read_results
 from tasks import TASKS
 
@@ -48,7 +51,31 @@ STYLES: dict[str, tuple[str, str, str]] = {
     "control+chgnet": ("control + CHGNet", "#c44e52", "-"),
 }
 
-CURVES = [k for k in STYLES if k not in ("megnet-elements", "soap") and "magpie+" not in k]
+CURVES = (
+    "magpie",
+    "untrained",
+    "chgnet",
+    "control",
+    "control+fingerprint",
+    "mp_v2",
+    "control+mp_v2",
+    "control+mp_v2_taught",
+    "tight-binding",
+    "control+tight-binding",
+    "unate_regressor_mp_v2",
+    "unate_regressor",
+)
+"""Of the learning curves; more would not be told apart. The constant would squeeze all others."""
+
+BARS = (
+    "magpie",
+    "megnet-elements",
+    "soap",
+    *CURVES[1:6],
+    "mp_v2_taught",
+    "magpie+mp_v2",
+    *CURVES[6:],
+)
 
 COST_LABELS = 2000
 
@@ -80,8 +107,7 @@ def learning_curves(table: pd.DataFrame, out: Path) -> None:
     )
     for ax, task in zip(axes.flat, tasks, strict=False):
         rows = best[best["task"] == task]
-        # The constant would squeeze all others together.
-        for features in CURVES[1:]:
+        for features in CURVES:
             curve = rows[rows["features"] == features].sort_values("n_train")
             if len(curve):
                 name, color, line = STYLES[features]
@@ -95,7 +121,7 @@ def learning_curves(table: pd.DataFrame, out: Path) -> None:
         ax.set_xticks(ticks, [str(n) for n in ticks], fontsize=7)
         ax.tick_params(axis="y", which="both", labelsize=7)
         ax.minorticks_off()
-        low, high = rows.loc[rows["features"] != "dummy", "test_error"].agg(["min", "max"])
+        low, high = rows.loc[rows["features"].isin(CURVES), "test_error"].agg(["min", "max"])
         steps = [low * (high / low) ** (k / 3) for k in range(4)]
         ax.set_yticks(steps, [f"{v:.2g}" for v in steps])
         ax.spines[["top", "right"]].set_visible(False)
@@ -147,20 +173,29 @@ def error_against_cost(table: pd.DataFrame, out: Path) -> None:
 
 def bars(rows: pd.DataFrame, title: str, out: Path) -> None:
     """Test error of each feature set with each kind of regressor."""
-    sets = [k for k in STYLES if k in set(rows["features"]) - {"dummy"}]
+    sets = [k for k in BARS if k in set(rows["features"])]
     fig, ax = plt.subplots(figsize=(7, 0.8 + 0.5 * len(sets)))
     height = 0.8 / len(HEADS)
     for k, (head, (name, color)) in enumerate(HEADS.items()):
         values = rows[rows["head"] == head].set_index("features")["test_error"].reindex(sets)
         y = [i + (k - (len(HEADS) - 1) / 2) * height for i in range(len(sets))]
         ax.barh(y, values, height=height, color=color, label=name)
-        for yy, value in zip(y, values, strict=True):
-            ax.text(value, yy, f" {value:.3g}", va="center", fontsize=6)
+        _label(ax, y, values)
+    whole = rows[rows["head"] == RECIPE].set_index("features")["test_error"].reindex(sets)
+    ax.barh(range(len(sets)), whole, height=height, color="black", label="blend")
+    _label(ax, range(len(sets)), whole)
+    ax.margins(y=0.01)
     ax.set_yticks(range(len(sets)), [STYLES[s][0] for s in sets], fontsize=8)
     ax.invert_yaxis()
     ax.set_xlabel(f"test error: {title}, 2,000 labels", fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
-    _finish(fig, ax, out, columns=3)
+    _finish(fig, ax, out, columns=4)
+
+
+def _label(ax: plt.Axes, y: Iterable[float], values: pd.Series) -> None:
+    for yy, value in zip(y, values, strict=True):
+        if np.isfinite(value):
+            ax.text(value, yy, f" {value:.3g}", va="center", fontsize=6)
 
 
 def _finish(fig: plt.Figure, ax: plt.Axes, out: Path, columns: int) -> None:
