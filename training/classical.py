@@ -51,8 +51,8 @@ from tasks import ALL, LABELS, TASKS, label_counts, n_train, read_crystals
 
 FEW_LABELS = 2000
 FEW_LABELS_ONLY = ("megnet-elements", "soap", "tight-binding", "untrained", "chgnet")
-"""Feature sets that are run up to ``FEW_LABELS`` only, and with them Magpie + UNATE and
-``UnateRegressor`` with the first weights alone."""
+"""Feature sets that are run up to ``FEW_LABELS`` only, and with them UNATE added to Magpie or to the
+control with fingerprint, and ``UnateRegressor`` with the first weights alone."""
 
 NOTE = "subset seeds 0-4 up to 500 labels, 0-2 above; CPU seconds, one thread"
 
@@ -163,7 +163,8 @@ def plan(args: argparse.Namespace, tables: dict[str, pd.DataFrame]) -> list[Cell
 def _is_wanted(task: str, features: str, n_labels: int | str, table: pd.DataFrame) -> bool:
     if features.startswith(RECIPE) and TASKS[task].classes:
         return False
-    if features not in FEW_LABELS_ONLY and not features.startswith(("magpie+", f"{RECIPE}_")):
+    few = ("magpie+", "control+fingerprint+", f"{RECIPE}_")
+    if features not in FEW_LABELS_ONLY and not features.startswith(few):
         return True
     n = n_train(TASKS[task], table) if n_labels == ALL else int(n_labels)
     return n <= FEW_LABELS
