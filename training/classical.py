@@ -51,8 +51,8 @@ from tasks import ALL, LABELS, TASKS, label_counts, n_train, read_crystals
 
 FEW_LABELS = 2000
 FEW_LABELS_ONLY = ("megnet-elements", "soap", "tight-binding", "untrained", "chgnet")
-"""Feature sets that are run up to ``FEW_LABELS`` only, and with them UNATE added to Magpie or to the
-control with fingerprint, and ``UnateRegressor`` with the first weights alone."""
+"""Feature sets that are run up to ``FEW_LABELS`` only, and with them UNATE added to Magpie or to
+the control with fingerprint, and ``UnateRegressor`` with the first weights alone."""
 
 NOTE = "subset seeds 0-4 up to 500 labels, 0-2 above; CPU seconds, one thread"
 
