@@ -88,7 +88,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandInTask:
 
 def test_every_fold_is_recorded_with_error_bars(stand_in: StandInTask, tmp_path: Path) -> None:
     matbench_tasks.run(["matbench_dielectric"], MODEL, str(tmp_path / "results.json"))
-    assert json.loads((tmp_path / "results.json").read_text())["weights"] == "mp_v2"
+    assert json.loads((tmp_path / "results.json").read_text())["weights"] == "mp_v2, mp_v2_taught"
     truth = tiny_frame()["n"].to_numpy()
     for fold in (0, 1):
         predictions, std = stand_in.recorded[fold]
