@@ -286,6 +286,51 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(
     assert np.isfinite(changes["test_rows_low"]).all()
 
 
+def test_half_a_row_is_not_taken_for_one(command: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    bandgap.main([*command, "--only", "Z"])
+    whole = out.read_bytes()
+    out.write_bytes(whole[:-30])
+    bandgap.main([*command, "--only", "Z"])
+    again = read_results(str(out)).drop(columns="train_s")
+    out.write_bytes(whole)
+    pd.testing.assert_frame_equal(again, read_results(str(out)).drop(columns="train_s"))
+    out.write_bytes(b"")
+    with pytest.raises(InputError, match="holds no table"):
+        bandgap.main(command)
+
+
+def test_targets_and_folds_are_told_apart_in_one_table() -> None:
+    def grid(*options: str) -> list[Cell]:
+        return bandgap.parse_arguments(["--data", "x", *options]).grid
+
+    hardness = grid("--protocol", "table", "--target", "hardness")
+    density = grid("--protocol", "table", "--target", "density")
+    first, second = (grid("--protocol", "matbench_mp_gap", "--fold", fold) for fold in "01")
+    assert not set(hardness) & set(density)
+    assert not set(first) & set(second)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--seeds 0",
+        "--fractions -1",
+        "--jobs 0",
+        "--target gap",
+        "--protocol table",
+        "--protocol table --target gap --properties band_gap",
+        "--protocol jarvis-opt --fold 1",
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    options: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        bandgap.parse_arguments(["--data", "x", *options.split()])
+    assert options.split()[0].removeprefix("--protocol") in capsys.readouterr().err
+
+
 def test_two_processes_share_a_grid(tmp_path: Path, tiny_weights: Path) -> None:
     materials_project(list(prototypes()[:80])).to_parquet(tmp_path / "mp_mtcgcnn.parquet")
     out = tmp_path / "out.csv"

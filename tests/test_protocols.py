@@ -159,9 +159,7 @@ def test_matbench_has_its_own_folds(tmp_path: Path) -> None:
     (tmp_path / "matbench.json").write_text(json.dumps(table))
     seen = []
     for fold in range(5):
-        found = load_labelled(
-            "matbench_mp_gap", "band_gap", str(tmp_path / "matbench.json"), "", fold
-        )
+        found = load_labelled("matbench_mp_gap", "band_gap", str(tmp_path / "matbench.json"), fold)
         expected = list(KFold(5, shuffle=True, random_state=18012019).split(found.y))[fold]
         assert list(found.parts["test"]) == list(expected[1])
         chosen = np.concatenate([found.parts["train"], found.parts["val"]])
@@ -170,19 +168,49 @@ def test_matbench_has_its_own_folds(tmp_path: Path) -> None:
     assert sorted(seen) == list(range(62))
 
 
-def test_any_table_with_a_target_can_be_used(tmp_path: Path) -> None:
+def own_table(path: Path, **columns: object) -> str:
+    """A table of 60 structures and a target, hardness, of which one is missing."""
     structures = list(prototypes()[:60])
     frame = pd.DataFrame({"structure": [json.dumps(s.as_dict()) for s in structures]})
-    frame["hardness"] = np.linspace(1, 100, 60)
+    frame["hardness"] = np.linspace(-50, 50, 60)
     frame.loc[5, "hardness"] = np.nan
-    frame.to_csv(tmp_path / "mine.csv", index=False)
-    found = load_labelled("table", "band_gap", str(tmp_path / "mine.csv"), "hardness")
+    frame.assign(**columns).to_csv(path / "mine.csv", index=False)
+    return str(path / "mine.csv")
+
+
+def test_any_table_with_a_target_can_be_used(tmp_path: Path) -> None:
+    table = own_table(tmp_path)
+    found = load_labelled("table", "hardness", table)
     assert len(found.y) == 59
+    assert found.minimum == -np.inf
     assert {formula_part(f) for f in formulas_of(found, "val")} == {"val"}
     with pytest.raises(InputError, match="no column 'gap'; there are hardness"):
-        load_labelled("table", "band_gap", str(tmp_path / "mine.csv"), "gap")
+        load_labelled("table", "gap", table)
     with pytest.raises(InputError, match="needs --target"):
-        load_labelled("table", "band_gap", str(tmp_path / "mine.csv"))
+        load_labelled("table", "", table)
+
+
+def test_a_table_may_say_which_row_is_for_what(tmp_path: Path) -> None:
+    split = np.array(["train"] * 40 + ["val"] * 10 + ["test"] * 10)
+    found = load_labelled("table", "hardness", own_table(tmp_path, split=split))
+    assert [len(found.parts[p]) for p in ("train", "val", "test")] == [39, 10, 10]
+    table = own_table(tmp_path, split=np.where(split == "val", "validation", split))
+    with pytest.raises(InputError, match=r"row 40: split is 'validation', not one of train"):
+        load_labelled("table", "hardness", table)
+    table = own_table(tmp_path, split=np.where(split == "val", "train", split))
+    with pytest.raises(InputError, match="of 59 rows fewer than two are for val; a column 'split'"):
+        load_labelled("table", "hardness", table)
+
+
+def test_a_target_that_is_no_number_names_its_row(tmp_path: Path) -> None:
+    table = own_table(tmp_path, name="a crystal", hard=[*range(59), "very"])
+    with pytest.raises(InputError, match=r"row 59: hard is 'very', not a number"):
+        load_labelled("table", "hard", table)
+
+
+def test_many_targets_of_one_least_value_are_a_floor(tmp_path: Path) -> None:
+    table = own_table(tmp_path, gap=np.maximum(np.linspace(-1, 3, 60), 0))
+    assert load_labelled("table", "gap", table).minimum == 0
 
 
 @pytest.mark.parametrize(

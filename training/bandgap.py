@@ -50,7 +50,16 @@ from pymatgen.core import Lattice, Structure
 from arms import ARMS, PRESETS, Preset, make_network, site_vectors
 from bandgap_statistics import summarise
 from command import run_script
-from grid import Cell, append_row, cells, claim, finished, predictions_folder, whole_grid
+from grid import (
+    Cell,
+    append_row,
+    cells,
+    claim,
+    cut_half_row,
+    finished,
+    predictions_folder,
+    whole_grid,
+)
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS, read_config
 from matminer_unate.crystal_regressor import Crystals
 from matminer_unate.errors import InputError
@@ -75,6 +84,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.summarise:
         write_summary(out)
         return
+    cut_half_row(out)
     check_table(out, args)
     if args.jobs > 1:
         run_jobs(args.jobs, sys.argv[1:] if argv is None else argv)
@@ -119,19 +129,37 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--jobs must be at least 1")
     if not args.data and not args.summarise:
         parser.error("--data is needed")
+    if args.seeds is not None and args.seeds < 1:
+        parser.error("--seeds must be at least 1")
+    if args.fractions and not all(fraction > 0 for fraction in args.fractions):
+        parser.error("--fractions must be above 0")
+    with_changes(FitSettings(), args.set)
+    # What distinguishes the rows of a table is in its columns: the target is the property.
+    properties, changes = args.properties, list(args.set)
+    if (args.protocol == "table") != bool(args.target):
+        parser.error("--protocol table and --target, the column to predict, go together")
+    if args.protocol == "table":
+        if args.properties:
+            parser.error("--properties is not for --protocol table; log10 your targets beforehand")
+        properties = [args.target]
+    if args.protocol == "matbench_mp_gap":
+        changes = [f"fold={args.fold}", *changes]
+    elif args.fold:
+        parser.error("--fold is for --protocol matbench_mp_gap")
     choices = (args.protocol, args.properties, args.arms, args.fractions, args.seeds)
     if all(choice is None for choice in choices):
         args.grid = whole_grid()
     else:
         args.grid = cells(
             args.protocol or "mp-gap-20",
-            args.properties or ("band_gap",),
+            properties or ("band_gap",),
             args.arms or ("Z", "site", "finetune"),
             args.fractions or (0.25, 1.0),
             range(args.seeds or 3),
         )
-    changes = " ".join(args.set)
-    args.grid = [replace(c, changes=changes) for c in args.grid if c.arm in (args.only or ARMS)]
+    args.grid = [
+        replace(c, changes=" ".join(changes)) for c in args.grid if c.arm in (args.only or ARMS)
+    ]
     return args
 
 
@@ -250,12 +278,13 @@ class Worker:
                     f"{part}_formula": labelled.formulas[rows],
                 }
         row["device"] = self.device.type
+        unit = f" {labelled.unit}" if labelled.unit else ""
         path = predictions_folder(self.out) / cell.predictions()
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, **kept)
         append_row(self.out, row)
         print(
-            f"{cell}: val {row['val_mae']:.4f} test {row['test_mae']:.4f} {labelled.unit}, "
+            f"{cell}: val {row['val_mae']:.4f} test {row['test_mae']:.4f}{unit}, "
             f"{row['train_s']:.0f} s training, {time.perf_counter() - started:.0f} s in all",
             flush=True,
         )
@@ -309,7 +338,7 @@ class Worker:
         key = cell.protocol, cell.property
         if self._labelled is None or self._labelled[0] != key:
             args = self.args
-            self._labelled = key, load_labelled(*key, args.data, args.target, args.fold)
+            self._labelled = key, load_labelled(*key, args.data, args.fold)
             self._graphs, self._vectors = None, {}
         return self._labelled[1]
 

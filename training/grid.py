@@ -33,6 +33,7 @@ class Cell:
     fraction: float
     seed: int
     changes: str = ""
+    """Settings of the training that are not the preset's, and the fold of a protocol of folds."""
 
     def __str__(self) -> str:
         text = f"{self.protocol} {self.property} {self.arm} {self.fraction:g} {self.seed}"
@@ -121,3 +122,14 @@ def append_row(out: Path, row: dict[str, Any]) -> None:
             odd = sorted(set(columns) ^ set(row))
             raise InputError(f"{out} has other columns ({', '.join(odd)}); write to another file")
         pd.DataFrame([row])[columns].to_csv(out, mode="a", header=False, index=False)
+
+
+def cut_half_row(out: Path) -> None:
+    """Drop a last row that a process was writing when it was killed."""
+    if not out.exists():
+        return
+    with locked(predictions_folder(out) / ".table.lock", wait=True):
+        text = out.read_bytes()
+        end = text.rfind(b"\n") + 1
+        if text.startswith(b"# python training/") and text.count(b"\n") > 1 and end < len(text):
+            out.write_bytes(text[:end])

@@ -15,7 +15,8 @@
     Fold ``k`` of five of MatBench (Dunn et al. 2020, doi:10.1038/s41524-020-00406-3), from
     matminer's download.
 ``table``
-    Any table of structures with a target column, split by formula.
+    Any table of structures with a target column, split by its column ``split`` (train, val, test)
+    or, where it has none, by formula.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from databases import jarvis_structure
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.readers import iter_inputs
 from matminer_unate.structures import CrystalArrays, check_crystal, crystal_arrays
+from matminer_unate.targets import target_floor
 from sources import formula_part
 
 Index = NDArray[np.int64]
@@ -44,6 +46,8 @@ Index = NDArray[np.int64]
 MAX_SITES = 20
 
 MATBENCH_SEED = 18012019
+
+PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Labelled:
     unit: str
 
 
-def load_labelled(protocol: str, name: str, data: str, target: str = "", fold: int = 0) -> Labelled:
+def load_labelled(protocol: str, name: str, data: str, fold: int = 0) -> Labelled:
     """Read the crystals of a protocol.
 
     Parameters
@@ -102,11 +106,10 @@ def load_labelled(protocol: str, name: str, data: str, target: str = "", fold: i
     protocol : str
         One of :data:`PROTOCOLS`.
     name : str
-        The property, one of :data:`PROPERTIES`; protocols from downloads know the gap only.
+        The property, one of :data:`PROPERTIES`; of a ``table``, the column. Protocols from
+        downloads know the gap only.
     data : str
         Folder of the parquet files, or the file of a download or a table.
-    target : str
-        Column of a ``table``.
     fold : int
         Of ``matbench_mp_gap``.
 
@@ -117,16 +120,19 @@ def load_labelled(protocol: str, name: str, data: str, target: str = "", fold: i
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
-    if name not in PROPERTIES:
+    if name not in PROPERTIES and protocol != "table":
         raise InputError(f"no property {name!r}; there are {', '.join(PROPERTIES)}")
     if not Path(data).exists():
         raise InputError(f"{data}: no such file or folder; check --data")
     if name != "band_gap" and protocol not in ("mp-gap-20", "table"):
         raise InputError(f"protocol {protocol} is about band gaps, it has no {name}")
-    found = PROTOCOLS[protocol](Path(data), name, target, fold)
-    for part in ("train", "val", "test"):
+    found = PROTOCOLS[protocol](Path(data), name, fold)
+    for part in PARTS:
         if len(found.parts[part]) < 2:
-            raise InputError(f"{protocol}, {name}: fewer than two rows are for {part}")
+            cure = "; a column 'split' can say which row is for what" if protocol == "table" else ""
+            raise InputError(
+                f"{protocol}, {name}: of {len(found.y)} rows fewer than two are for {part}{cure}"
+            )
     return found
 
 
@@ -166,14 +172,14 @@ def _join(tables: dict[str, pd.DataFrame], p: Property) -> Labelled:
     return Labelled(_arrays(joined), y, formulas, parts, p.minimum, p.unit)
 
 
-def _mp_gap_20(folder: Path, name: str, _target: str, _fold: int) -> Labelled:
+def _mp_gap_20(folder: Path, name: str, _fold: int) -> Labelled:
     p = PROPERTIES[name]
     table = _read_file(folder / p.file, p.column)
     table = table.assign(y=table[p.column])
     if p.log10:
         table = table[table["y"] > 0]
         table = table.assign(y=np.log10(table["y"]))
-    tables = {part: table[table["formula_split"] == part] for part in ("train", "val", "test")}
+    tables = {part: table[table["formula_split"] == part] for part in PARTS}
     jarvis = folder / "jarvis_dft3d_partial.parquet"
     if name == "band_gap" and jarvis.is_file():
         other = _read_file(jarvis, "band_gap_optb88vdw_ev")
@@ -182,7 +188,7 @@ def _mp_gap_20(folder: Path, name: str, _target: str, _fold: int) -> Labelled:
     return _join(tables, p)
 
 
-def _mp20_test(folder: Path, name: str, _target: str, _fold: int) -> Labelled:
+def _mp20_test(folder: Path, name: str, _fold: int) -> Labelled:
     p = PROPERTIES[name]
     index = pd.read_parquet(folder / "dedup_index.parquet").set_index(["file", "row"])
 
@@ -281,7 +287,7 @@ def _jarvis(key: str, sizes: tuple[int, int, int] | None, path: Path, *_: Any) -
     return Labelled(crystals, y, formulas, parts, 0.0, "eV")
 
 
-def _matbench(path: Path, _name: str, _target: str, fold: int) -> Labelled:
+def _matbench(path: Path, _name: str, fold: int) -> Labelled:
     from matminer.utils.io import load_dataframe_from_json
     from sklearn.model_selection import KFold
 
@@ -304,11 +310,10 @@ def _matbench(path: Path, _name: str, _target: str, fold: int) -> Labelled:
     return Labelled(crystals, y, formulas, parts, 0.0, "eV")
 
 
-def _table(path: Path, name: str, target: str, _fold: int) -> Labelled:
+def _table(path: Path, target: str, _fold: int) -> Labelled:
     if not target:
         raise InputError("protocol table needs --target, the column to predict")
-    p = PROPERTIES[name]
-    rows = []
+    rows, parts_of = [], []
     for row in iter_inputs([path]):
         if row.error is not None:
             raise InputError(f"{row.place}: {row.error}")
@@ -316,24 +321,34 @@ def _table(path: Path, name: str, target: str, _fold: int) -> Labelled:
             raise InputError(
                 f"{row.place}: no column {target!r}; there are {', '.join(row.carried) or 'none'}"
             )
-        value = row.carried[target]
-        if value is not None and np.isfinite(float(value)):
-            rows.append((row.place, partial(_same, row.structure), float(value)))
+        given, split = row.carried[target], row.carried.get("split")
+        if pd.isna(given):
+            continue
+        try:
+            value = float(given)
+        except (TypeError, ValueError):
+            raise InputError(f"{row.place}: {target} is {given!r}, not a number") from None
+        if not np.isfinite(value):
+            raise InputError(f"{row.place}: {target} is {value}")
+        rows.append((row.place, partial(_same, row.structure), value))
+        parts_of.append(None if pd.isna(split) else split)
     crystals, y, formulas = _collect(rows, path)
-    if p.log10:
-        if not (y > 0).all():
-            raise InputError(f"{path}: {target} has values of 0 or less, which have no logarithm")
-        y = np.log10(y)
-    part_of = np.array([formula_part(f) for f in formulas])
-    parts = {part: np.flatnonzero(part_of == part) for part in ("train", "val", "test")}
-    return Labelled(crystals, y, formulas, parts, p.minimum, p.unit)
+    if all(part is None for part in parts_of):
+        parts_of = [formula_part(f) for f in formulas]
+    for part, (place, _, _) in zip(parts_of, rows, strict=True):
+        if part not in PARTS:
+            raise InputError(f"{place}: split is {part!r}, not one of {', '.join(PARTS)}")
+    parts = {part: np.flatnonzero(np.array(parts_of) == part) for part in PARTS}
+    train = y[parts["train"]]
+    minimum = target_floor("auto", train) if len(train) else -np.inf
+    return Labelled(crystals, y, formulas, parts, minimum, "")
 
 
 def _same(structure: Any) -> Any:
     return structure
 
 
-PROTOCOLS: dict[str, Callable[[Path, str, str, int], Labelled]] = {
+PROTOCOLS: dict[str, Callable[[Path, str, int], Labelled]] = {
     "mp-gap-20": _mp_gap_20,
     "mp20-test": _mp20_test,
     "jarvis-opt": partial(_jarvis, "optb88vdw_bandgap", None),

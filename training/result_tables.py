@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from matminer_unate.errors import InputError
+
 PACKAGES = ("matminer_unate", "matminer", "lightgbm", "scikit-learn", "torch")
 
 
@@ -42,4 +44,7 @@ def write_table(table: pd.DataFrame, out: str, note: str) -> None:
 
 def read_results(path: str) -> pd.DataFrame:
     """Read a table that :func:`write_table` wrote."""
-    return pd.read_csv(path, comment="#")
+    try:
+        return pd.read_csv(path, comment="#")
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path} holds no table; delete it or name another file") from None
