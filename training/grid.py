@@ -70,6 +70,7 @@ def whole_grid(best: str = "finetune") -> list[Cell]:
         *cells("mp-gap-20", gap, main_arms, (1.0,), three),
         *cells("mp-gap-20", gap, others, (0.25,), five),
         *cells("mp-gap-20", gap, main_arms, (0.5, 0.75), three),
+        *cells("mp-gap-20", gap, ("scratch",), (1.0,), three),
         *cells(
             "mp-gap-20", ("log_bulk_modulus", "formation_energy"), ("Z", best), (0.25, 1.0), three
         ),
