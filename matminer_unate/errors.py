@@ -6,6 +6,14 @@ take one string, because matminer re-raises errors as ``type(error)(message)``.
 
 from __future__ import annotations
 
+import sys
+import warnings
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+_HOSTS = ("sklearn", "matminer", "pandas", "joblib", "threading", "concurrent.futures")
+"""Packages that call this one on behalf of its users."""
+
 
 class UnateError(Exception):
     """Base class of everything this package raises on purpose."""
@@ -25,3 +33,22 @@ class InputError(UnateError, ValueError):
 
 class UnateWarning(UserWarning):
     """Something the caller should know about rows that were encoded all the same."""
+
+
+def warn_user(text: str) -> None:
+    """Warn with :class:`UnateWarning` as if from the line of the user that led here.
+
+    That is the first frame outside this package and outside the libraries that call it for the
+    user, as scikit-learn's wrappers of ``transform`` and matminer's of ``featurize`` do.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and _is_inside(frame.f_code.co_filename, frame.f_globals):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, UnateWarning, stacklevel=level)
+
+
+def _is_inside(file: str, names: dict[str, object]) -> bool:
+    module = str(names.get("__name__", ""))
+    return _PACKAGE in Path(file).parents or any(
+        module == host or module.startswith(f"{host}.") for host in _HOSTS
+    )

@@ -112,9 +112,14 @@ def finished(out: Path) -> set[Cell]:
     return {Cell(r[0], r[1], r[2], float(r[3]), int(r[4]), r[5]) for r in rows}
 
 
+def lock_table(out: Path) -> Any:
+    """Hold the table for as long as the context lasts; other processes wait."""
+    return locked(predictions_folder(out) / ".table.lock", wait=True)
+
+
 def append_row(out: Path, row: dict[str, Any]) -> None:
     """Add a row to the table; other processes wait."""
-    with locked(predictions_folder(out) / ".table.lock", wait=True):
+    with lock_table(out):
         if not out.exists():
             write_table(pd.DataFrame([row]), str(out), "a row a training, as they finish")
             return
@@ -129,7 +134,7 @@ def cut_half_row(out: Path) -> None:
     """Drop a last row that a process was writing when it was killed."""
     if not out.exists():
         return
-    with locked(predictions_folder(out) / ".table.lock", wait=True):
+    with lock_table(out):
         text = out.read_bytes()
         end = text.rfind(b"\n") + 1
         if text.startswith(b"# python training/") and text.count(b"\n") > 1 and end < len(text):
