@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Lattice, Structure
@@ -167,10 +168,11 @@ def dft(table):
     formulas = {Composition(formula).reduced_formula for formula in table["formula"]}
     parts = []
     for path in sorted(SHARED.glob("*.parquet")):
-        if path.stem == "dedup_index":
+        names = pq.read_schema(path).names
+        gap = next((n for n in ("band_gap_ev", "band_gap_optb88vdw_ev") if n in names), None)
+        if gap is None or "lattice" not in names:
             continue
         part = pd.read_parquet(path, filters=[("formula_reduced", "in", formulas)])
-        gap = "band_gap_ev" if "band_gap_ev" in part else "band_gap_optb88vdw_ev"
         parts.append(part.rename(columns={gap: "gap_dft_ev"}))
     return pd.concat(parts, ignore_index=True, join="inner")
 
