@@ -9,7 +9,7 @@ import csv
 import gzip
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.parsing import UTF16_MARKS, is_structure_dict
+from matminer_unate.parsing import UTF16_MARKS
+from matminer_unate.structure_dicts import holds_structure, is_structure_dict
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STRUCTURE_COLUMNS = ("structure", "structures", "cif", "poscar", "contcar", "final_structure")
+STRUCTURE_COLUMNS = (
+    "structure", "structures", "cif", "poscar", "contcar", "final_structure", "atoms", "entry"
+)  # fmt: skip
 """Names that a column of structures is looked for under, in this order, whatever their case."""
 
 _BATCH_ROWS = 500
@@ -87,22 +90,38 @@ def _parquet_records(path: Path, names: Sequence[str]) -> Iterator[Record]:
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
-                for record in batch.to_pylist():
-                    yield None, record
+                columns = [_cells(column) for column in batch.columns]
+                for cells in zip(*columns, strict=True):
+                    yield None, dict(zip(batch.schema.names, cells, strict=True))
     except (pa.ArrowException, OSError) as e:
         raise InputError(f"{path} is damaged ({e}); write it again") from e
 
 
 def _scalar_type(kind: pa.DataType) -> pa.DataType | None:
+    """The type that a column is carried in; None where its cells are lists, structs or maps."""
     import pyarrow as pa
 
+    # By name, because older versions of Arrow lack the tests for views.
+    if str(kind) in ("string", "large_string", "string_view"):
+        return pa.string()
+    if str(kind) in ("binary", "large_binary", "binary_view"):
+        return pa.binary()
+    if isinstance(kind, pa.BaseExtensionType):
+        return None if _scalar_type(kind.storage_type) is None else kind
     if pa.types.is_dictionary(kind):
         return _scalar_type(kind.value_type)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pa.string()
-    if pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind):
-        return kind
-    return None
+    return None if pa.types.is_nested(kind) else kind
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    """Cells as Python objects; as Arrow's where Python's would lose digits or be out of range."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_temporal(column.type) or isinstance(column.type, pa.BaseExtensionType):
+        return [cell if cell.is_valid else None for cell in column]
+    return list(column.to_pylist())
 
 
 # -- CSV ------------------------------------------------------------------------------------------
@@ -119,11 +138,11 @@ def open_csv(path: Path) -> Table:
     # The csv module is used and not pandas: it takes a row with a stray comma for that row's
     # problem, and never takes the formula NaN for a missing value.
     header, delimiter = _csv_header(path)
-    return _typed(path, header, partial(_csv_records, path, header, delimiter))
+    return typed_table(path, partial(_csv_records, path, header, delimiter), header)
 
 
 def _csv_header(path: Path) -> tuple[list[str], str]:
-    with _text_errors(path), _open_text(path) as file:
+    with text_errors(path), open_text(path) as file:
         line = file.readline()
         if not line.strip():
             raise InputError(f"{path} has no header line; write it again")
@@ -134,7 +153,7 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
 def _csv_records(path: Path, header: list[str], delimiter: str) -> Iterator[Record]:
     # The default limit of 131,072 characters a cell is less than a CIF of 2,000 atoms.
     csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
-    with _text_errors(path), _open_text(path) as file:
+    with text_errors(path), open_text(path) as file:
         reader = csv.reader(file, delimiter=delimiter)
         next(reader)
         for cells in reader:
@@ -168,11 +187,7 @@ def open_json(path: Path, content: Any, column: str | None) -> Table | None:
         return _held(path, [(None, _json_record(item)) for item in content])
     if not isinstance(content, dict) or is_structure_dict(content):
         return None
-    if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):
-        return _held(path, _json_split(content))
-    if content and all(is_structure_dict(value) for value in content.values()):
-        return _held(path, [(key, {"structure": value}) for key, value in content.items()])
-    records = _json_columns(content, column)
+    records = _json_layout(content, column)
     return None if records is None else _held(path, records)
 
 
@@ -184,17 +199,19 @@ def open_json_lines(path: Path) -> Table:
     InputError
         The file is no text.
     """
-    records = partial(_json_line_records, path)
-    return _typed(path, _json_names(records()), records)
+    return typed_table(path, partial(_json_line_records, path))
 
 
 def _held(path: Path, records: list[Record]) -> Table:
-    return _typed(path, _json_names(records), partial(iter, records))
+    return typed_table(path, partial(iter, records))
 
 
 def _json_record(item: Any) -> dict[str, Any] | StructureError:
-    if is_structure_dict(item):
+    if is_structure_dict(item) or isinstance(item, str):
         return {"structure": item}
+    if isinstance(item, dict) and is_structure_dict(item.get("attributes")):
+        # An entry of OPTIMADE.
+        return {("structure" if k == "attributes" else k): v for k, v in item.items()}
     if isinstance(item, dict):
         return item
     return StructureError(f"the row is no JSON object but {type(item).__name__}; drop or fill it")
@@ -210,26 +227,49 @@ def _json_split(content: dict[str, Any]) -> list[Record]:
     ]
 
 
-def _json_columns(content: dict[str, Any], column: str | None) -> list[Record] | None:
-    """Pandas' default layout (column by column), a dict of lists, or a single row."""
+def _json_layout(content: dict[str, Any], column: str | None) -> list[Record] | None:
+    """The rows of one of pandas' layouts, of a dict of lists, or of a single row; None if none."""
+    if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):
+        return _json_split(content)
+    if isinstance(content.get("data"), list) and not content.keys().isdisjoint({"schema", "meta"}):
+        # Pandas' layout ``table``, or the answer of an OPTIMADE server.
+        return [(None, _json_record(item)) for item in content["data"]]
+    values = list(content.values())
+    if values and all(is_structure_dict(value) for value in values):
+        return [(key, {"structure": value}) for key, value in content.items()]
     known = [key for key in content if key == column or key.lower() in STRUCTURE_COLUMNS]
     first = content[known[0]] if known else content.get("lattice")
-    if isinstance(first, dict) and not is_structure_dict(first):
-        columns = {k: v if isinstance(v, dict) else {} for k, v in content.items()}
-        labels = dict.fromkeys(chain.from_iterable(columns.values()))
-        return [(label, {k: v.get(label) for k, v in columns.items()}) for label in labels]
     if known and isinstance(first, list):
-        lists = [v if isinstance(v, list) else [] for v in content.values()]
+        lists = [v if isinstance(v, list) else [] for v in values]
         return [(None, dict(zip(content, row, strict=True))) for row in zip_longest(*lists)]
-    return [(None, content)] if first is not None else None
+    if isinstance(first, dict) and not holds_structure(first):
+        return _json_columns(content)
+    if first is not None:
+        return [(None, content)]
+    if not values or not all(isinstance(value, dict) for value in values):
+        return None
+    if any(_names_structures(row, column) for row in values):
+        return list(content.items())
+    # Columns of names that are not known, which whoever reads them can be told.
+    by_label = all(value.keys() == values[0].keys() for value in values)
+    return _json_columns(content) if by_label else None
 
 
-def _json_names(records: Iterable[Record]) -> list[str]:
-    return list(dict.fromkeys(chain.from_iterable(r for _, r in records if isinstance(r, dict))))
+def _names_structures(row: dict[str, Any], column: str | None) -> bool:
+    """Whether this is a row of pandas' layout ``index``."""
+    names = {name.lower() for name in row}
+    return column in row or not names.isdisjoint((*STRUCTURE_COLUMNS, "lattice"))
+
+
+def _json_columns(content: dict[str, Any]) -> list[Record]:
+    """Pandas' layout ``columns``, the default of ``DataFrame.to_json``."""
+    columns = {k: v if isinstance(v, dict) else {} for k, v in content.items()}
+    labels = dict.fromkeys(chain.from_iterable(columns.values()))
+    return [(label, {k: v.get(label) for k, v in columns.items()}) for label in labels]
 
 
 def _json_line_records(path: Path) -> Iterator[Record]:
-    with _text_errors(path), _open_text(path) as file:
+    with text_errors(path), open_text(path) as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
@@ -242,7 +282,8 @@ def _json_line_records(path: Path) -> Iterator[Record]:
 # -- text -----------------------------------------------------------------------------------------
 
 
-def _open_text(path: Path) -> IO[str]:
+def open_text(path: Path) -> IO[str]:
+    """Open a file, which may be gzipped, as UTF-8 or as UTF-16 with its mark."""
     opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
     with opener(path, "rb") as file:
         encoding = "utf-16" if file.read(2) in UTF16_MARKS else "utf-8-sig"
@@ -252,7 +293,8 @@ def _open_text(path: Path) -> IO[str]:
 
 
 @contextmanager
-def _text_errors(path: Path) -> Iterator[None]:
+def text_errors(path: Path) -> Iterator[None]:
+    """Errors of a text file as InputError."""
     try:
         yield
     except UnicodeError as e:
@@ -269,21 +311,32 @@ _LEADING_ZERO = re.compile(r"[+-]?0[0-9]+")
 _NO_NUMBER = frozenset({"nan", "na", "n/a", "null", "none"})
 
 
-def _typed(path: Path, names: list[str], records: Callable[[], Iterator[Record]]) -> Table:
-    """Read all rows for their types.
+def typed_table(
+    path: Path, records: Callable[[], Iterator[Record]], names: Sequence[str] = ()
+) -> Table:
+    """Read all rows for their columns and the types of these.
 
     Types guessed batch by batch would change on the way: a label may turn out to be a float, or
     text, only in its last row.
+
+    Parameters
+    ----------
+    path : Path
+    records : callable
+        Starts reading.
+    names : sequence of str
+        Columns that there are whether or not a row has them.
     """
     kinds: dict[str, set[str]] = {name: set() for name in names}
     n_rows = 0
     for _, record in records():
         n_rows += 1
         if isinstance(record, dict):
-            for name in names:
-                kinds[name].add(_kind(record.get(name)))
-    types = {n: kind for n in names if (kind := _column_type(kinds[n])) is not None}
-    return Table(path, names, types, n_rows, lambda _: records())
+            for name, value in record.items():
+                kinds.setdefault(name, set()).add(_kind(value))
+    types = {n: kind for n, seen in kinds.items() if (kind := _column_type(seen)) is not None}
+    found = [*names, *(name for name in kinds if name not in names)]
+    return Table(path, found, types, n_rows, lambda _: records())
 
 
 def _kind(value: Any) -> str:
@@ -337,8 +390,8 @@ def cast(value: Any, kind: pa.DataType) -> Any:
     """A cell as a Python object of its column's type; a missing one is None."""
     import pyarrow as pa
 
-    if value is None:
-        return None
+    if value is None or isinstance(value, pa.Scalar):
+        return value
     if pa.types.is_string(kind):
         return value if isinstance(value, str) else json.dumps(value, default=str)
     if not isinstance(value, str):
@@ -348,3 +401,28 @@ def cast(value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_boolean(kind):
         return value in ("True", "true")
     return int(value) if pa.types.is_integer(kind) else float(value)
+
+
+def plain(value: Any) -> Any:
+    """A cell as a Python object where Arrow's was kept."""
+    import pyarrow as pa
+
+    return value.as_py() if isinstance(value, pa.Scalar) else value
+
+
+def plain_text(value: Any) -> str | None:
+    """A cell as text; bytes that are no UTF-8 as 0x and their hexadecimal digits."""
+    import pyarrow as pa
+
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, pa.Scalar) and pa.types.is_temporal(value.type):
+        # Python's dates end in the year 9999, and its times have no nanoseconds.
+        value = value.cast(pa.string()).as_py()
+    value = plain(value)
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return f"0x{value.hex()}"
+    return str(value)
