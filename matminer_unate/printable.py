@@ -35,7 +35,6 @@ def _stand_in(error: UnicodeError) -> tuple[str, int]:
 
 
 def _one(character: str) -> str:
-    if character in _WORDS:
-        return _WORDS[character]
-    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    parts = unicodedata.normalize("NFKD", character)  # Å is A and a ring, ⁻ a raised −
+    plain = "".join(_WORDS.get(part, part if part.isascii() else "") for part in parts)
     return plain or character.encode("ascii", "backslashreplace").decode()
