@@ -21,6 +21,7 @@ from matminer_unate.ase_files import (
     open_ase_json,
 )
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.json_tables import open_json, open_json_lines
 from matminer_unate.parsing import (
     Parsed,
     attempt,
@@ -37,8 +38,6 @@ from matminer_unate.tables import (
     Table,
     cast,
     open_csv,
-    open_json,
-    open_json_lines,
     open_parquet,
     plain,
     plain_text,
@@ -312,8 +311,9 @@ def _table_rows(
     )
     for n, (label, record) in enumerate(table.records(list(wanted))):
         own, place = f"{path}#{n}", f"{path}, {'frame' if FRAME in structure else 'row'} {n}"
-        if FRAME in structure and label is not None:
-            own, label, place = label, None, label
+        if FRAME in structure:
+            # The label of a frame is its path and id.
+            own, place, label = label or own, label or place, None
         if isinstance(record, StructureError):
             yield InputRow(label or own, place, None, record)
             continue

@@ -37,7 +37,7 @@ PREDICTED_ROWS = 512
 """Rows that are read and predicted at once."""
 
 _ROW = re.compile(r"\brow (\d+)( \(index [^)]*\))?")
-_COUNT = re.compile(r"(?:(\d+)(?= row\(s\)))?(.*)", re.DOTALL)
+_COUNTED = re.compile(r"(\d+) (row\(s\) .*?)(?:; the first is (.*))?", re.DOTALL)
 
 Results = Iterator[tuple[list[InputRow], NDArray[np.float32]]]
 """Good rows with their columns, a batch at a time."""
@@ -302,6 +302,11 @@ def _failure_file(path: Path | None) -> Iterator[Any]:
         yield writer
 
 
+def _place(rows: list[InputRow], found: re.Match[str]) -> str:
+    row = int(found[1])
+    return rows[row].place if row < len(rows) else found[0]
+
+
 @dataclass
 class Report:
     """What happened to the rows; the counts of all, but only the first few failures."""
@@ -311,7 +316,7 @@ class Report:
     shown: list[tuple[str, str]] = field(default_factory=list)
     n_noted: int = 0
     first_note: str = ""
-    model_notes: dict[str, int] = field(default_factory=dict)
+    model_notes: dict[str, tuple[int, str | None]] = field(default_factory=dict)
     failures: Any = None
     bar: Any = None
 
@@ -325,9 +330,11 @@ class Report:
         """What a model said while it predicted these rows."""
         for text in texts:
             # A model numbers the rows of its own chunk, and counts them.
-            named = _ROW.sub(lambda found: rows[int(found[1])].place, text)
-            count, rest = _COUNT.fullmatch(named).groups()  # type: ignore[union-attr]
-            self.model_notes[rest] = self.model_notes.get(rest, 0) + int(count or 0)
+            named = _ROW.sub(lambda found: _place(rows, found), text)
+            counted = _COUNTED.fullmatch(named)
+            count, what, first = counted.groups() if counted else (0, named, None)
+            before, first_before = self.model_notes.get(what, (0, first))
+            self.model_notes[what] = before + int(count), first_before
 
     def failed(self, row: InputRow, error: Exception) -> None:
         self.n_failed += 1
@@ -364,9 +371,10 @@ class Report:
                 f"first is {self.first_note}"
             )
         own = " ".join(self.encoding.texts())
-        notes = [(text, n) for text, n in self.model_notes.items() if text not in own]
-        for text, n in notes[:SHOWN_FAILURES]:
-            say(f"warning: {f'{n:,}' if n else ''}{text}")
+        notes = [(text, *told) for text, told in self.model_notes.items() if text not in own]
+        for text, n, first in notes[:SHOWN_FAILURES]:
+            where = f"; the first is {first}" if first else ""
+            say(f"warning: {f'{n:,} ' if n else ''}{text}{where}")
         if len(notes) > SHOWN_FAILURES:
             say(f"… and {len(notes) - SHOWN_FAILURES:,} more warnings of the model")
         for source in sources:

@@ -182,7 +182,8 @@ def test_what_a_model_warns_of_names_the_row_of_the_input(
     config = weights_config(tiny_weights)
 
     def predict(structures: list[Any]) -> Any:
-        warn_user(f"{len(structures)} row(s) hold elements without energies")
+        n = len(structures)
+        warn_user(f"{n} row(s) hold elements without energies; the first is row {n - 1} (index 0)")
         if len(structures) == 4:
             warn_user("row 2 (index 2) has no columns of tight binding")
         return np.zeros((len(structures), 1))
@@ -193,7 +194,7 @@ def test_what_a_model_warns_of_names_the_row_of_the_input(
     args: Any = SimpleNamespace(quiet=False, errors=None)
     report.print([], 6, args)
     err = capsys.readouterr().err
-    assert "unate: warning: 6 row(s) hold elements without energies\n" in err
+    assert "unate: warning: 6 row(s) hold elements without energies; the first is place 0\n" in err
     assert "unate: warning: place 3 has no columns of tight binding\n" in err
 
 
