@@ -18,6 +18,7 @@ from matminer_unate.checkpoint import (
     weights_folder,
 )
 from matminer_unate.errors import UnateError
+from matminer_unate.printable import use_printable_output
 
 # Everything else is imported inside the commands: --help must not wait for torch.
 
@@ -28,8 +29,11 @@ _INPUT = (
     "  - CIF, POSCAR/CONTCAR (.vasp) or pymatgen JSON files,\n"
     "  - a folder of them, with its subfolders,\n"
     "  - a table (.parquet, .csv, .tsv, .json, .jsonl) with a column of CIF text, POSCAR\n"
-    "    text or pymatgen dicts, or with the columns lattice (9 numbers, vectors as rows,\n"
-    "    in angstrom), frac_coords and species (atomic numbers or symbols).\n"
+    "    text or dicts of pymatgen, JARVIS or OPTIMADE, or with the columns lattice\n"
+    "    (9 numbers, vectors as rows, in angstrom), frac_coords and species (atomic\n"
+    "    numbers or symbols),\n"
+    "  - extended XYZ (.extxyz, .xyz), an ASE database (.db, .json) or trajectory (.traj);\n"
+    '    these need ASE: pip install "matminer_unate[ase]".\n'
     "Parquet, CSV and JSON lines may be of any length; a .json file is read whole."
 )
 
@@ -53,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         0 all rows are good; 1 some failed, the others are written; 2 nothing usable; 130 stopped
         with Ctrl-C.
     """
+    use_printable_output()
     args = _parser().parse_args(argv)
     try:
         code = int(args.run(args))
@@ -62,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         # The reader of the output (| head) has seen enough; Python would say so again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except (UnateError, OSError) as e:
+    except (UnateError, OSError, ImportError) as e:
         print(f"unate: error: {e}", file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt:
@@ -187,15 +192,23 @@ def _positive(text: str) -> int:
 
 
 def _featurize(args: argparse.Namespace) -> int:
-    from matminer_unate.table_commands import featurize
-
-    return SOME_FAILED if featurize(args) else OK
+    return _write_table(args, "featurize")
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from matminer_unate.table_commands import predict
+    return _write_table(args, "predict")
 
-    return SOME_FAILED if predict(args) else OK
+
+def _write_table(args: argparse.Namespace, command: str) -> int:
+    from matminer_unate.command_progress import CommandProgress
+
+    # The imports take seconds, so something is shown before them.
+    with CommandProgress(args.quiet, "loading") as progress:
+        from matminer_unate import table_commands
+
+        args.progress = progress
+        finish = getattr(table_commands, command)(args)
+    return SOME_FAILED if finish() else OK
 
 
 # -- info -----------------------------------------------------------------------------------------

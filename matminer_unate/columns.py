@@ -234,10 +234,7 @@ def fill_columns(
                 prepared = prepare_row(structure)
             except StructureError as e:
                 if not ignore_errors:
-                    raise StructureError(
-                        f"{_name(row, index)}: {e}\nTo give such rows NaN instead, pass "
-                        "ignore_errors=True or construct the featurizer with on_error='nan'."
-                    ) from e
+                    raise StructureError(f"{_name(row, index)}: {e}") from e
                 errors[row] = e
                 progress(1)
                 continue

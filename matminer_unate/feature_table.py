@@ -21,6 +21,7 @@ from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizer import UnateFeaturizer
 from matminer_unate.pooling import check_pooling
 from matminer_unate.readers import InputRow, Source
+from matminer_unate.tables import plain_text
 
 FORMATS = (".parquet", ".csv")
 
@@ -83,7 +84,10 @@ def encode_rows(
 
 
 def carried_types(sources: Iterable[Source]) -> dict[str, pa.DataType]:
-    """One type for each carried column of all inputs; text where they disagree."""
+    """One type for each carried column of all inputs; text where they disagree.
+
+    CSV has no bytes, and no kinds beyond Arrow's own: ``FeatureWriter`` writes these as text there.
+    """
     types: dict[str, pa.DataType] = {}
     for source in sources:
         for name, kind in source.columns.items():
@@ -137,6 +141,8 @@ class FeatureWriter:
                 "features first, or use other weights or pooling"
             )
         self.n_rows = 0
+        if suffix == ".csv":
+            carried = {name: _csv_type(kind) for name, kind in carried.items()}
         self._path, self._suffix, self._carried = path, suffix, carried
         features = [(label, pa.float32()) for label in labels]
         fields = [("id", pa.string()), *carried.items(), *features]
@@ -187,10 +193,22 @@ class FeatureWriter:
         return pq.ParquetWriter(self._path, self._schema, use_dictionary=words)
 
 
+def _csv_type(kind: pa.DataType) -> pa.DataType:
+    no_text = pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return pa.string() if no_text or isinstance(kind, pa.BaseExtensionType) else kind
+
+
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
-        values = [v if v is None or isinstance(v, str) else str(v) for v in values]
-    return pa.array(values, kind)
+        return pa.array([plain_text(value) for value in values], kind)
+    if isinstance(kind, pa.BaseExtensionType):
+        stored = [None if value is None else value.value for value in values]
+        storage = kind.storage_type
+        held = [v if v is None else v.cast(storage).as_py() for v in stored]
+        return pa.ExtensionArray.from_storage(kind, pa.array(held, storage))
+    # Inputs that are joined may have other units of time.
+    cells = [value.cast(kind) if isinstance(value, pa.Scalar) else value for value in values]
+    return pa.array(cells, kind)
 
 
 @contextmanager

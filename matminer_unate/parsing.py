@@ -1,8 +1,4 @@
-"""Text, dicts and arrays of one crystal → pymatgen Structure.
-
-Only the cell, the species and the coordinates are read. Site properties of pymatgen dicts are left
-alone, because rebuilding them would import whatever modules the file names.
-"""
+"""Text, table cells and arrays of one crystal → pymatgen Structure."""
 
 from __future__ import annotations
 
@@ -18,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matminer_unate.errors import StructureError
+from matminer_unate.structure_dicts import from_dict
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -30,9 +27,6 @@ _CIF_CELL = re.compile(r"^\s*_cell[_.]", re.MULTILINE | re.IGNORECASE)
 _CIF_SITES = re.compile(r"^\s*_atom_site[_.]", re.MULTILINE | re.IGNORECASE)
 
 _CIF_SUMMARY = "Issues encountered while parsing CIF: "
-
-_LATTICE_KEYS = ("matrix", "pbc", "a", "b", "c", "alpha", "beta", "gamma")
-_SPECIES_KEYS = ("element", "occu", "oxidation_state", "spin")
 
 _MAX_REASON = 300
 """Characters of a foreign error message that are repeated."""
@@ -140,34 +134,6 @@ def from_poscar(text: str) -> Structure:
     return poscar.structure
 
 
-def is_structure_dict(content: Any) -> bool:
-    """Whether this looks like ``Structure.as_dict()``."""
-    return isinstance(content, dict) and {"lattice", "sites"} <= set(content)
-
-
-def from_dict(content: Any) -> Structure:
-    """Read ``Structure.as_dict()``, also one that went through a Parquet struct column."""
-    from pymatgen.core import Lattice, PeriodicSite, Structure
-
-    if not is_structure_dict(content):
-        found = ", ".join(map(repr, list(content)[:5])) if isinstance(content, dict) else content
-        raise StructureError(
-            f"no pymatgen Structure dict (keys 'lattice' and 'sites' expected, found "
-            f"{_one_line(str(found))}); write it with Structure.as_dict() or Structure.to_json()"
-        )
-    lattice = Lattice.from_dict(_given(content["lattice"], _LATTICE_KEYS))
-    sites = [
-        PeriodicSite.from_dict(
-            {"species": [_given(s, _SPECIES_KEYS) for s in site["species"]], "abc": site["abc"]},
-            lattice,
-        )
-        for site in content["sites"]
-    ]
-    if not sites:
-        raise StructureError("the structure has no sites; drop this row")
-    return Structure.from_sites(sites)
-
-
 def from_arrays(lattice: Any, frac_coords: Any, species: Any) -> Structure:
     """Build a crystal of plain arrays, each given as lists or as their JSON text.
 
@@ -266,11 +232,6 @@ def _element(species: Any) -> Any:
     if isinstance(species, bool) or species is None or species != int(species):
         raise StructureError(f"species {species!r} is neither an atomic number nor a symbol")
     return Element.from_Z(int(species))
-
-
-def _given(content: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    # A Parquet struct column fills every key that any row has with None.
-    return {key: content[key] for key in keys if content.get(key) is not None}
 
 
 def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:

@@ -12,7 +12,16 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matminer_unate.ase_files import (
+    ASE_SUFFIXES,
+    FRAME,
+    from_frame,
+    is_ase_json,
+    open_ase,
+    open_ase_json,
+)
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.json_tables import open_json, open_json_lines
 from matminer_unate.parsing import (
     Parsed,
     attempt,
@@ -21,17 +30,17 @@ from matminer_unate.parsing import (
     from_arrays,
     from_cell,
     from_cif,
-    from_dict,
     from_poscar,
 )
+from matminer_unate.structure_dicts import from_dict
 from matminer_unate.tables import (
     STRUCTURE_COLUMNS,
     Table,
     cast,
     open_csv,
-    open_json,
-    open_json_lines,
     open_parquet,
+    plain,
+    plain_text,
 )
 
 if TYPE_CHECKING:
@@ -41,19 +50,22 @@ if TYPE_CHECKING:
 ARRAY_COLUMNS = ("lattice", "frac_coords", "species")
 """The three columns that together are a structure."""
 
-ID_COLUMNS = ("id", "material_id", "identifier", "mp_id", "task_id", "jid")
+ID_COLUMNS = ("id", "material_id", "identifier", "mp_id", "task_id", "jid", "entry_id")
 """Names that the identifier of a row is looked for under, in this order."""
 
 _INDEX_COLUMNS = ("", "__index_level_0__", "Unnamed: 0")
 """What pandas calls an index without a name in CSV and Parquet."""
+
+_MARKS = ("@module", "@class", "@version")
+"""What dicts of pymatgen say of the class that wrote them."""
 
 _PARQUET, _CSV, _JSON_LINES = (".parquet", ".pq"), (".csv", ".tsv"), (".jsonl", ".ndjson")
 
 _STRUCTURES = (".cif", ".mcif", ".vasp", ".poscar", ".contcar", ".json")
 
 _READABLE = (
-    "CIF (.cif, .mcif), POSCAR (POSCAR*, CONTCAR*, .vasp, .poscar), pymatgen JSON (.json) or a "
-    "table (.parquet, .csv, .tsv, .json, .jsonl)"
+    "CIF (.cif, .mcif), POSCAR (POSCAR*, CONTCAR*, .vasp, .poscar), pymatgen JSON (.json), a "
+    "table (.parquet, .csv, .tsv, .json, .jsonl) or frames of ASE (.extxyz, .xyz, .db, .traj)"
 )
 
 
@@ -100,6 +112,8 @@ class Source:
         Carried columns of a table.
     skipped : tuple of Path
         Files of a folder that are no structure files.
+    left_behind : tuple of str
+        Columns of a table that are not carried: lists, dicts, and further columns of structures.
     """
 
     path: Path
@@ -107,6 +121,7 @@ class Source:
     n_rows: int
     columns: dict[str, pa.DataType] = field(default_factory=dict)
     skipped: tuple[Path, ...] = ()
+    left_behind: tuple[str, ...] = ()
 
 
 def iter_inputs(paths: Iterable[str | Path], column: str | None = None) -> Iterator[InputRow]:
@@ -151,6 +166,8 @@ def _open(path: Path, column: str | None) -> Source:
         return _table(open_csv(path), column)
     if suffix in _JSON_LINES:
         return _table(open_json_lines(path), column)
+    if suffix in ASE_SUFFIXES:
+        return _table(open_ase(path), column)
     if suffix == ".json":
         return _json(path, column)
     if _is_structure_file(path):
@@ -184,7 +201,8 @@ def _folder(folder: Path) -> Source:
     found = [path for path in files if _is_structure_file(path)]
     skipped = tuple(path for path in files if not _is_structure_file(path))
     if not found:
-        tables = [path for path in skipped if _suffix(path) in (*_PARQUET, *_CSV, *_JSON_LINES)]
+        known = (*_PARQUET, *_CSV, *_JSON_LINES, *ASE_SUFFIXES)
+        tables = [path for path in skipped if _suffix(path) in known]
         raise InputError(
             f"{folder}: the folder holds no structure files (.cif, .vasp, .poscar, .json, POSCAR*, "
             f"CONTCAR*)" + (f"; pass its tables by name, e.g. {tables[0]}" if tables else "")
@@ -217,7 +235,7 @@ def _parse_file(path: Path) -> list[Parsed]:
         items = content if isinstance(content, list) else [content]
         if not items:
             raise StructureError("the JSON list is empty; export it again")
-        return [attempt(from_dict, item) for item in items]
+        return [attempt(from_cell if isinstance(i, str) else from_dict, i) for i in items]
     if _suffix(path) in (".cif", ".mcif"):
         return [attempt(from_cif, block) for block in cif_blocks(text)]
     return [attempt(from_poscar, text)]
@@ -250,38 +268,57 @@ def _json(path: Path, column: str | None) -> Source:
         # Said again with its row, so that one damaged file does not stop the others.
         return _file(path)
     table = open_json(path, content, column)
+    if is_ase_json(content):
+        table = open_ase_json(path, content)
     return _file(path) if table is None else _table(table, column)
 
 
 def _table(table: Table, column: str | None) -> Source:
-    structure = _structure_columns(table, column)
+    structure = (FRAME,) if FRAME in table.names else _structure_columns(table, column)
     identifier = _identifier_column(table.names)
-    # Lists and texts of structures stay behind, and ``id`` is a column of the output already.
-    left = {*structure, *ARRAY_COLUMNS, *_INDEX_COLUMNS, "id"}
+    # ``id`` is a column of the output already.
+    used = {*structure, *_INDEX_COLUMNS, *_MARKS, "id"}
+    others = [name for name in table.names if name not in used]
+    # Lists and texts of structures stay behind.
     carried = {
-        name: kind
-        for name, kind in table.types.items()
-        if name not in left and name.lower() not in STRUCTURE_COLUMNS
+        name: table.types[name]
+        for name in others
+        if name in table.types and not (name in ARRAY_COLUMNS or _may_be_structures(table, name))
     }
     rows = partial(_table_rows, table, structure, identifier, carried)
-    return Source(table.path, rows, table.n_rows, carried)
+    left = tuple(name for name in others if name not in carried)
+    return Source(table.path, rows, table.n_rows, carried, left_behind=left)
+
+
+def _may_be_structures(table: Table, name: str) -> bool:
+    """Whether a column has the name of structures, and not numbers in it (``atoms``)."""
+    import pyarrow as pa
+
+    kind = table.types.get(name)
+    texts = kind is None or kind in (pa.string(), pa.binary(), pa.null())
+    return name.lower() in STRUCTURE_COLUMNS and (texts or isinstance(kind, pa.BaseExtensionType))
 
 
 def _table_rows(
     table: Table, structure: tuple[str, ...], identifier: str | None, carried: dict[str, Any]
 ) -> Iterator[InputRow]:
     path = _name(table.path)
-    parse = from_cell if len(structure) == 1 else from_arrays
+    parse: Callable[..., Structure] = from_cell if len(structure) == 1 else from_arrays
+    if structure == (FRAME,):
+        parse = from_frame
     wanted = dict.fromkeys(
         [*structure, *([identifier] if identifier is not None else []), *carried]
     )
     for n, (label, record) in enumerate(table.records(list(wanted))):
-        own, place = f"{path}#{n}", f"{path}, row {n}"
+        own, place = f"{path}#{n}", f"{path}, {'frame' if FRAME in structure else 'row'} {n}"
+        if FRAME in structure:
+            # The label of a frame is its path and id.
+            own, place, label = label or own, label or place, None
         if isinstance(record, StructureError):
             yield InputRow(label or own, place, None, record)
             continue
-        named = label if identifier is None else record.get(identifier)
-        parsed = attempt(parse, *(record.get(name) for name in structure))
+        named = label if identifier is None else plain_text(record.get(identifier))
+        parsed = attempt(parse, *(plain(record.get(name)) for name in structure))
         known = named is not None and named != ""
         yield InputRow(
             str(named) if known else own,
@@ -306,7 +343,8 @@ def _structure_columns(table: Table, column: str | None) -> tuple[str, ...]:
         if column not in names:
             raise InputError(f"{table.path} has no column {column!r}; it has {_listing(names)}")
         return (column,)
-    known = _first(STRUCTURE_COLUMNS, names) if column is None else None
+    texts = [name for name in names if _may_be_structures(table, name)]
+    known = _first(STRUCTURE_COLUMNS, texts) if column is None else None
     if known is not None:
         return (known,)
     if arrays:

@@ -212,7 +212,9 @@ class StructureFeaturizer(BaseFeaturizer):
         Unusable structures raise, or are rows of NaN with ``on_error="nan"``.
         """
         index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
-        return self._compute(entries_of(X), False, False, False, index).values
+        # UnateRegressor calls this too: its parameter has the same name.
+        cure = "set on_error='nan'"
+        return self._compute(entries_of(X), False, False, False, index, cure).values
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Column names, for ``set_output`` and pipelines."""
@@ -260,6 +262,7 @@ class StructureFeaturizer(BaseFeaturizer):
         return_errors: bool,
         pbar: bool | dict[str, Any],
         index: Any = None,
+        cure: str = "pass ignore_errors=True or construct the featurizer with on_error='nan'",
     ) -> Columns:
         self._check_options()
         ignore = ignore_errors or self.on_error == "nan"
@@ -267,7 +270,10 @@ class StructureFeaturizer(BaseFeaturizer):
             raise InputError("return_errors needs ignore_errors=True (or on_error='nan')")
         bar = {"desc": type(self).__name__, "total": len(structures), "disable": not pbar}
         with tqdm(**(bar | (pbar if isinstance(pbar, dict) else {}))) as progress:
-            columns = self._columns(structures, ignore, index, progress.update)
+            try:
+                columns = self._columns(structures, ignore, index, progress.update)
+            except StructureError as e:
+                raise StructureError(f"{e}\nTo give such rows NaN instead, {cure}.") from e
         # Who passed ignore_errors=True expects NaN rows; who set on_error is told of them once.
         columns.warn(mention_errors=not ignore_errors)
         return columns

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matminer_unate.errors import StructureError
+from matminer_unate.errors import StructureError, warn_user
 
 MAX_FRACTIONAL = 1e5
 """Fractional coordinates beyond this have lost the digits that place the atom in its cell."""
@@ -41,7 +41,6 @@ _CURES: dict[type, str] = {
     str: "parse it first, e.g. Structure.from_file(path) or Structure.from_str(text, fmt='cif')",
     bytes: "decode and parse it first with Structure.from_str",
     PurePath: "read it first with Structure.from_file",
-    dict: "convert it first with Structure.from_dict",
     list: _ONE_A_ROW,
     tuple: _ONE_A_ROW,
     np.ndarray: _ONE_A_ROW,
@@ -58,6 +57,8 @@ def crystal_arrays(crystal: Any) -> CrystalArrays:
     Parameters
     ----------
     crystal : pymatgen Structure or IStructure, or ase.Atoms
+        Also the dict of a pymatgen Structure or entry, of JARVIS or of OPTIMADE, and the text of a
+        CIF, a POSCAR or the JSON of such a dict.
 
     Returns
     -------
@@ -95,6 +96,8 @@ def _as_structure(crystal: Any) -> Any:
         return crystal
     if _is_missing(crystal):
         raise StructureError("the structure is missing (None or NaN); drop or fill this row")
+    if isinstance(crystal, dict) or (isinstance(crystal, str) and is_structure_text(crystal)):
+        return _from_content(crystal)
     if isinstance(crystal, IMolecule):
         raise StructureError(
             "a Molecule has no lattice; place it in a periodic cell first "
@@ -102,9 +105,26 @@ def _as_structure(crystal: Any) -> Any:
         )
     # ASE is optional, so its class is known by name.
     if any(c.__module__ == "ase.atoms" and c.__name__ == "Atoms" for c in type(crystal).__mro__):
-        return _from_ase(crystal)
+        return from_ase(crystal)
     cure = next(text for kind, text in _CURES.items() if isinstance(crystal, kind))
     raise StructureError(f"expected a pymatgen Structure, got {type(crystal).__name__}; {cure}")
+
+
+def is_structure_text(text: str) -> bool:
+    """Whether this can only be the content of a file (CIF, POSCAR, JSON), and not its name."""
+    return "\n" in text.strip() or text.lstrip().startswith("{")
+
+
+def _from_content(content: Any) -> Any:
+    """Structure of a dict or text, read as a cell of a table is."""
+    from matminer_unate.parsing import attempt, from_cell
+
+    parsed = attempt(from_cell, content)
+    if parsed.error is not None:
+        raise parsed.error
+    for note in parsed.notes:
+        warn_user(f"a structure was read from text with doubts: {note}")
+    return parsed.structure
 
 
 def _is_missing(value: Any) -> bool:
@@ -114,7 +134,8 @@ def _is_missing(value: Any) -> bool:
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
-def _from_ase(atoms: Any) -> Any:
+def from_ase(atoms: Any) -> Any:
+    """Structure of ``ase.Atoms``; raises StructureError unless they are an ordered crystal."""
     from pymatgen.io.ase import AseAtomsAdaptor
 
     if not all(atoms.pbc):

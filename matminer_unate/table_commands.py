@@ -6,8 +6,10 @@ import argparse
 import csv
 import itertools
 import json
+import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +24,7 @@ from matminer_unate import __version__
 from matminer_unate.checkpoint import CONFIG, WeightsConfig
 from matminer_unate.columns import EncodingNotes, RowNotes
 from matminer_unate.encoding import PreparedCrystal, prepare, weights_config
-from matminer_unate.errors import InputError, StructureError, WeightsError
+from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
 from matminer_unate.feature_table import FeatureWriter, carried_types, encode_rows, fresh_file
 from matminer_unate.readers import InputRow, Source, open_inputs
 
@@ -34,6 +36,9 @@ SHOWN_FAILURES = 20
 PREDICTED_ROWS = 512
 """Rows that are read and predicted at once."""
 
+_ROW = re.compile(r"\brow (\d+)( \(index [^)]*\))?")
+_COUNTED = re.compile(r"(\d+) (row\(s\) .*?)(?:; the first is (.*))?", re.DOTALL)
+
 Results = Iterator[tuple[list[InputRow], NDArray[np.float32]]]
 """Good rows with their columns, a batch at a time."""
 
@@ -43,14 +48,26 @@ def say(text: str) -> None:
     print(f"unate: {text}", file=sys.stderr)
 
 
-def featurize(args: argparse.Namespace) -> int:
-    """``unate featurize``: learned columns of crystals; returns how many rows failed."""
+def featurize(args: argparse.Namespace) -> Callable[[], int]:
+    """``unate featurize``: learned columns of crystals.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the command line, and ``progress`` (CommandProgress).
+
+    Returns
+    -------
+    callable
+        Tells of what was done, after the progress has gone; returns how many rows failed.
+    """
     _check_targets(args)
     featurizer = _featurizer(args)
     labels = featurizer.feature_labels()
     config = weights_config(featurizer.weights)
 
     def compute(rows: Iterator[InputRow], report: Report) -> Results:
+        args.progress.stage("featurizing")
         return encode_rows(rows, featurizer, report.prepared, report.failed)
 
     made_by = {
@@ -72,13 +89,13 @@ def _featurizer(args: argparse.Namespace) -> UnateFeaturizer:
     return featurizer.fit()
 
 
-def predict(args: argparse.Namespace) -> int:
-    """``unate predict``: predictions of a saved model; returns how many rows failed."""
+def predict(args: argparse.Namespace) -> Callable[[], int]:
+    """``unate predict``: predictions of a saved model; as :func:`featurize`."""
     _check_targets(args)
     model = load_predictor(args.model, args.device)
 
     def compute(rows: Iterator[InputRow], report: Report) -> Results:
-        return predict_rows(rows, model, report.prepared, report.failed)
+        return predict_rows(rows, model, report, args.progress.stage)
 
     labels = [args.name + suffix for suffix in model.suffixes]
     made_by = {"version": __version__, "model": model.kind, "weights": model.weights}
@@ -149,33 +166,60 @@ def load_predictor(folder: Path, device: str) -> Predictor:
 def predict_rows(
     rows: Iterator[InputRow],
     model: Predictor,
-    prepared: Callable[[InputRow, PreparedCrystal], None],
-    failed: Callable[[InputRow, StructureError], None],
+    report: Report,
+    stage: Callable[[str], None] = lambda name: None,
 ) -> Results:
-    """Predict the rows that are crystals, a chunk at a time, as ``encode_rows`` does columns."""
-    while chunk := list(islice(rows, PREDICTED_ROWS)):
-        good = []
-        for row in chunk:
-            try:
-                if row.error is not None:
-                    raise row.error
-                crystal = prepare(row.structure, model.config)
-            except StructureError as e:
-                failed(row, e)
-                continue
-            prepared(row, crystal)
-            good.append(row)
-        if not good:
+    """Predict the rows that are crystals, a chunk at a time, as ``encode_rows`` does columns.
+
+    The first row is a chunk of its own: it loads the tables that all others use. Those that follow
+    take about two seconds, and later a tenth of the time that has gone by, at most ten seconds: a
+    chunk costs half a second beside what its rows do.
+    """
+    stage("warming up (some 10 s)")
+    size, started = 1, time.perf_counter()
+    while chunk := list(islice(rows, size)):
+        good = list(_prepared(chunk, model.config, report))
+        before = time.perf_counter()
+        if good:
+            yield _predicted(good, model, report)
+        now = time.perf_counter()
+        if good and size == 1:
+            stage("predicting")
+            started, size = now, 4
+        elif good:
+            target = min(10.0, max(2.0, (now - started) / 10))
+            share = target / max(now - before, 1e-3)
+            size = min(PREDICTED_ROWS, max(2, round(size * min(share, 4.0))))
+
+
+def _prepared(chunk: list[InputRow], config: WeightsConfig, report: Report) -> Iterator[InputRow]:
+    for row in chunk:
+        try:
+            if row.error is not None:
+                raise row.error
+            crystal = prepare(row.structure, config)
+        except StructureError as e:
+            report.failed(row, e)
             continue
+        report.prepared(row, crystal)
+        yield row
+
+
+def _predicted(
+    good: list[InputRow], model: Predictor, report: Report
+) -> tuple[list[InputRow], NDArray[np.float32]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnateWarning)
         found = model.predict([row.structure for row in good]).astype(np.float32)
-        finite = [bool(np.isfinite(values).all()) for values in found]
-        for row, has_value in zip(good, finite, strict=True):
-            if not has_value:
-                failed(row, StructureError("the model has no prediction for this structure"))
-        yield (
-            [replace(row, structure=None) for row in itertools.compress(good, finite)],
-            found[finite],
-        )
+    report.warned(good, [str(w.message) for w in caught if w.category is UnateWarning])
+    finite = [bool(np.isfinite(values).all()) for values in found]
+    for row, has_value in zip(good, finite, strict=True):
+        if not has_value:
+            report.failed(row, StructureError("the model has no prediction for this structure"))
+    return (
+        [replace(row, structure=None) for row in itertools.compress(good, finite)],
+        found[finite],
+    )
 
 
 def _run(
@@ -186,10 +230,13 @@ def _run(
     notes: RowNotes,
     what: str,
     participle: str,
-) -> int:
-    """Read the input, compute, write the table, and tell of it."""
+) -> Callable[[], int]:
+    """Read the input, compute and write the table; what is returned tells of it."""
     started = time.perf_counter()
+    bar = args.progress
+    bar.stage("looking at the input")
     sources = open_inputs(args.input, args.column)
+    bar.stage("loading the network", sum(source.n_rows for source in sources))
     report = Report(notes)
     with (
         _failure_file(args.errors) as failures,
@@ -201,22 +248,25 @@ def _run(
             labels,
             {"matminer_unate": json.dumps(made_by)},
         ) as writer,
-        _progress(sources, args.quiet) as bar,
     ):
         report.failures, report.bar = failures, bar
         for good, columns in compute(chain.from_iterable(s.rows() for s in sources), report):
             writer.add(good, columns)
             bar.update(len(good))
-    report.print(sources, writer.n_rows, args)
-    if not writer.n_rows:
-        raise InputError(f"no row could be {participle}; nothing was written")
-    if not args.quiet:
-        seconds = time.perf_counter() - started
-        print(
-            f"{writer.n_rows:,} {what} in {seconds:.1f} s ({writer.n_rows / seconds:,.0f} "
-            f"rows/s): {args.out}"
-        )
-    return report.n_failed
+    seconds = time.perf_counter() - started
+
+    def finish() -> int:
+        report.print(sources, writer.n_rows, args)
+        if not writer.n_rows:
+            raise InputError(f"no row could be {participle}; nothing was written")
+        if not args.quiet:
+            print(
+                f"{writer.n_rows:,} {what} in {seconds:.1f} s ({writer.n_rows / seconds:,.0f} "
+                f"rows/s): {args.out}"
+            )
+        return report.n_failed
+
+    return finish
 
 
 def _check_targets(args: argparse.Namespace) -> None:
@@ -240,14 +290,6 @@ def _check_targets(args: argparse.Namespace) -> None:
         raise InputError("--out and --errors are the same file; name two")
 
 
-def _progress(sources: Sequence[Source], quiet: bool) -> Any:
-    from tqdm import tqdm
-
-    total = sum(source.n_rows for source in sources)
-    # disable=None: no bar where stderr is a file.
-    return tqdm(total=total, unit="rows", disable=True if quiet else None)
-
-
 @contextmanager
 def _failure_file(path: Path | None) -> Iterator[Any]:
     """A csv.writer for the rows that failed, or None."""
@@ -260,6 +302,11 @@ def _failure_file(path: Path | None) -> Iterator[Any]:
         yield writer
 
 
+def _place(rows: list[InputRow], found: re.Match[str]) -> str:
+    row = int(found[1])
+    return rows[row].place if row < len(rows) else found[0]
+
+
 @dataclass
 class Report:
     """What happened to the rows; the counts of all, but only the first few failures."""
@@ -269,6 +316,7 @@ class Report:
     shown: list[tuple[str, str]] = field(default_factory=list)
     n_noted: int = 0
     first_note: str = ""
+    model_notes: dict[str, tuple[int, str | None]] = field(default_factory=dict)
     failures: Any = None
     bar: Any = None
 
@@ -277,6 +325,16 @@ class Report:
         if row.notes:
             self.n_noted += 1
             self.first_note = self.first_note or f"{row.place}: {row.notes[0]}"
+
+    def warned(self, rows: list[InputRow], texts: list[str]) -> None:
+        """What a model said while it predicted these rows."""
+        for text in texts:
+            # A model numbers the rows of its own chunk, and counts them.
+            named = _ROW.sub(lambda found: _place(rows, found), text)
+            counted = _COUNTED.fullmatch(named)
+            count, what, first = counted.groups() if counted else (0, named, None)
+            before, first_before = self.model_notes.get(what, (0, first))
+            self.model_notes[what] = before + int(count), first_before
 
     def failed(self, row: InputRow, error: Exception) -> None:
         self.n_failed += 1
@@ -312,7 +370,21 @@ class Report:
                 f"warning: pymatgen had doubts about {self.n_noted:,} row(s) that it read; the "
                 f"first is {self.first_note}"
             )
+        own = " ".join(self.encoding.texts())
+        notes = [(text, *told) for text, told in self.model_notes.items() if text not in own]
+        for text, n, first in notes[:SHOWN_FAILURES]:
+            where = f"; the first is {first}" if first else ""
+            say(f"warning: {f'{n:,} ' if n else ''}{text}{where}")
+        if len(notes) > SHOWN_FAILURES:
+            say(f"… and {len(notes) - SHOWN_FAILURES:,} more warnings of the model")
         for source in sources:
+            if source.left_behind:
+                names = ", ".join(map(repr, source.left_behind[:8]))
+                dots = ", …" if len(source.left_behind) > 8 else ""
+                say(
+                    f"note: {len(source.left_behind):,} column(s) of {source.path} are lists, "
+                    f"dicts or other structures and are not in the output: {names}{dots}"
+                )
             if source.skipped:
                 names = ", ".join(path.name for path in source.skipped[:3])
                 dots = ", …" if len(source.skipped) > 3 else ""

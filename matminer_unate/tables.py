@@ -1,4 +1,4 @@
-"""Parquet, CSV and JSON tables → rows, one at a time, and one type for each column.
+"""Parquet and CSV tables → rows, one at a time, and one type for each column of any table.
 
 A row that cannot be read is an error in its place, never the end of the table.
 """
@@ -9,21 +9,22 @@ import csv
 import gzip
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, zip_longest
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.parsing import UTF16_MARKS, is_structure_dict
+from matminer_unate.parsing import UTF16_MARKS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STRUCTURE_COLUMNS = ("structure", "structures", "cif", "poscar", "contcar", "final_structure")
+STRUCTURE_COLUMNS = (
+    "structure", "structures", "cif", "poscar", "contcar", "final_structure", "atoms", "entry"
+)  # fmt: skip
 """Names that a column of structures is looked for under, in this order, whatever their case."""
 
 _BATCH_ROWS = 500
@@ -87,22 +88,38 @@ def _parquet_records(path: Path, names: Sequence[str]) -> Iterator[Record]:
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
-                for record in batch.to_pylist():
-                    yield None, record
+                columns = [_cells(column) for column in batch.columns]
+                for cells in zip(*columns, strict=True):
+                    yield None, dict(zip(batch.schema.names, cells, strict=True))
     except (pa.ArrowException, OSError) as e:
         raise InputError(f"{path} is damaged ({e}); write it again") from e
 
 
 def _scalar_type(kind: pa.DataType) -> pa.DataType | None:
+    """The type that a column is carried in; None where its cells are lists, structs or maps."""
     import pyarrow as pa
 
+    # By name, because older versions of Arrow lack the tests for views.
+    if str(kind) in ("string", "large_string", "string_view"):
+        return pa.string()
+    if str(kind) in ("binary", "large_binary", "binary_view"):
+        return pa.binary()
+    if isinstance(kind, pa.BaseExtensionType):
+        return None if _scalar_type(kind.storage_type) is None else kind
     if pa.types.is_dictionary(kind):
         return _scalar_type(kind.value_type)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pa.string()
-    if pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind):
-        return kind
-    return None
+    return None if pa.types.is_nested(kind) else kind
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    """Cells as Python objects; as Arrow's where Python's would lose digits or be out of range."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_temporal(column.type) or isinstance(column.type, pa.BaseExtensionType):
+        return [cell if cell.is_valid else None for cell in column]
+    return list(column.to_pylist())
 
 
 # -- CSV ------------------------------------------------------------------------------------------
@@ -119,11 +136,11 @@ def open_csv(path: Path) -> Table:
     # The csv module is used and not pandas: it takes a row with a stray comma for that row's
     # problem, and never takes the formula NaN for a missing value.
     header, delimiter = _csv_header(path)
-    return _typed(path, header, partial(_csv_records, path, header, delimiter))
+    return typed_table(path, partial(_csv_records, path, header, delimiter), header)
 
 
 def _csv_header(path: Path) -> tuple[list[str], str]:
-    with _text_errors(path), _open_text(path) as file:
+    with text_errors(path), open_text(path) as file:
         line = file.readline()
         if not line.strip():
             raise InputError(f"{path} has no header line; write it again")
@@ -134,7 +151,7 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
 def _csv_records(path: Path, header: list[str], delimiter: str) -> Iterator[Record]:
     # The default limit of 131,072 characters a cell is less than a CIF of 2,000 atoms.
     csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
-    with _text_errors(path), _open_text(path) as file:
+    with text_errors(path), open_text(path) as file:
         reader = csv.reader(file, delimiter=delimiter)
         next(reader)
         for cells in reader:
@@ -148,101 +165,11 @@ def _csv_records(path: Path, header: list[str], delimiter: str) -> Iterator[Reco
                 yield None, StructureError(error)
 
 
-# -- JSON -----------------------------------------------------------------------------------------
-
-
-def open_json(path: Path, content: Any, column: str | None) -> Table | None:
-    """A table in one of pandas' JSON layouts; None for a lone structure, or a list of nothing else.
-
-    Parameters
-    ----------
-    path : Path
-    content : object
-        What the file holds, parsed.
-    column : str or None
-        The column of structures, if it is known.
-    """
-    if isinstance(content, list):
-        if all(is_structure_dict(item) for item in content):
-            return None
-        return _held(path, [(None, _json_record(item)) for item in content])
-    if not isinstance(content, dict) or is_structure_dict(content):
-        return None
-    if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):
-        return _held(path, _json_split(content))
-    if content and all(is_structure_dict(value) for value in content.values()):
-        return _held(path, [(key, {"structure": value}) for key, value in content.items()])
-    records = _json_columns(content, column)
-    return None if records is None else _held(path, records)
-
-
-def open_json_lines(path: Path) -> Table:
-    """Read a file with one JSON object a line once for its columns and their types.
-
-    Raises
-    ------
-    InputError
-        The file is no text.
-    """
-    records = partial(_json_line_records, path)
-    return _typed(path, _json_names(records()), records)
-
-
-def _held(path: Path, records: list[Record]) -> Table:
-    return _typed(path, _json_names(records), partial(iter, records))
-
-
-def _json_record(item: Any) -> dict[str, Any] | StructureError:
-    if is_structure_dict(item):
-        return {"structure": item}
-    if isinstance(item, dict):
-        return item
-    return StructureError(f"the row is no JSON object but {type(item).__name__}; drop or fill it")
-
-
-def _json_split(content: dict[str, Any]) -> list[Record]:
-    """Pandas' layout ``split``, which is also what matminer stores its frames in."""
-    names, rows = content["columns"], content["data"]
-    labels = content.get("index") or [None] * len(rows)
-    return [
-        (None if label is None else str(label), dict(zip(names, row, strict=False)))
-        for label, row in zip(labels, rows, strict=False)
-    ]
-
-
-def _json_columns(content: dict[str, Any], column: str | None) -> list[Record] | None:
-    """Pandas' default layout (column by column), a dict of lists, or a single row."""
-    known = [key for key in content if key == column or key.lower() in STRUCTURE_COLUMNS]
-    first = content[known[0]] if known else content.get("lattice")
-    if isinstance(first, dict) and not is_structure_dict(first):
-        columns = {k: v if isinstance(v, dict) else {} for k, v in content.items()}
-        labels = dict.fromkeys(chain.from_iterable(columns.values()))
-        return [(label, {k: v.get(label) for k, v in columns.items()}) for label in labels]
-    if known and isinstance(first, list):
-        lists = [v if isinstance(v, list) else [] for v in content.values()]
-        return [(None, dict(zip(content, row, strict=True))) for row in zip_longest(*lists)]
-    return [(None, content)] if first is not None else None
-
-
-def _json_names(records: Iterable[Record]) -> list[str]:
-    return list(dict.fromkeys(chain.from_iterable(r for _, r in records if isinstance(r, dict))))
-
-
-def _json_line_records(path: Path) -> Iterator[Record]:
-    with _text_errors(path), _open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield None, _json_record(json.loads(line))
-            except (json.JSONDecodeError, RecursionError) as e:
-                yield None, StructureError(f"line {number} is no JSON ({e}); write it again")
-
-
 # -- text -----------------------------------------------------------------------------------------
 
 
-def _open_text(path: Path) -> IO[str]:
+def open_text(path: Path) -> IO[str]:
+    """Open a file, which may be gzipped, as UTF-8 or as UTF-16 with its mark."""
     opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
     with opener(path, "rb") as file:
         encoding = "utf-16" if file.read(2) in UTF16_MARKS else "utf-8-sig"
@@ -252,7 +179,8 @@ def _open_text(path: Path) -> IO[str]:
 
 
 @contextmanager
-def _text_errors(path: Path) -> Iterator[None]:
+def text_errors(path: Path) -> Iterator[None]:
+    """Errors of a text file as InputError."""
     try:
         yield
     except UnicodeError as e:
@@ -269,21 +197,32 @@ _LEADING_ZERO = re.compile(r"[+-]?0[0-9]+")
 _NO_NUMBER = frozenset({"nan", "na", "n/a", "null", "none"})
 
 
-def _typed(path: Path, names: list[str], records: Callable[[], Iterator[Record]]) -> Table:
-    """Read all rows for their types.
+def typed_table(
+    path: Path, records: Callable[[], Iterator[Record]], names: Sequence[str] = ()
+) -> Table:
+    """Read all rows for their columns and the types of these.
 
     Types guessed batch by batch would change on the way: a label may turn out to be a float, or
     text, only in its last row.
+
+    Parameters
+    ----------
+    path : Path
+    records : callable
+        Starts reading.
+    names : sequence of str
+        Columns that there are whether or not a row has them.
     """
     kinds: dict[str, set[str]] = {name: set() for name in names}
     n_rows = 0
     for _, record in records():
         n_rows += 1
         if isinstance(record, dict):
-            for name in names:
-                kinds[name].add(_kind(record.get(name)))
-    types = {n: kind for n in names if (kind := _column_type(kinds[n])) is not None}
-    return Table(path, names, types, n_rows, lambda _: records())
+            for name, value in record.items():
+                kinds.setdefault(name, set()).add(_kind(value))
+    types = {n: kind for n, seen in kinds.items() if (kind := _column_type(seen)) is not None}
+    found = [*names, *(name for name in kinds if name not in names)]
+    return Table(path, found, types, n_rows, lambda _: records())
 
 
 def _kind(value: Any) -> str:
@@ -337,8 +276,8 @@ def cast(value: Any, kind: pa.DataType) -> Any:
     """A cell as a Python object of its column's type; a missing one is None."""
     import pyarrow as pa
 
-    if value is None:
-        return None
+    if value is None or isinstance(value, pa.Scalar):
+        return value
     if pa.types.is_string(kind):
         return value if isinstance(value, str) else json.dumps(value, default=str)
     if not isinstance(value, str):
@@ -348,3 +287,28 @@ def cast(value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_boolean(kind):
         return value in ("True", "true")
     return int(value) if pa.types.is_integer(kind) else float(value)
+
+
+def plain(value: Any) -> Any:
+    """A cell as a Python object where Arrow's was kept."""
+    import pyarrow as pa
+
+    return value.as_py() if isinstance(value, pa.Scalar) else value
+
+
+def plain_text(value: Any) -> str | None:
+    """A cell as text; bytes that are no UTF-8 as 0x and their hexadecimal digits."""
+    import pyarrow as pa
+
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, pa.Scalar) and pa.types.is_temporal(value.type):
+        # Python's dates end in the year 9999, and its times have no nanoseconds.
+        value = value.cast(pa.string()).as_py()
+    value = plain(value)
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return f"0x{value.hex()}"
+    return str(value)

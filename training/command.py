@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from matminer_unate.errors import UnateError
+from matminer_unate.printable import use_printable_output
 
 
 def run_script(main: Callable[[], None]) -> None:
@@ -17,6 +18,7 @@ def run_script(main: Callable[[], None]) -> None:
         Wrong input, files that cannot be read or written and packages that are missing end it with
         one line and status 1. Every other exception is a defect and keeps its traceback.
     """
+    use_printable_output()
     try:
         main()
     except (UnateError, OSError, ImportError) as e:

@@ -4,7 +4,6 @@
 - ``jarvis:NAME``: a data set of JARVIS, as ``dft_3d`` (extra ``jarvis``)
 - ``mp:all`` or ``mp:KEY=VALUE,…``: the Materials Project (extra ``mp``, key in ``MP_API_KEY``)
 - ``optimade:https://host/path?filter=…``: a provider of OPTIMADE
-- ``*.db``, ``*.extxyz``, ``*.xyz``: files of ASE (extra ``ase``)
 
 Values of the Materials Project are those of ``MPRester.materials.summary.search``: ``true``,
 ``false``, numbers, text, ``low:high`` for a range, and ``a|b`` for a list. So these are the small
@@ -24,19 +23,15 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
-from pymatgen.core import Element, Lattice, Structure
-
-from matminer_unate.errors import InputError, StructureError, UnateError
-from matminer_unate.parsing import attempt, from_dict
+from matminer_unate.errors import InputError
+from matminer_unate.parsing import attempt
 from matminer_unate.readers import InputRow
-
-ASE_SUFFIXES = (".db", ".extxyz", ".xyz")
+from matminer_unate.structure_dicts import from_dict, from_jarvis, from_optimade
 
 ID_COLUMNS = ("material_id", "mpid", "mp_id", "task_id", "jid")
 """Where matminer's data sets keep the identifier of a crystal."""
@@ -49,9 +44,6 @@ OPTIMADE_FIELDS = (
     "dimension_types", "structure_features",
 )  # fmt: skip
 
-OPTIMADE_INCOMPLETE = ("disorder", "assemblies", "implicit_atoms", "site_attachments")
-"""Structure features with which the listed sites are not all there is, or not there for certain."""
-
 RETRY_WAITS = (1.0, 5.0, 25.0)
 """Seconds before a request is tried again."""
 
@@ -60,7 +52,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")  # not NaN or InF, whic
 
 def is_database(source: str) -> bool:
     """Whether a source is one of those above, and not a table, folder or structure file."""
-    return source.partition(":")[0] in _READERS or Path(source).suffix.lower() in ASE_SUFFIXES
+    return source.partition(":")[0] in _READERS
 
 
 def read_database(source: str) -> Iterator[InputRow]:
@@ -74,7 +66,7 @@ def read_database(source: str) -> Iterator[InputRow]:
         Its client is not installed.
     """
     kind, _, query = source.partition(":")
-    return _READERS[kind](query) if kind in _READERS else read_ase(source)
+    return _READERS[kind](query)
 
 
 # -- data sets ------------------------------------------------------------------------------------
@@ -102,38 +94,7 @@ def read_jarvis(name: str) -> Iterator[InputRow]:
     doi:10.1038/s41524-020-00440-1)."""
     for entry in _client("jarvis.db.figshare", "jarvis").data(name):
         identifier = str(entry["jid"])
-        yield _row(identifier, f"jarvis:{name}, {identifier}", jarvis_structure, entry["atoms"])
-
-
-def jarvis_structure(atoms: dict[str, Any]) -> Structure:
-    return Structure(
-        atoms["lattice_mat"],
-        [symbol.strip() for symbol in atoms["elements"]],
-        atoms["coords"],
-        coords_are_cartesian=bool(atoms["cartesian"]),
-    )
-
-
-def read_ase(source: str) -> Iterator[InputRow]:
-    """An ASE database (``.db``), or a file of (extended) XYZ with a cell in each frame."""
-    if not Path(source).is_file():
-        raise InputError(f"{source}: no such file; check the path")
-    try:
-        yield from _ase_rows(source)
-    except (UnateError, ImportError):
-        raise
-    except Exception as e:  # ASE's readers fail in their own ways
-        raise InputError(f"{source} is damaged or not of this format ({e})") from e
-
-
-def _ase_rows(source: str) -> Iterator[InputRow]:
-    if source.lower().endswith(".db"):
-        with _client("ase.db", "ase").connect(source) as database:
-            for entry in database.select():
-                yield _row(f"{source}#{entry.id}", f"{source}, id {entry.id}", entry.toatoms)
-    else:
-        for n, atoms in enumerate(_client("ase.io", "ase").iread(source, index=":")):
-            yield _row(f"{source}#{n}", f"{source}, frame {n}", _structure, atoms)
+        yield _row(identifier, f"jarvis:{name}, {identifier}", from_jarvis, entry["atoms"])
 
 
 # -- Materials Project ----------------------------------------------------------------------------
@@ -236,7 +197,7 @@ def read_optimade(
             raise InputError(f"{page_url} is no list of OPTIMADE structures; check the base URL")
         for entry in page["data"]:
             place = f"{base}/{entry['id']}"
-            yield _row(place, place, optimade_structure, entry.get("attributes") or {})
+            yield _row(place, place, from_optimade, entry.get("attributes") or {})
         following = (page.get("links") or {}).get("next")
         if isinstance(following, dict):  # a JSON:API link may be an object
             following = following.get("href")
@@ -256,35 +217,6 @@ def optimade_url(url: str) -> tuple[str, str]:
     query["response_fields"] = ",".join(OPTIMADE_FIELDS)
     encoded = urlencode(query, quote_via=quote)
     return parts._replace(path=path, query=encoded, fragment="").geturl(), parts.netloc + base
-
-
-def optimade_structure(attributes: dict[str, Any]) -> Structure:
-    """Structure of the attributes of an OPTIMADE entry.
-
-    Raises
-    ------
-    StructureError
-        Some sites are shared, vacant, without place, or hold no element.
-    """
-    features = [f for f in attributes.get("structure_features") or () if f in OPTIMADE_INCOMPLETE]
-    if features:
-        raise StructureError(f"its sites are not all certain ({', '.join(features)})")
-    lattice, positions = attributes["lattice_vectors"], attributes["cartesian_site_positions"]
-    if lattice is None or None in [x for row in [*lattice, *positions] for x in row]:
-        raise StructureError("a lattice vector or position is unknown")
-    element = {one["name"]: _only_element(one) for one in attributes.get("species") or ()}
-    at_sites = [element.get(name, name) for name in attributes["species_at_sites"]]
-    periodic = attributes.get("dimension_types") or (1, 1, 1)
-    cell = Lattice(lattice, pbc=tuple(map(bool, periodic)))  # type: ignore[arg-type]
-    return Structure(cell, at_sites, positions, coords_are_cartesian=True)
-
-
-def _only_element(species: dict[str, Any]) -> str:
-    symbols, shares = species["chemical_symbols"], species["concentration"]
-    if len(symbols) != 1 or abs(shares[0] - 1) > 1e-6 or not Element.is_valid_symbol(symbols[0]):
-        share = ", ".join(f"{s} {c:g}" for s, c in zip(symbols, shares, strict=True))
-        raise StructureError(f"disordered: the species {species['name']!r} is {share}")
-    return str(symbols[0])
 
 
 def fetch_json(url: str) -> dict[str, Any]:

@@ -34,9 +34,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from databases import jarvis_structure
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.readers import iter_inputs
+from matminer_unate.structure_dicts import from_jarvis
 from matminer_unate.structures import CrystalArrays, check_crystal, crystal_arrays
 from matminer_unate.targets import target_floor
 from sources import formula_part
@@ -267,7 +267,7 @@ def _jarvis(key: str, sizes: tuple[int, int, int] | None, path: Path, *_: Any) -
         rows = [
             (
                 str(e.get("jid", e.get("id", n))),
-                partial(jarvis_structure, e["atoms"]),
+                partial(from_jarvis, e["atoms"]),
                 float(e[key]),
             )
             for n, e in enumerate(known)
