@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -197,6 +197,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         """
         require_lightgbm()
         self._check_options()
+        X = list(X) if isinstance(X, Iterator) else X  # which can be read only once
         n_rows = len(X) if is_column_table(X) else len(entries_of(X))
         if n_rows < LEAST_GROUPS:
             raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {n_rows}")

@@ -118,8 +118,8 @@ class TightBindingStats(StructureFeaturizer):
     reordered, or when another cell of the same crystal is given: each crystal is first brought to
     its primitive cell.
 
-    Features
-    --------
+    Features:
+
     ``tight_binding_<quantity>_<pooling>``
         Of the sites. States ψ at energies E, filled by the Fermi function f(E) (0.1 eV wide) with
         two electrons each, belong to site *i* with the share pᵢ (Mulliken's), pᵢₗ for one shell
