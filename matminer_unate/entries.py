@@ -84,7 +84,7 @@ def entries_of(X: Any) -> list[Any]:
     Raises
     ------
     InputError
-        ``X`` is not a list, tuple, Series, Index, one-column DataFrame, array of objects or iterator.
+        ``X`` is not a list, tuple, Series, Index, one-column DataFrame, array or iterator.
     """
     if not isinstance(X, pd.DataFrame | pd.Series) and hasattr(X, "to_pandas"):
         X = _to_pandas(X)
