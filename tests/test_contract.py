@@ -25,7 +25,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 import matminer_unate
-from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
+from matminer_unate import SiteDescriptorStats, UnateFeaturizer
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.structure_featurizer import StructureFeaturizer
 
