@@ -68,7 +68,7 @@ def warn_user(text: str) -> None:
     warnings.warn(text, UnateWarning, stacklevel=level)
 
 
-def _is_for_us(text: str, message: Any, category: type, *where: Any) -> bool:
+def _is_for_us(text: str, message: Any, category: Any, *where: Any) -> bool:
     """Whether a warning filter decides on this text, wherever it may be given."""
     return issubclass(UnateWarning, category) and (message is None or bool(re.match(message, text)))
 
