@@ -204,7 +204,7 @@ class TightBindingStats(StructureFeaturizer):
     --------
     >>> from matminer_unate import TightBindingStats
     >>> from matminer_unate.datasets import load_semiconductors
-    >>> df = load_semiconductors().head(20)
+    >>> df = load_semiconductors().head(5)
     >>> df = TightBindingStats().featurize_dataframe(df, "structure", pbar=False)
     """
 
