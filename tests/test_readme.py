@@ -249,6 +249,14 @@ def test_the_metadata_names_authors_and_pages() -> None:
         assert url.removeprefix("https://").rstrip("/") in README
 
 
+@pytest.mark.parametrize("script", sorted(ROOT.glob("examples/*.py")), ids=lambda path: path.stem)
+def test_a_notebook_says_what_its_script_says(script: Path) -> None:
+    jupytext = pytest.importorskip("jupytext")
+    pair = [jupytext.read(script), jupytext.read(script.with_suffix(".ipynb"))]
+    one, other = ([(c.cell_type, c.source) for c in notebook.cells] for notebook in pair)
+    assert one == other
+
+
 # -- docstrings
 
 EXAMPLES = [
