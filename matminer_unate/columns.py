@@ -242,8 +242,8 @@ def fill_columns(
                 if not ignore_errors:
                     where = "" if index is ALONE else f"{row_name(row, index)}: "
                     raise StructureError(
-                        f"{where}{e}\nTo give such rows NaN instead, pass ignore_errors=True or "
-                        "construct the featurizer with on_error='nan'."
+                        f"{where}{e}\nTo give such rows NaN instead, construct with on_error='nan' "
+                        "(featurize_many and featurize_dataframe: or pass ignore_errors=True)."
                     ) from e
                 errors[row] = e
                 progress(1)

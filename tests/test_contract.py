@@ -375,3 +375,10 @@ def test_the_package_runs_as_the_command_line() -> None:
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *args], capture_output=True, text=True, check=True)
+
+
+def test_the_cure_is_one_that_every_method_has(tiny_weights: Path) -> None:
+    featurizer = UnateFeaturizer(tiny_weights, device="cpu")
+    for call in (featurizer.featurize, lambda bad: featurizer.transform([bad])):
+        with pytest.raises(StructureError, match=r"NaN instead, construct with on_error='nan' \("):
+            call(None)

@@ -101,8 +101,12 @@ def test_the_snippets_run_one_after_another_on_a_few_crystals(
 
 
 @pytest.mark.slow
-def test_the_snippets_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_snippets_run_on_the_whole_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    fine_tuned = partial(matminer_unate.UnateFineTuneRegressor, epochs=3)
+    monkeypatch.setattr(matminer_unate, "UnateFineTuneRegressor", fine_tuned, raising=False)
     told(run_all(blocks("python")), 109, 20)
     folder = tmp_path / "my_cifs"
     folder.mkdir()
