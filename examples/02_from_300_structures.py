@@ -89,7 +89,7 @@ for coverage in (0.5, 0.6827, 0.8, 0.9, 0.95):
 print(pd.DataFrame(rows).round(3).to_string(index=False))
 
 # %% [markdown]
-# With 60 crystals, the shares found scatter by a few percent. The repository has the coverage on
+# With so few crystals, shares scatter by a few percent. The repository has the coverage on
 # thousands of test rows for three properties in `training/results/uncertainty.csv`.
 
 # %%

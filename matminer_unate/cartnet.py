@@ -48,9 +48,11 @@ class EncoderConfig:
     width : int
         Channels of a site or edge state (d).
     n_layers : int
+        Layers of message passing; each sees one cutoff farther.
     n_rbf : int
         Radial basis functions.
     geometry : {"invariant", "cartesian", "distance"}
+        How directions enter: by rotation-invariant moments, as vectors, or not at all.
     n_moments : int
         Radial channels of the neighbourhood moments (``invariant`` only).
     n_properties : int

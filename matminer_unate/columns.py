@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +15,16 @@ from numpy.typing import NDArray
 
 from matminer_unate.checkpoint import WeightsConfig
 from matminer_unate.encoding import PreparedCrystal, encode, prepare, weights_config
-from matminer_unate.errors import StructureError, UnateError, UnateWarning
+from matminer_unate.errors import StructureError, UnateError, warn_user
 from matminer_unate.graph import RadiusGraph
 
 Prepared = TypeVar("Prepared", bound=PreparedCrystal)
 
 Computed = tuple[list[int], NDArray[np.float32]]
 """Rows with their columns."""
+
+ALONE = ("the structure",)
+"""Index of a crystal that was given alone: no row is named for it."""
 
 
 @dataclass(kw_only=True)
@@ -35,17 +37,25 @@ class RowNotes:
         Atomic numbers of which too little is known.
     rows_unknown, rows_isolated : int
         Rows that hold such species, and rows that hold atoms with no neighbour in the cutoff.
+    first_unknown, first_isolated : int or None
+        The first row of each, where rows were told.
     """
 
     unknown: set[int] = field(default_factory=set)
     rows_unknown: int = 0
     rows_isolated: int = 0
+    first_unknown: int | None = None
+    first_isolated: int | None = None
 
-    def read(self, prepared: PreparedCrystal) -> None:
+    def read(self, prepared: PreparedCrystal, row: int | None = None) -> None:
         """Count one crystal in."""
-        self.unknown |= prepared.unknown
-        self.rows_unknown += bool(prepared.unknown)
-        self.rows_isolated += prepared.graph.n_isolated > 0
+        if prepared.unknown:
+            self.unknown |= prepared.unknown
+            self.first_unknown = self.first_unknown if self.rows_unknown else row
+            self.rows_unknown += 1
+        if prepared.graph.n_isolated:
+            self.first_isolated = self.first_isolated if self.rows_isolated else row
+            self.rows_isolated += 1
 
     def about_unknown(self, symbols: str) -> str:
         """What became of the species that are unknown, after ``n row(s) hold``."""
@@ -55,22 +65,16 @@ class RowNotes:
         """What became of the atoms without neighbours, after ``n row(s) hold``."""
         raise NotImplementedError
 
-    def texts(self) -> list[str]:
-        """One sentence for each thing to be said."""
+    def texts(self, index: Sequence[Any] | None = None) -> list[str]:
+        """One sentence for each thing to be said; with the first row where rows were told."""
         from pymatgen.core import Element
 
-        texts = []
-        if self.rows_unknown:
-            symbols = ", ".join(Element.from_Z(z).symbol for z in sorted(self.unknown))
-            texts.append(f"{self.rows_unknown} row(s) hold {self.about_unknown(symbols)}")
-        if self.rows_isolated:
-            texts.append(f"{self.rows_isolated} row(s) hold {self.about_isolated()}")
-        return texts
-
-    def warn(self, *others: str) -> None:
-        """Warn once for each thing, as if from the caller of the featurizer's method."""
-        for text in [*others, *self.texts()]:
-            warnings.warn(text, UnateWarning, stacklevel=5)
+        symbols = ", ".join(Element.from_Z(z).symbol for z in sorted(self.unknown))
+        found = [
+            (self.rows_unknown, self.first_unknown, lambda: self.about_unknown(symbols)),
+            (self.rows_isolated, self.first_isolated, self.about_isolated),
+        ]
+        return [_counted(n, row, about(), index) for n, row, about in found if n]
 
 
 @dataclass
@@ -126,14 +130,16 @@ class Columns:
 
     def warn(self, mention_errors: bool) -> None:
         """Say once what the caller should know, with counts."""
-        failures = []
         if self.errors and mention_errors:
             row, error = next(iter(self.errors.items()))
-            failures = [
-                f"{len(self.errors)} of {len(self.values)} rows could not be encoded and are NaN; "
-                f"the first is {_name(row, self.index)}: {error}"
-            ]
-        self.notes.warn(*failures)
+            warn_user(
+                f"the structure could not be encoded and its columns are NaN: {error}"
+                if self.index is ALONE
+                else f"{len(self.errors)} of {len(self.values)} rows could not be encoded and are "
+                f"NaN; the first is {row_name(row, self.index)}: {error}"
+            )
+        for text in self.notes.texts(self.index):
+            warn_user(text)
 
 
 def compute_columns(
@@ -234,11 +240,12 @@ def fill_columns(
                 prepared = prepare_row(structure)
             except StructureError as e:
                 if not ignore_errors:
-                    raise StructureError(f"{_name(row, index)}: {e}") from e
+                    where = "" if index is ALONE else f"{row_name(row, index)}: "
+                    raise StructureError(f"{where}{e}") from e
                 errors[row] = e
                 progress(1)
                 continue
-            notes.read(prepared)
+            notes.read(prepared, row)
             first = first_row.setdefault(key(prepared), row)
             if first == row:
                 yield row, prepared
@@ -272,5 +279,20 @@ def column_slug(name: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "_", re.sub(r"[-−](?=\d)", "minus ", bare)).strip("_")
 
 
-def _name(row: int, index: Sequence[Any] | None) -> str:
-    return f"row {row}" + ("" if index is None else f" (index {index[row]!r})")
+def row_name(row: int, index: Sequence[Any] | None) -> str:
+    """``row 2``, or ``row 2 (index 'NaCl')``."""
+    return f"row {row}" + ("" if index is None else f" (index {_plain(index[row])!r})")
+
+
+def _plain(label: Any) -> Any:
+    """A label as people write it: ``2`` and not ``np.int64(2)``."""
+    if isinstance(label, tuple):
+        return tuple(_plain(part) for part in label)
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _counted(n: int, row: int | None, about: str, index: Sequence[Any] | None) -> str:
+    if index is ALONE:
+        return f"the structure holds {about}"
+    first = "" if row is None else f"; the first is {row_name(row, index)}"
+    return f"{n} row(s) hold {about}{first}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, ValuesView
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,28 @@ def arrays_of(crystal: Any) -> CrystalArrays:
         ) from e
 
 
+def pandas_frame(df: Any, inplace: bool = False) -> pd.DataFrame:
+    """A frame as pandas has it; those of polars, pyarrow and others by their ``to_pandas``.
+
+    Raises
+    ------
+    InputError
+        ``df`` is no frame, or cannot be converted; or is to be changed and not pandas'.
+    """
+    if inplace and not isinstance(df, pd.DataFrame):
+        raise InputError(
+            f"inplace=True needs a pandas DataFrame, got {type_name(df)}; take the result instead"
+        )
+    if not isinstance(df, pd.DataFrame) and hasattr(df, "to_pandas"):
+        df = _to_pandas(df)
+    if not isinstance(df, pd.DataFrame):
+        raise InputError(
+            f"expected a pandas DataFrame, got {type_name(df)}; pass a DataFrame with a column of "
+            "structures, or only the structures to transform()"
+        )
+    return df
+
+
 def column_of(df: Any, col_id: Any) -> Any:
     """The column of structures of a frame.
 
@@ -38,8 +61,7 @@ def column_of(df: Any, col_id: Any) -> Any:
     InputError
         ``df`` is no DataFrame, or has not exactly one column of that name.
     """
-    if not isinstance(df, pd.DataFrame):
-        raise InputError(f"expected a DataFrame, got {type(df).__name__}")
+    df = pandas_frame(df)
     if isinstance(col_id, list):
         if len(col_id) != 1:
             raise InputError(f"name one column of structures, got {col_id!r}")
@@ -62,13 +84,15 @@ def entries_of(X: Any) -> list[Any]:
     Raises
     ------
     InputError
-        ``X`` is not a list, tuple, Series, one-column DataFrame or array of objects.
+        ``X`` is not a list, tuple, Series, Index, one-column DataFrame, array or iterator.
     """
+    if not isinstance(X, pd.DataFrame | pd.Series) and hasattr(X, "to_pandas"):
+        X = _to_pandas(X)
     if isinstance(X, pd.DataFrame):
         if X.shape[1] != 1:
             raise InputError(f"expected one column of structures, got {X.shape[1]} columns")
         return list(X.iloc[:, 0])
-    if isinstance(X, pd.Series):
+    if isinstance(X, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         return list(X)
     if isinstance(X, np.ndarray):
         if X.ndim == 2 and X.shape[1] == 1:
@@ -79,12 +103,28 @@ def entries_of(X: Any) -> list[Any]:
                 "structures of equal size apart into sites: pass the list itself"
             )
         return list(X)
-    if not isinstance(X, list | tuple):
+    if not isinstance(X, list | tuple | Iterator | ValuesView):
         raise InputError(
             f"'entries' must be a list, Series, DataFrame or array of structures, got "
-            f"{type(X).__name__}; wrap a single structure in a list"
+            f"{type_name(X)}; wrap a single structure in a list, or pass list(…) of a collection"
         )
     return [x[0] if _is_one_tuple(x) else x for x in X]
+
+
+def type_name(x: Any) -> str:
+    """``polars.dataframe.frame.DataFrame``; without the module for Python's own types."""
+    module, name = type(x).__module__, type(x).__qualname__
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+def _to_pandas(x: Any) -> Any:
+    try:
+        return x.to_pandas()
+    except Exception as e:
+        raise InputError(
+            f"{type_name(x)} could not be converted to pandas ({type(e).__name__}: {e}); pass the "
+            "structures as a list"
+        ) from e
 
 
 def _is_one_tuple(x: Any) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS
-from matminer_unate.columns import Columns, EncodingNotes, compute_columns
+from matminer_unate.columns import ALONE, Columns, EncodingNotes, compute_columns
 from matminer_unate.encoding import (
     DEFAULT_BATCH_SIZE,
     PreparedCrystal,
@@ -20,6 +20,7 @@ from matminer_unate.encoding import (
     prepare,
     weights_config,
 )
+from matminer_unate.errors import warn_user
 from matminer_unate.pooling import check_pooling
 from matminer_unate.structure_featurizer import StructureFeaturizer
 
@@ -50,8 +51,8 @@ class UnateFeaturizer(StructureFeaturizer):
     The columns do not change when the crystal is rotated, reflected or shifted, when its sites are
     reordered, or (``sum`` apart) when another cell of the same crystal is given.
 
-    Features
-    --------
+    Features:
+
     ``unate_<weights>_<pooling>_l<layer>_<channel>``
         A channel of the encoder's site state after a layer, pooled over the sites of the cell.
         Layer 0 describes the element alone, layer *n* its surroundings up to *n* cutoffs away.
@@ -122,7 +123,8 @@ class UnateFeaturizer(StructureFeaturizer):
         notes.read(prepared)
         graphs = [(0, prepared.graph)]
         (encoded,) = encode(graphs, self.weights, self.device, self.batch_size, "embedding")
-        notes.warn()
+        for text in notes.texts(ALONE):
+            warn_user(text)
         return encoded.sites
 
     def fit(self, X: Any = None, y: Any = None, **fit_kwargs: Any) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -127,8 +127,8 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     >>> from matminer_unate import UnateRegressor
     >>> from matminer_unate.datasets import load_semiconductors
     >>> df = load_semiconductors()
-    >>> model = UnateRegressor().fit(df["structure"], df["gap_ev"])  # doctest: +SKIP
-    >>> gap, std = model.predict(df["structure"], return_std=True)  # doctest: +SKIP
+    >>> model = UnateRegressor().fit(df["structure"][20:], df["gap_ev"][20:])
+    >>> gap, std = model.predict(df["structure"][:20], return_std=True)
     """
 
     def __init__(
@@ -197,6 +197,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         """
         require_lightgbm()
         self._check_options()
+        X = list(X) if isinstance(X, Iterator) else X  # which can be read only once
         n_rows = len(X) if is_column_table(X) else len(entries_of(X))
         if n_rows < LEAST_GROUPS:
             raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {n_rows}")

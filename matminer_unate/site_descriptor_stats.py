@@ -110,8 +110,8 @@ class SiteDescriptorStats(StructureFeaturizer):
     The columns do not change when the crystal is rotated, reflected or shifted, when its sites are
     reordered, or (``sum`` apart) when another cell of the same crystal is given.
 
-    Features
-    --------
+    Features:
+
     ``site_<descriptor>_<pooling>``
         For the site *i*, with neighbours *j* at distances *d* within the cutoff: electronegativity
         χ (Pauling), Δχ = χⱼ − χᵢ; r̂ the sum of both covalent radii; *f* = ½(cos(πd/cutoff) + 1);

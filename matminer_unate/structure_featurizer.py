@@ -7,8 +7,7 @@ kept with its row.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from tqdm.auto import tqdm
 
-from matminer_unate.columns import Columns
-from matminer_unate.entries import column_of, entries_of
-from matminer_unate.errors import InputError, StructureError
+from matminer_unate.columns import ALONE, Columns
+from matminer_unate.entries import column_of, entries_of, pandas_frame
+from matminer_unate.errors import InputError, StructureError, warn_user
 
 
 class StructureFeaturizer(BaseFeaturizer):
@@ -64,7 +63,7 @@ class StructureFeaturizer(BaseFeaturizer):
         StructureError
             The structure is unusable (with ``on_error="nan"``: a row of NaN instead).
         """
-        return self.featurize_many([(structure,)], pbar=False)[0]
+        return self._one(structure, False, False)
 
     def precheck(self, structure: Any) -> bool:
         """Whether the structure can be featurized."""
@@ -81,6 +80,7 @@ class StructureFeaturizer(BaseFeaturizer):
 
         As in matminer, but the index of the frame is kept.
         """
+        df = pandas_frame(df, inplace)
         passed = [self.precheck(s) for s in entries_of(column_of(df, col_id))]
         if return_frac:
             return float(np.mean(passed)) if passed else float("nan")
@@ -101,7 +101,7 @@ class StructureFeaturizer(BaseFeaturizer):
 
         Parameters
         ----------
-        entries : list, tuple, Series, one-column DataFrame or array of structures
+        entries : list, tuple, Series, Index, one-column DataFrame or array of structures
         ignore_errors : bool
             Give unusable structures a row of NaN, as ``on_error="nan"`` does.
         return_errors : bool
@@ -116,6 +116,12 @@ class StructureFeaturizer(BaseFeaturizer):
         InputError
             The entries are not list-like, or an option is wrong.
         """
+        if isinstance(entries, Iterator):
+            # matminer refuses them as well: without a length, there is no progress to show.
+            raise InputError(
+                f"'entries' must be a list, Series, DataFrame or array of structures, got "
+                f"{type(entries).__name__}; pass list(…) of it"
+            )
         result = self._compute(entries_of(entries), ignore_errors, return_errors, pbar)
         rows = result.values.tolist()
         if return_errors:
@@ -127,7 +133,7 @@ class StructureFeaturizer(BaseFeaturizer):
         self, x: Any, return_errors: bool = False, ignore_errors: bool = False
     ) -> list[Any]:
         """Columns of one entry given as a 1-tuple; matminer's ``MultipleFeaturizer`` calls this."""
-        return self.featurize_many([x], ignore_errors, return_errors, pbar=False)[0]
+        return self._one(x[0] if len(x) == 1 else x, ignore_errors, return_errors)
 
     def featurize_dataframe(
         self,
@@ -144,6 +150,7 @@ class StructureFeaturizer(BaseFeaturizer):
         Parameters
         ----------
         df : DataFrame
+            Frames of other libraries are taken by their ``to_pandas`` (polars, pyarrow, …).
         col_id : str, or a list with one name
             The column of structures.
         ignore_errors : bool
@@ -159,7 +166,7 @@ class StructureFeaturizer(BaseFeaturizer):
         Returns
         -------
         DataFrame or None
-            Rows and index as in ``df``, the new columns (float32) at the end.
+            Of pandas. Rows and index as in ``df``, the new columns (float32) at the end.
 
         Raises
         ------
@@ -168,10 +175,11 @@ class StructureFeaturizer(BaseFeaturizer):
         InputError
             There is no such column, or a new column is there already.
         """
+        df = pandas_frame(df, inplace)
         structures = entries_of(column_of(df, col_id))
         if isinstance(df.columns, pd.MultiIndex) and not multiindex:
             raise InputError("the frame has a column MultiIndex; pass multiindex=True")
-        labels = self._generate_column_labels(multiindex, return_errors)
+        labels = list(self._generate_column_labels(multiindex, return_errors))
         taken = [label for label in labels if label in df.columns]
         if taken:
             raise InputError(
@@ -185,9 +193,8 @@ class StructureFeaturizer(BaseFeaturizer):
             new[labels[-1]] = pd.Series(result.tracebacks(), index=df.index, dtype=object)
         if multiindex:
             if inplace:
-                warnings.warn(
-                    "multiindex=True with inplace=True changes the columns of the original frame",
-                    stacklevel=2,
+                warn_user(
+                    "multiindex=True with inplace=True changes the columns of the original frame"
                 )
             # The helper renames the columns of the frame it is given.
             df = homogenize_multiindex(df if inplace else df.copy(deep=False), "Input Data")
@@ -209,7 +216,8 @@ class StructureFeaturizer(BaseFeaturizer):
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Columns of many crystals, (n_crystals, n_columns) float32.
 
-        Unusable structures raise, or are rows of NaN with ``on_error="nan"``.
+        ``X`` is a list, tuple, Series, Index, array, one-column DataFrame or iterator of
+        structures. Unusable ones raise, or are rows of NaN with ``on_error="nan"``.
         """
         index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
         # UnateRegressor calls this too: its parameter has the same name.
@@ -251,9 +259,16 @@ class StructureFeaturizer(BaseFeaturizer):
         labels: list[Any] = self.feature_labels()
         if return_errors:
             labels.append(f"{type(self).__name__} Exceptions")
-        return [(type(self).__name__, label) for label in labels] if multiindex else labels
+        if not multiindex:
+            return labels
+        # Not a list of tuples: MultipleFeaturizer would stack it to a table of two columns.
+        return pd.MultiIndex.from_product([[type(self).__name__], labels])
 
     # -- the work --------------------------------------------------------------------------------
+
+    def _one(self, structure: Any, ignore_errors: bool, return_errors: bool) -> list[Any]:
+        result = self._compute([structure], ignore_errors, return_errors, False, ALONE)
+        return result.values[0].tolist() + (result.tracebacks() if return_errors else [])
 
     def _compute(
         self,

@@ -118,8 +118,8 @@ class TightBindingStats(StructureFeaturizer):
     reordered, or when another cell of the same crystal is given: each crystal is first brought to
     its primitive cell.
 
-    Features
-    --------
+    Features:
+
     ``tight_binding_<quantity>_<pooling>``
         Of the sites. States ψ at energies E, filled by the Fermi function f(E) (0.1 eV wide) with
         two electrons each, belong to site *i* with the share pᵢ (Mulliken's), pᵢₗ for one shell
@@ -204,7 +204,7 @@ class TightBindingStats(StructureFeaturizer):
     --------
     >>> from matminer_unate import TightBindingStats
     >>> from matminer_unate.datasets import load_semiconductors
-    >>> df = load_semiconductors()
+    >>> df = load_semiconductors().head(5)
     >>> df = TightBindingStats().featurize_dataframe(df, "structure", pbar=False)
     """
 

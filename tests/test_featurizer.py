@@ -259,7 +259,7 @@ def test_wrong_columns_and_options_are_named(
 ) -> None:
     with pytest.raises(InputError, match=r"no column 'structures'; it has 'structure', 'y'"):
         featurizer.featurize_dataframe(frame, "structures")
-    with pytest.raises(InputError, match="expected a DataFrame, got list"):
+    with pytest.raises(InputError, match="expected a pandas DataFrame, got list"):
         featurizer.featurize_dataframe([1], "structure")
     twice = featurizer.featurize_dataframe(frame, "structure", pbar=False)
     with pytest.raises(InputError, match=r'"unate_tiny_mean_l0_000" exists in input dataframe'):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import copy
+import io
 import json
 import os
 import shutil
@@ -28,7 +31,7 @@ import pretrain
 import teachers
 from augment import CorruptionConfig
 from checkpointing import Progress, load_checkpoint, save_checkpoint
-from config import PRESETS, LossWeights, PretrainConfig
+from config import PRESETS, LossWeights, PretrainConfig, add_options
 from corpora import Corpus, epoch_batches
 from element_tables import element_table
 from export import recalibrate, standardise
@@ -85,7 +88,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> str:
 def finished(table: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an uninterrupted run."""
     out = tmp_path_factory.mktemp("run") / "finished"
-    pretrain.main(["--data", table, "--out", str(out), *SMALL])
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        pretrain.main(["--data", table, "--out", str(out), *SMALL])
+    (out / "shown.txt").write_text(shown.getvalue(), encoding="utf-8")
     return out
 
 
@@ -444,6 +449,40 @@ def test_every_setting_has_an_option_and_the_help_shows_its_default(
     for name in option_names():
         assert f"{name} " in shown or f"{name}," in shown or f"{name}\n" in shown
     assert "[0.02 0.05 0.1]" in shown
+
+
+def test_the_help_explains_every_setting() -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser, PretrainConfig())
+    explained = {action.option_strings[0]: action.help or "" for action in parser._actions}
+    for name in option_names():
+        text, bracket, default = explained[name].rpartition(" [")
+        assert len(text.split()) >= 3, name
+        assert bracket, (name, default)
+    assert explained["--encoder.cutoff"].endswith("moments. (Å) [4.5]")
+    assert explained["--weights.node"] == "Give back the species that were hidden. [1.0]"
+
+
+def test_an_epoch_is_a_line_of_few_numbers_with_a_legend_and_the_end_says_how_to_go_on(
+    finished: Path,
+) -> None:
+    shown = (finished / "shown.txt").read_text(encoding="utf-8")
+    lines = shown.splitlines()
+    (heading,) = [k for k, line in enumerate(lines) if line.startswith("  epoch ")]
+    n_epochs = len(log_of(finished))
+    headings = lines[heading].split()
+    for line, row in zip(lines[heading + 1 :], log_of(finished).itertuples(), strict=False):
+        assert len(line) == len(lines[heading])
+        values = dict(zip(headings, line.split(), strict=False))
+        assert values["epoch"] == f"{row.epoch}/{n_epochs}"
+        assert float(values["loss"]) == pytest.approx(row.total, abs=1e-3)
+        assert float(values["species"]) == pytest.approx(row.monitor_node, abs=1e-3)
+        assert float(values["hidden"]) == pytest.approx(row.monitor_masked_accuracy, abs=1e-3)
+    assert lines[heading + n_epochs].endswith("0 s")
+    for name in headings[1:]:
+        assert any(line.lstrip().startswith(f"{name}  ") for line in lines)
+    assert f'UnateFeaturizer(weights="{finished / "weights"}")' in shown
+    assert f"--weights {finished / 'weights'} --out" in lines[-1]
 
 
 @pytest.mark.parametrize(

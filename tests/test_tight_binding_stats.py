@@ -219,8 +219,9 @@ def test_superheavy_and_lone_atoms_warn_once(featurizer: TightBindingStats) -> N
     texts = [str(w.message) for w in caught if w.category is UnateWarning]
     assert texts == [
         "2 row(s) hold elements whose covalent radius is not tabulated (Cf, Og); the mean over the "
-        "elements is used for them, and from Rf on the atom one row above",
-        "1 row(s) hold atoms with no neighbour within 5.0 Å; these stay free atoms",
+        "elements is used for them, and from Rf on the atom one row above; the first is row 0",
+        "1 row(s) hold atoms with no neighbour within 5.0 Å; these stay free atoms; the "
+        "first is row 3",
     ]
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import json
 import math
 import operator
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -47,6 +49,31 @@ class LossWeights:
     """Weight of each objective; an objective of weight 0 is not built.
 
     They act on losses of equal gradient norm, see ``balance.GradientBalance``.
+
+    Attributes
+    ----------
+    node : float
+        Give back the species that were hidden.
+    adjacency : float
+        Give back who the neighbours of a site are, see ``--adjacency``.
+    contrastive : float
+        Tell the views of one crystal from those of others, see ``--contrast``.
+    physics : float
+        Predict physical site descriptors (those of ``SiteDescriptorStats``).
+    fingerprint : float
+        Predict the radial and angular fingerprint of a site.
+    tight_binding : float
+        Predict what a tight-binding model says of the electrons at a site.
+    tight_binding_crystal : float
+        Predict what it says of the whole crystal, the gap among it.
+    teacher : float
+        Predict the site targets in the file of ``--teacher``.
+    properties : float
+        Predict the properties of the elements that were hidden.
+    edge_denoising : float
+        Predict how far neighbours were moved.
+    space_group : float
+        Predict the space group.
     """
 
     node: float = 1.0
@@ -93,10 +120,15 @@ class PretrainConfig:
     start_from : str
         Weights (a name or a folder) to go on from, of the same settings of the encoder.
     epochs : int
+        Passes over the crystals.
     max_edges : int
         Edges of a batch (with skin), per process.
-    learning_rate, weight_decay, clip_norm : float
-        AdamW; no decay on biases, norms and embeddings. Peak of a one-cycle schedule.
+    learning_rate : float
+        Of AdamW; the peak of a one-cycle schedule.
+    weight_decay : float
+        Of AdamW; not on biases, norms and embeddings.
+    clip_norm : float
+        Gradients are scaled down to this norm.
     warmup : float
         Share of the steps in which the learning rate rises.
     ema : float
@@ -116,9 +148,12 @@ class PretrainConfig:
         Share of the crystals that come in groups of one chemical system (hard negatives).
     element_table : str
         Element properties that are read and reconstructed.
-    tight_binding, teacher : str
-        Parquet files of site targets (``training/teachers.py``), for the weights of these names.
-        Tight-binding targets are computed where no file is given.
+    tight_binding : str
+        Parquet file of tight-binding site targets (``training/teachers.py``); computed where no
+        file is given.
+    teacher : str
+        Parquet file of a teacher's site targets (``training/teachers.py``), for
+        ``--weights.teacher``.
     balance_every : int
         Steps between measurements of the gradient norms; 0 to leave the losses as they are.
     n_monitor : int
@@ -129,7 +164,9 @@ class PretrainConfig:
     tensorboard : bool
         Also write the log for TensorBoard.
     seed : int
+        Of all random numbers; a run with the same settings repeats.
     checkpoint_minutes : float
+        Time between checkpoints within an epoch; there is one after each epoch as well.
     encoder, corruption, weights
         Settings of the parts.
     """
@@ -201,7 +238,7 @@ class PretrainConfig:
 
 def add_options(parser: argparse.ArgumentParser, config: Any, prefix: str = "") -> None:
     """Add one option a field of a dataclass instance, nested ones as ``--part.field``."""
-    hints = typing.get_type_hints(type(config))
+    hints, told = typing.get_type_hints(type(config)), attribute_texts(type(config))
     for item in dataclasses.fields(config):
         value = getattr(config, item.name)
         if dataclasses.is_dataclass(value):
@@ -219,9 +256,26 @@ def add_options(parser: argparse.ArgumentParser, config: Any, prefix: str = "") 
         else:
             options["type"] = hint
         shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-        parser.add_argument(
-            f"--{prefix}{item.name}".replace("_", "-"), help=f"[{shown}]", **options
-        )
+        if not isinstance(value, bool) and origin is not typing.Literal:
+            options["metavar"] = _METAVARS.get(options["type"], "TEXT")
+        text = f"{told[item.name]} [{shown}]".replace("%", "%%").replace("``", "")
+        parser.add_argument(f"--{prefix}{item.name}".replace("_", "-"), help=text, **options)
+
+
+_METAVARS = {int: "N", float: "X"}
+
+
+def attribute_texts(cls: type) -> dict[str, str]:
+    """What the Attributes section of a docstring says of each, in one line, with its unit."""
+    section = inspect.getdoc(cls).partition("Attributes\n----------\n")[2]  # type: ignore[union-attr]
+    texts: dict[str, str] = {}
+    for entry in re.split(r"\n(?=\w)", section.split("\n\n")[0]):
+        head, _, text = entry.partition("\n")
+        names, _, kind = head.partition(" : ")
+        unit = kind.partition(", ")[2] if "{" not in kind else ""
+        line = " ".join(text.split()) + (f" ({unit})" if unit else "")
+        texts |= dict.fromkeys(names.split(", "), line)
+    return texts
 
 
 def apply_options(config: Any, given: dict[str, Any], prefix: str = "") -> Any:

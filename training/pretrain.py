@@ -53,6 +53,7 @@ from checkpointing import Progress, load_checkpoint, save_checkpoint
 from command import run_script
 from config import PRESETS, PretrainConfig, add_options, apply_options
 from corpora import FROM_FILES, Corpus, epoch_batches
+from epoch_table import EpochTable
 from export import export
 from instruments import Monitor
 from matminer_unate.cartnet import SiteEncoder
@@ -98,13 +99,15 @@ def main(argv: list[str] | None = None) -> None:
         progress = load_checkpoint(out / CHECKPOINT, model, average, optimizer)
     if first:
         trim_log(out / "log.csv", progress.epoch)
+    table = EpochTable(config.epochs, len(held_out) if monitor and held_out else 0, out / "log.csv")
     wrapped: nn.Module = model
     if world > 1:
         wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
     last_saved = time.monotonic()
     while progress.epoch < config.epochs:
-        started = time.monotonic() - progress.seconds
+        before = progress.seconds
+        started = time.monotonic() - before
         rng = np.random.default_rng([config.seed, progress.epoch])
         batches = epoch_batches(corpus, config.max_edges, rng, config.grouped_share)
         if len(batches) < world:
@@ -114,7 +117,9 @@ def main(argv: list[str] | None = None) -> None:
         batches = batches[: len(batches) // world * world][rank::world]
         model.train()
         label = f"epoch {progress.epoch + 1}/{config.epochs}"
-        bar = tqdm(total=len(batches), initial=progress.batch, desc=label, disable=not first)
+        bar = tqdm(
+            total=len(batches), initial=progress.batch, desc=label, disable=not first, leave=False
+        )
         for members in batches[progress.batch :]:
             batch = corpus.batch(members).to(device)
             views = make_views(batch, step_generator(device, config.seed, progress.step, rank))
@@ -135,7 +140,8 @@ def main(argv: list[str] | None = None) -> None:
             if first and time.monotonic() - last_saved > 60 * config.checkpoint_minutes:
                 save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
                 last_saved = time.monotonic()
-            left = progress.seconds * (1 / max(done, 1e-9) - 1)
+            done = (progress.epoch + progress.batch / len(batches)) / config.epochs
+            left = progress.seconds * (1 / done - 1)
             bar.set_postfix_str(
                 f"loss {progress.mean('total'):.3f}, {left / 60:.0f} min left", refresh=False
             )
@@ -144,7 +150,9 @@ def main(argv: list[str] | None = None) -> None:
         if first:
             measured = {} if monitor is None else monitor(model, average, make_views, device)
             scales = {f"scale_{name}": scale for name, scale in model.balance.scales().items()}
-            log_epoch(out, progress, measured | scales, config.tensorboard)
+            row = log_epoch(out, progress, measured | scales, config.tensorboard)
+            rate = optimizer.param_groups[0]["lr"]
+            table.print(row, rate, progress.seconds - before, progress.seconds)
         progress.next_epoch()
         if first:
             save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
@@ -160,6 +168,13 @@ def main(argv: list[str] | None = None) -> None:
             about = about_site_targets(config.teacher)
             run["teacher"] = about.get("version", "an unnamed teacher")
         export(out / "weights", average, corpus, config, device, run)
+        print(
+            f"\nweights: {out / 'weights'}. To use them:\n\n"
+            "    from matminer_unate import UnateFeaturizer\n\n"
+            f'    df = UnateFeaturizer(weights="{out / "weights"}")'
+            '.featurize_dataframe(df, "structure")\n\n'
+            f"or: unate featurize my_cifs/ --weights {out / 'weights'} --out features.parquet"
+        )
     if world > 1:
         # The wrapper must go first: were its reference to the group the last, the group would be
         # taken down under the interpreter's lock, and gloo's threads may be waiting for that.
@@ -343,7 +358,9 @@ def trim_log(path: Path, n_epochs: int) -> None:
         path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: n_epochs + 1]))
 
 
-def log_epoch(out: Path, progress: Progress, more: dict[str, float], tensorboard: bool) -> None:
+def log_epoch(
+    out: Path, progress: Progress, more: dict[str, float], tensorboard: bool
+) -> dict[str, float]:
     """Append the means of one epoch, and what was measured after it, to the log."""
     row: dict[str, float] = {
         "epoch": progress.epoch + 1,
@@ -359,13 +376,13 @@ def log_epoch(out: Path, progress: Progress, more: dict[str, float], tensorboard
         if new:
             writer.writeheader()
         writer.writerow(row)
-    print(", ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
     if tensorboard:
         from torch.utils.tensorboard import SummaryWriter
 
         with SummaryWriter(str(out / "tensorboard")) as board:
             for name, value in row.items():
                 board.add_scalar(name, value, progress.epoch + 1)
+    return row
 
 
 if __name__ == "__main__":
