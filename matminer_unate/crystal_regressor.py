@@ -284,6 +284,7 @@ class EncoderRegressor(CrystalRegressor):
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.n_given = n_given
         self.without_given = RowDropout(SHARE_WITHOUT_GIVEN)
         self.register_buffer("known", torch.from_numpy(np.array(known)))
         self.register_buffer("given_mean", torch.zeros(n_given))

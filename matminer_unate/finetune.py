@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from matminer_unate.crystal_regressor import EncoderRegressor
     from matminer_unate.finetune_training import Member
-    from matminer_unate.fit_settings import FitReport, FitSettings
+    from matminer_unate.fit_settings import FitSettings
 
 KIND = "UnateFineTuneRegressor"
 
@@ -270,7 +270,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             )  # fmt: skip
         found = np.full((len(structures), len(self.scale_.mean)), np.nan)
         if len(graphs.rows):
-            reads_columns = len(self.networks_[0].given_mean) > 0
+            reads_columns = self.networks_[0].n_given > 0
             columns = self._columns(structures, graphs, reads_columns, "are predicted without")
             found[graphs.rows] = self._predict(graphs, columns, device)
         return found[:, 0] if found.shape[1] == 1 else found
@@ -363,9 +363,9 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             )
         reports = [report for _, report in found]
         if found:
-            vars(self).update(state)
-            self.networks_: list[EncoderRegressor] = [network.cpu() for network, _ in found]
-            self.reports_: list[FitReport] = reports
+            self.__dict__.update(state)
+            self.networks_ = [network.cpu() for network, _ in found]
+            self.reports_ = reports
             self.validation_error_ = _bare(held_out_errors(reports, scale))
             self.interrupted_ = interrupt is not None
         if interrupt is None:

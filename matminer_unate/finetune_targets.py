@@ -140,7 +140,8 @@ def target_weights(values: Array, weights: Array | None) -> Array | None:
         )
     if weights is None and known.all():
         return None
-    found = known * (1.0 if weights is None else weights / weights.max())[..., None]
+    of_rows = np.ones(len(values)) if weights is None else weights / weights.max()
+    found = known * of_rows[:, None]
     scaled: Array = found / found.mean(axis=0)
     return scaled
 
@@ -165,8 +166,8 @@ def scale_of(
         spread = float(np.average((column / size - mean) ** 2, weights=weight)) ** 0.5
         spread = spread if spread > ROUNDING else 0.0
         found.append((mean * size, spread * size, target_floor(minimum, column)))
-    mean, spread, least = (np.array(part) for part in zip(*found, strict=True))
-    return TargetScale(mean, spread, least, names)
+    table = np.array(found)
+    return TargetScale(table[:, 0], table[:, 1], table[:, 2], names)
 
 
 def errors_of_medians(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from matminer_unate.crystal_regressor import CrystalRegressor, Crystals
+from matminer_unate.crystal_regressor import Crystals, EncoderRegressor
 from matminer_unate.encoding import count_workers, single_threaded_workers
 from matminer_unate.fit_settings import FitReport, FitSettings
 from matminer_unate.fitting import StoppedError, fit_network, predict
@@ -34,12 +34,12 @@ class Member:
 
     Attributes
     ----------
-    network : CrystalRegressor
+    network : EncoderRegressor
     rows, held_out : int64 arrays
     seed : int
     """
 
-    network: CrystalRegressor
+    network: EncoderRegressor
     rows: NDArray[np.int64]
     held_out: NDArray[np.int64]
     seed: int
@@ -54,7 +54,7 @@ def train_members(
     device: torch.device,
     bar: tqdm[Any],
     unit: float,
-) -> tuple[list[tuple[CrystalRegressor, FitReport]], KeyboardInterrupt | None]:
+) -> tuple[list[tuple[EncoderRegressor, FitReport]], KeyboardInterrupt | None]:
     """Train networks, as many at the same time as torch may use cores.
 
     Parameters
@@ -65,7 +65,7 @@ def train_members(
     bar : tqdm
         Shows the epochs of a member, on average over them.
     unit : float
-        Held-out errors are shown in it.
+        Held-out errors are shown in it; not if it is NaN.
 
     Returns
     -------
@@ -76,21 +76,18 @@ def train_members(
     """
     reports = [FitReport() for _ in members]
 
-    def task(k: int) -> Callable[[Check], tuple[CrystalRegressor, FitReport] | None]:
+    def task(k: int) -> Callable[[Check], tuple[EncoderRegressor, FitReport]]:
         def tell(report: FitReport) -> None:
             reports[k] = report
 
-        def train(check: Check) -> tuple[CrystalRegressor, FitReport] | None:
+        def train(check: Check) -> tuple[EncoderRegressor, FitReport]:
             m = members[k]
-            try:
-                network, report = fit_network(
-                    m.network, crystals, y, m.rows, m.held_out, settings, m.seed, device, tell,
-                    weight, check,
-                )  # fmt: skip
-            except StoppedError:
-                return None
+            network, report = fit_network(
+                m.network, crystals, y, m.rows, m.held_out, settings, m.seed, device, tell,
+                weight, check,
+            )  # fmt: skip
             if not report.stopped:  # what patience saved is done too
-                reports[k] = FitReport(report.best_epoch, report.best_error, epochs=settings.epochs)
+                reports[k] = replace(report, epochs=settings.epochs)
             return network, report
 
         return train
@@ -107,7 +104,7 @@ def train_members(
 
 
 def predict_with(
-    networks: Sequence[CrystalRegressor],
+    networks: Sequence[EncoderRegressor],
     crystals: Crystals,
     device: torch.device,
     progress: Callable[[float], Any],
@@ -115,7 +112,7 @@ def predict_with(
     """Standardised predictions of each network in turn, (n_crystals, n_targets)."""
     for network in networks:
 
-        def task(check: Check, network: CrystalRegressor = network) -> NDArray[np.float64]:
+        def task(check: Check, network: EncoderRegressor = network) -> NDArray[np.float64]:
             def tell(n: int) -> None:
                 progress(n / len(networks))
 
@@ -150,7 +147,7 @@ def run_tasks(
     Returns
     -------
     list
-        What the tasks returned; None for one that never began.
+        What the tasks returned; None for one that was stopped.
     KeyboardInterrupt or None
     """
     stop = Event()
@@ -195,6 +192,7 @@ def _stop(stop: Event, futures: Sequence[Future[Any]]) -> None:
 
 
 def _say(reports: Sequence[FitReport], unit: float) -> str:
-    """The held-out error so far, once there is one."""
-    errors = [report.best_error for report in reports if math.isfinite(report.best_error)]
+    """The last look at the held-out rows, once there was one."""
+    last = [report.history[-1][2] for report in reports if report.history]
+    errors = [error for error in last if math.isfinite(error * unit)]
     return f"held-out MAE {np.mean(errors) * unit:.3g}" if errors else ""

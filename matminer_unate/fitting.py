@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from matminer_unate.errors import InputError
 from matminer_unate.fit_settings import FitReport, FitSettings
 
 Index = NDArray[np.int64]
+
+Network = TypeVar("Network", bound=CrystalRegressor)
 
 PREDICT_EDGES = 32_000
 """Edges of a batch in prediction."""
@@ -36,7 +38,7 @@ class StoppedError(Exception):
 
 
 def fit_network(
-    network: CrystalRegressor,
+    network: Network,
     crystals: Crystals,
     y: NDArray[np.float64],
     train: Index,
@@ -47,7 +49,7 @@ def fit_network(
     progress: Callable[[FitReport], Any] = lambda report: None,
     weight: NDArray[np.float64] | None = None,
     check: Callable[[], Any] = lambda: None,
-) -> tuple[CrystalRegressor, FitReport]:
+) -> tuple[Network, FitReport]:
     """Train a network.
 
     Parameters
@@ -102,12 +104,12 @@ def fit_network(
     return training.kept.eval(), training.report
 
 
-class _Training:
+class _Training(Generic[Network]):
     """The loop of :func:`fit_network` and what it has so far."""
 
     def __init__(
         self,
-        network: CrystalRegressor,
+        network: Network,
         crystals: Crystals,
         y: NDArray[np.float64],
         weight: NDArray[np.float64] | None,
@@ -121,7 +123,7 @@ class _Training:
         self.device, self.check = device, check
         self.average = copy.deepcopy(network).eval()
         self.kept, self.report = self.average, FitReport()
-        self.early: tuple[CrystalRegressor, FitReport] | None = None
+        self.early: tuple[Network, FitReport] | None = None
         """The best weights from before any are to be kept, should the training be stopped."""
 
     def run(self, train: Index, seed: int, progress: Callable[[FitReport], Any]) -> None:
@@ -189,12 +191,12 @@ class _Training:
         best = report if counts else (self.early[1] if self.early else FitReport())
         if error >= best.best_error:
             return False
-        found = {"best_epoch": report.epochs, "best_error": error, "errors": errors}
+        found = replace(report, best_epoch=report.epochs, best_error=error, errors=errors)
         kept = copy.deepcopy(self.average) if len(self.held_out) else self.average
         if counts:
-            self.kept, self.report = kept, replace(report, **found)
+            self.kept, self.report = kept, found
         else:
-            self.early = kept, replace(report, **found)
+            self.early = kept, found
         return counts
 
     def recalibrate(self, train: Index, seed: int) -> None:

@@ -16,5 +16,6 @@ def stage(name: str, total: int, unit: str, shown: bool, digits: int = 0) -> Ite
         f"{{desc}}: {{percentage:3.0f}}%|{{bar}}| {{n:.{digits}f}}/{{total}} {unit} "
         "[{elapsed}<{remaining}, {rate_fmt}{postfix}]"
     )
-    with tqdm(total=total, desc=name, unit=f" {unit}", disable=not shown, bar_format=layout) as bar:
+    one = unit.removesuffix("s")
+    with tqdm(total=total, desc=name, unit=one, disable=not shown, bar_format=layout) as bar:
         yield bar
