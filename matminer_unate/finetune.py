@@ -54,6 +54,11 @@ choice took epochs 19 and 33 of 71, and the error was 5 % above that of a single
 rows had chosen for."""
 
 
+CLIP_NORM = 3.0
+"""Longest gradient of the loss in standard deviations of the target. With 1, the error of log10 K
+on 200 crystals was 6 % higher."""
+
+
 class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
     """A regressor for crystal structures: the pretrained encoder, trained on to your property.
 
@@ -438,7 +443,12 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             given["epochs"] = min(80, max(20, round(50 * (4000 / n_rows) ** 0.5)))
         if not varies:
             given["epochs"] = 1  # there is nothing to learn
-        fixed = {"minimum": minimum, "earliest": EARLIEST, "standardise": False}
+        fixed = {
+            "minimum": minimum,
+            "earliest": EARLIEST,
+            "clip_norm": CLIP_NORM,
+            "standardise": False,
+        }
         return FitSettings(**given | fixed)
 
     def _splits(
