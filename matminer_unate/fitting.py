@@ -212,11 +212,14 @@ class _Training(Generic[Network]):
 
     def keep_best_so_far(self) -> None:
         """After a stop: what was to be kept, or else the best from before."""
+        epochs, history = self.report.epochs, self.report.history
         if not self.report.best_epoch:
             if self.early is None:
                 raise StoppedError
             self.kept, early = self.early
-            self.report = replace(early, epochs=self.report.epochs, history=self.report.history)
+            self.report = replace(early, epochs=epochs, history=history)
+        if not len(self.held_out):  # the average has gone on
+            self.report.best_epoch = epochs
         self.report.stopped = True
 
     def _held_out_errors(self, network: CrystalRegressor) -> NDArray[np.float64]:

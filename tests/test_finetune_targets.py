@@ -1,4 +1,4 @@
-"""What fine-tuning makes of targets: their unit, weights, several at once, and none to learn from."""
+"""What fine-tuning makes of targets: their unit, weights, several at once, missing rows."""
 
 from __future__ import annotations
 
