@@ -18,13 +18,12 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from matminer_unate.checkpoint import DEFAULT_WEIGHTS, load_encoder, read_config
+from matminer_unate.checkpoint import DEFAULT_WEIGHTS, read_config
 from matminer_unate.encoding import resolve_device
 from matminer_unate.entries import entries_of
 from matminer_unate.errors import InputError, warn_user
 from matminer_unate.finetune_inputs import Graphs, read_graphs, tight_binding_columns
 from matminer_unate.finetune_reports import (
-    Splits,
     about_constants,
     about_stop,
     doubts,
@@ -42,8 +41,6 @@ from matminer_unate.parameters import check_parameters
 if TYPE_CHECKING:
     from tqdm import tqdm
 
-    from matminer_unate.crystal_regressor import EncoderRegressor
-    from matminer_unate.finetune_training import Member
     from matminer_unate.fit_settings import FitSettings
 
 KIND = "UnateFineTuneRegressor"
@@ -348,7 +345,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         After Ctrl-C as well, which is raised when that is done.
         """
         from matminer_unate.crystal_regressor import Crystals
-        from matminer_unate.finetune_training import train_members
+        from matminer_unate.finetune_training import new_members, train_members
         from matminer_unate.progress import stage
 
         settings = self._settings(scale.lowest(), len(y), bool(scale.spread.any()))
@@ -357,7 +354,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         splits = self._splits(graphs.formulas(), seeds[-1])
         with stage(f"{KIND}, training", settings.epochs, "epochs", self.progress, 1) as bar:
             found, interrupt = train_members(
-                self._members(splits, seeds, columns, y.shape[1]),
+                new_members(self.weights, self.dropout, splits, seeds, columns, y.shape[1]),
                 crystals,
                 y[:, 0] if flat else y,
                 weights[:, 0] if flat and weights is not None else weights,
@@ -382,23 +379,6 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         finally:
             raise interrupt
 
-    def _members(
-        self,
-        splits: Splits,
-        seeds: Sequence[int],
-        columns: NDArray[np.float32] | None,
-        n_targets: int,
-    ) -> list[Member]:
-        from matminer_unate.finetune_training import Member
-
-        members, n_given = [], 0 if columns is None else columns.shape[1]
-        for k, (rows, held_out) in enumerate(splits):
-            network = self._new_network(seeds[k], n_given, n_targets)
-            if columns is not None:
-                network.set_columns(columns[rows])
-            members.append(Member(network, rows, held_out, seeds[self.n_members + k]))
-        return members
-
     def _predict(
         self, graphs: Graphs, columns: NDArray[np.float32] | None, device: Any
     ) -> NDArray[np.float64]:
@@ -413,18 +393,6 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             ]
         mean: NDArray[np.float64] = np.mean(found, axis=0)
         return mean
-
-    def _new_network(self, seed: int, n_given: int, n_targets: int) -> EncoderRegressor:
-        import torch
-
-        from matminer_unate.crystal_regressor import EncoderRegressor
-        from matminer_unate.initialisation import DrawFrom
-
-        encoder, config = load_encoder(self.weights)
-        with DrawFrom(torch.Generator().manual_seed(seed)):
-            return EncoderRegressor(
-                encoder, config.is_known, self.dropout, n_given, n_targets=n_targets
-            )
 
     def _seeds(self) -> list[int]:
         """For the first weights of each member, the training of each, and the split."""

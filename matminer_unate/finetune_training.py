@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
@@ -14,10 +15,13 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from matminer_unate.checkpoint import load_encoder
 from matminer_unate.crystal_regressor import Crystals, EncoderRegressor
 from matminer_unate.encoding import count_workers, single_threaded_workers
+from matminer_unate.finetune_reports import Splits
 from matminer_unate.fit_settings import FitReport, FitSettings
 from matminer_unate.fitting import StoppedError, fit_network, predict
+from matminer_unate.initialisation import DrawFrom
 
 Result = TypeVar("Result")
 
@@ -43,6 +47,40 @@ class Member:
     rows: NDArray[np.int64]
     held_out: NDArray[np.int64]
     seed: int
+
+
+def new_members(
+    weights: str | Path,
+    dropout: float,
+    splits: Splits,
+    seeds: Sequence[int],
+    columns: NDArray[np.float32] | None,
+    n_targets: int,
+) -> list[Member]:
+    """Pretrained networks with new heads.
+
+    Parameters
+    ----------
+    weights, dropout
+        As for ``UnateFineTuneRegressor``.
+    splits : sequence of (training rows, held-out rows)
+    seeds : sequence of int
+        For the first weights of every head, then for the training of every network.
+    columns : (n_crystals, c), optional
+        Given columns of the crystals, NaN where there are none.
+    n_targets : int
+    """
+    members, n_given = [], 0 if columns is None else columns.shape[1]
+    for k, (rows, held_out) in enumerate(splits):
+        encoder, config = load_encoder(weights)
+        with DrawFrom(torch.Generator().manual_seed(seeds[k])):
+            network = EncoderRegressor(
+                encoder, config.is_known, dropout, n_given, n_targets=n_targets
+            )
+        if columns is not None:
+            network.set_columns(columns[rows])
+        members.append(Member(network, rows, held_out, seeds[len(splits) + k]))
+    return members
 
 
 def train_members(

@@ -46,7 +46,7 @@ def test_the_best_weights_so_far_are_kept(
     inner = model._settings
     monkeypatch.setattr(model, "_settings", lambda *given: replace(inner(*given), evaluations=100))
     times = press_ctrl_c(monkeypatch, fitting, "set_rates", 90)
-    text = r"training was stopped after [234]\d.\d of 100 epochs; the model keeps the best weights so f"
+    text = r"training was stopped after [234]\d.\d of 100 epochs; the model keeps the best"
     with pytest.warns(UnateWarning, match=text), pytest.raises(KeyboardInterrupt):
         model.fit(X, y)
     assert time.monotonic() - times[0] < 2

@@ -8,12 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from conftest import TINY
 from pymatgen.core import Lattice, Structure
 from test_finetune import make, no_tight_binding, structures, volumes
 
 from matminer_unate import UnateFineTuneRegressor
+from matminer_unate.cartnet import SiteEncoder
+from matminer_unate.crystal_regressor import Crystals, EncoderRegressor, RowDropout
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.finetune_targets import scale_of
+from matminer_unate.graph import radius_graph
+from matminer_unate.structures import crystal_arrays
 from matminer_unate.tight_binding_stats import TightBindingStats
 
 OVERLAPPING = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0.001]])
@@ -210,6 +216,28 @@ def test_where_all_rows_lack_tight_binding_columns_it_is_a_fit_without(
         model = make(tiny_weights, tight_binding=True).fit(X, y)
     assert "this is a fit with tight_binding=False" in str(warned[-1].message)
     np.testing.assert_array_equal(model.predict(X), make(tiny_weights).fit(X, y).predict(X))
+
+
+def test_in_training_a_share_of_the_crystals_goes_without_its_columns() -> None:
+    leave_out = RowDropout(0.15)
+    leave_out.generator = torch.Generator().manual_seed(0)
+    drawn = leave_out(torch.ones(4000, 1))
+    assert set(drawn.flatten().tolist()) == {0.0, 1.0}
+    assert drawn.mean().item() == pytest.approx(0.85, abs=0.02)
+    assert leave_out.eval()(torch.ones(4000, 1)).all()
+
+
+def test_what_is_missing_has_no_value_of_its_own() -> None:
+    graph = radius_graph(*crystal_arrays(structures(1)[0]), TINY.cutoff)
+    columns = np.full((1, 3), np.nan, np.float32)
+    network = EncoderRegressor(SiteEncoder(TINY), np.ones(119, bool), n_given=3).eval()
+    batch = Crystals([graph], columns=columns).batch([0], torch.device("cpu"))
+    with torch.no_grad():
+        before = network(batch)
+        network.given_mean += 2.0
+        assert torch.equal(network(batch), before)
+        batch.columns = torch.zeros(1, 3)
+        assert not torch.equal(network(batch), before)
 
 
 def test_warnings_point_at_the_users_line(tiny_weights: Path) -> None:
