@@ -190,6 +190,7 @@ def load_encoder(weights: str | Path) -> tuple[SiteEncoder, WeightsConfig]:
     from safetensors.torch import load
 
     from matminer_unate.cartnet import SiteEncoder
+    from matminer_unate.initialisation import WithoutDrawing
 
     config = read_config(weights)
     path = weights_folder(weights) / MODEL
@@ -204,7 +205,8 @@ def load_encoder(weights: str | Path) -> tuple[SiteEncoder, WeightsConfig]:
             f"{config.sha256[:12]}…; copy the weights folder again"
         )
     try:
-        encoder = SiteEncoder(config.encoder_config)
+        with WithoutDrawing():
+            encoder = SiteEncoder(config.encoder_config)
     except (TypeError, ValueError) as e:
         raise WeightsError(f"{path.parent / CONFIG}: encoder settings: {e}") from e
     try:

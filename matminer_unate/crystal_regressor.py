@@ -1,4 +1,4 @@
-"""Batched crystals → one number a crystal: CartNet trained on a property.
+"""Batched crystals → numbers of a crystal: CartNet trained on properties.
 
 Two networks share one interface, so that one loop trains both. :class:`CartNetRegressor` is CartNet
 as published (Solé et al., arXiv:2501.18369), whose node input can be the atomic number, a given
@@ -23,6 +23,9 @@ from matminer_unate.graph import RadiusGraph
 
 NodeInput = Literal["species", "vectors", "both"]
 
+SHARE_WITHOUT_GIVEN = 0.15
+"""Of the crystals of a training batch, those that go without their given columns."""
+
 
 @dataclass
 class CrystalBatch:
@@ -39,7 +42,7 @@ class CrystalBatch:
     vectors : (n_sites, k) Tensor or None
         Given site vectors.
     columns : (n_crystals, c) Tensor or None
-        Given columns of whole crystals.
+        Given columns of whole crystals; NaN in crystals that lack them.
     """
 
     z: Tensor
@@ -116,8 +119,21 @@ class Dropout(nn.Module):
         return values * (drawn >= self.share) / (1.0 - self.share)
 
 
+class RowDropout(Dropout):
+    """Tells a share of the rows to do without something in training: (n, 1), 1 or 0."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        if not self.training or self.share == 0:
+            return torch.ones_like(values)
+        drawn = torch.rand(values.shape, generator=self.generator, device=values.device)
+        return (drawn >= self.share).to(values.dtype)
+
+
 class CrystalRegressor(nn.Module):
-    """What the training loop asks of a network: a number a crystal, in the units of the target."""
+    """What the training loop asks of a network: numbers of a crystal, in the units of the targets.
+
+    They are (n_crystals,) where there is one target, else (n_crystals, n_targets).
+    """
 
     target_mean: Tensor
     target_std: Tensor
@@ -134,12 +150,12 @@ class CrystalRegressor(nn.Module):
         self.target_std.fill_(spread if spread > 0 else 1.0)
 
     def forward(self, batch: CrystalBatch) -> Tensor:
-        """Predictions, (n_crystals,)."""
+        """Predictions."""
         found: Tensor = self.predict(batch) * self.target_std + self.target_mean
         return found
 
     def predict(self, batch: CrystalBatch) -> Tensor:
-        """Standardised predictions, (n_crystals,)."""
+        """Standardised predictions."""
         raise NotImplementedError
 
     def depth_of(self, parameter: str) -> int:
@@ -245,9 +261,12 @@ class EncoderRegressor(CrystalRegressor):
     dropout : float
         Share of hidden channels of the head left out in training.
     n_given : int
-        Given columns of whole crystals that the head reads too, after :meth:`set_columns`.
+        Given columns of whole crystals that the head reads too, after :meth:`set_columns`. It reads
+        as well whether a crystal has them, and in training a share of the crystals goes without, so
+        that those that lack them are predicted from the rest.
     hidden : int
         Hidden channels of both MLPs.
+    n_targets : int
     """
 
     known: Tensor
@@ -261,15 +280,19 @@ class EncoderRegressor(CrystalRegressor):
         dropout: float = 0.1,
         n_given: int = 0,
         hidden: int = 128,
+        n_targets: int = 1,
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.n_given = n_given
+        self.without_given = RowDropout(SHARE_WITHOUT_GIVEN)
         self.register_buffer("known", torch.from_numpy(np.array(known)))
         self.register_buffer("given_mean", torch.zeros(n_given))
         self.register_buffer("given_std", torch.ones(n_given))
         n_columns, n_crystal = encoder.config.n_columns, len(encoder.config.crystal_predicted)
-        self.of_sites = head(n_columns, hidden, dropout)
-        self.of_crystal = head(4 * n_columns + n_crystal + n_given, hidden, dropout)
+        n_whole = 4 * n_columns + n_crystal + (n_given + 1 if n_given else 0)
+        self.of_sites = head(n_columns, hidden, dropout, n_targets)
+        self.of_crystal = head(n_whole, hidden, dropout, n_targets)
 
     def set_columns(self, columns: NDArray[np.float32]) -> None:
         """Take the scale of the given columns from those of training crystals, NaN left out."""
@@ -300,12 +323,13 @@ class EncoderRegressor(CrystalRegressor):
         )
         parts = [average, spread, least, most, crystals]
         if batch.columns is not None:
-            # What is not known is taken for average.
+            has = batch.columns.isfinite().all(dim=1, keepdim=True).to(sites.dtype)
+            has = has * self.without_given(has)
             given = ((batch.columns - self.given_mean) / self.given_std).nan_to_num(0.0)
-            parts.append(given.clamp(-5, 5))
+            parts += [given.clamp(-5, 5) * has, 1.0 - has]
         whole = torch.cat(parts, dim=1)
         found: Tensor = mean(self.of_sites(sites)) + self.of_crystal(whole)
-        return found.squeeze(1)
+        return found.squeeze(1) if found.shape[1] == 1 else found
 
     def depth_of(self, parameter: str) -> int:
         """0 the head; 1 what the encoder predicts; then its layers; the inputs are deepest."""
@@ -318,9 +342,9 @@ class EncoderRegressor(CrystalRegressor):
         return 1 + n_layers - int(parts[3]) if parts[2] == "layers" else 2 + n_layers
 
 
-def head(n_in: int, hidden: int, dropout: float) -> nn.Sequential:
+def head(n_in: int, hidden: int, dropout: float, n_out: int = 1) -> nn.Sequential:
     """An MLP with one hidden layer, which starts by predicting next to nothing."""
-    last = nn.Linear(hidden, 1)
+    last = nn.Linear(hidden, n_out)
     nn.init.normal_(last.weight, std=0.01)
     nn.init.zeros_(last.bias)
     return nn.Sequential(nn.Linear(n_in, hidden), nn.SiLU(), Dropout(dropout), last)

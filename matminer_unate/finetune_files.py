@@ -9,13 +9,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from matminer_unate.checkpoint import CONFIG, MODEL, WeightsConfig
 from matminer_unate.errors import WeightsError
 
 if TYPE_CHECKING:
     from matminer_unate.finetune import UnateFineTuneRegressor
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised by one whenever older readers could misread a saved model."""
 
 KIND = "UnateFineTuneRegressor"
@@ -32,16 +35,26 @@ def save_fine_tuned(model: UnateFineTuneRegressor, folder: Path) -> None:
         for name, value in network.state_dict().items()
     }
     content = save(tensors)
-    error = model.validation_error_
+    scale = model.scale_
+    parameters = {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in model.get_params().items()
+    }
     config = {
         "kind": KIND,
         "format_version": FORMAT_VERSION,
         "sha256": hashlib.sha256(content).hexdigest(),
-        "parameters": model.get_params() | {"weights": str(model.weights)},
+        "parameters": parameters | {"weights": str(model.weights)},
         "weights": asdict(model.weights_config_),
-        "minimum": model.minimum_ if math.isfinite(model.minimum_) else None,
-        "validation_error": None if math.isnan(error) else error,
+        "targets": list(scale.names),
+        "target_names": model.target_names_,
+        "mean": scale.mean.tolist(),
+        "spread": scale.spread.tolist(),
+        "minimum": _finite(scale.minimum),
+        "validation_error": _finite(np.atleast_1d(model.validation_error_)),
+        "n_networks": len(model.networks_),
         "n_rows": model.n_rows_,
+        "interrupted": model.interrupted_,
     }
     (folder / MODEL).write_bytes(content)
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
@@ -55,12 +68,13 @@ def load_fine_tuned(model: UnateFineTuneRegressor, folder: Path) -> None:
     WeightsError
         The folder or a file is missing, damaged, or of another kind or version.
     """
-    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     from matminer_unate.cartnet import SiteEncoder
     from matminer_unate.crystal_regressor import EncoderRegressor
+    from matminer_unate.finetune_targets import TargetScale
+    from matminer_unate.initialisation import WithoutDrawing
 
     config = read_model_config(folder)
     content = (folder / MODEL).read_bytes()
@@ -70,20 +84,34 @@ def load_fine_tuned(model: UnateFineTuneRegressor, folder: Path) -> None:
         model.set_params(**config["parameters"] | {"device": model.device})
         model.weights_config_ = weights = WeightsConfig(**config["weights"])
         tensors = load(content)
+        scale = TargetScale(
+            np.array(config["mean"], np.float64),
+            np.array(config["spread"], np.float64),
+            _array(config["minimum"], -math.inf),
+            tuple(config["targets"]),
+        )
         model.networks_ = []
-        for k in range(model.n_members):
+        for k in range(config["n_networks"]):
             own = f"{k}/"
             state = {n[len(own) :]: v for n, v in tensors.items() if n.startswith(own)}
-            with torch.random.fork_rng(devices=[]):
-                encoder = SiteEncoder(weights.encoder_config)
-                n_given = len(state["given_mean"])
-                network = EncoderRegressor(encoder, weights.is_known, model.dropout, n_given)
+            with WithoutDrawing():
+                network = EncoderRegressor(
+                    SiteEncoder(weights.encoder_config),
+                    weights.is_known,
+                    model.dropout,
+                    len(state["given_mean"]),
+                    n_targets=len(scale.mean),
+                )
             network.load_state_dict(state)
             model.networks_.append(network.eval())
-        minimum, error = config["minimum"], config["validation_error"]
-        model.minimum_ = -math.inf if minimum is None else float(minimum)
-        model.validation_error_ = math.nan if error is None else float(error)
+        one = len(scale.mean) == 1
+        error = _array(config["validation_error"], math.nan)
+        model.scale_ = scale
+        model.minimum_ = float(scale.minimum[0]) if one else scale.minimum
+        model.validation_error_ = float(error[0]) if one else error
+        model.target_names_ = config["target_names"]
         model.n_rows_ = int(config["n_rows"])
+        model.interrupted_ = bool(config["interrupted"])
     except (SafetensorError, RuntimeError, TypeError, KeyError, ValueError) as e:
         raise WeightsError(f"{folder} is no readable model ({e}); save it again") from e
 
@@ -117,3 +145,12 @@ def read_model_config(folder: Path) -> dict[str, Any]:
             f"matminer_unate reads {FORMAT_VERSION}; install the version that wrote it"
         )
     return config
+
+
+def _finite(values: NDArray[np.float64]) -> list[float | None]:
+    """As JSON has them: it knows no NaN and no infinity."""
+    return [float(value) if math.isfinite(value) else None for value in values]
+
+
+def _array(values: list[float | None], missing: float) -> NDArray[np.float64]:
+    return np.array([missing if value is None else value for value in values], np.float64)

@@ -23,6 +23,9 @@ from matminer_unate.entries import column_of, entries_of, pandas_frame
 from matminer_unate.errors import InputError, StructureError, warn_user
 
 
+CURE = "set on_error='nan'"
+
+
 class StructureFeaturizer(BaseFeaturizer):
     """A stateless featurizer of crystal structures that computes many rows at once.
 
@@ -221,8 +224,7 @@ class StructureFeaturizer(BaseFeaturizer):
         """
         index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
         # UnateRegressor calls this too: its parameter has the same name.
-        cure = "set on_error='nan'"
-        return self._compute(entries_of(X), False, False, False, index, cure).values
+        return self._compute(entries_of(X), False, False, False, index, CURE).values
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Column names, for ``set_output`` and pipelines."""
@@ -267,7 +269,7 @@ class StructureFeaturizer(BaseFeaturizer):
     # -- the work --------------------------------------------------------------------------------
 
     def _one(self, structure: Any, ignore_errors: bool, return_errors: bool) -> list[Any]:
-        result = self._compute([structure], ignore_errors, return_errors, False, ALONE)
+        result = self._compute([structure], ignore_errors, return_errors, False, ALONE, CURE)
         return result.values[0].tolist() + (result.tracebacks() if return_errors else [])
 
     def _compute(
@@ -277,7 +279,7 @@ class StructureFeaturizer(BaseFeaturizer):
         return_errors: bool,
         pbar: bool | dict[str, Any],
         index: Any = None,
-        cure: str = "pass ignore_errors=True or construct the featurizer with on_error='nan'",
+        cure: str = f"pass ignore_errors=True or {CURE}",
     ) -> Columns:
         self._check_options()
         ignore = ignore_errors or self.on_error == "nan"

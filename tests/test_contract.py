@@ -380,5 +380,5 @@ def run(*args: str) -> subprocess.CompletedProcess[str]:
 def test_the_cure_is_one_that_every_method_has(tiny_weights: Path) -> None:
     featurizer = UnateFeaturizer(tiny_weights, device="cpu")
     for call in (featurizer.featurize, lambda bad: featurizer.transform([bad])):
-        with pytest.raises(StructureError, match=r"NaN instead, construct with on_error='nan' \("):
+        with pytest.raises(StructureError, match=r"NaN instead, set on_error='nan'\."):
             call(None)

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from small_corpora import prototypes
 
-from matminer_unate import UnateFineTuneRegressor, finetune
+from matminer_unate import UnateFineTuneRegressor, finetune_training
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
 from matminer_unate.tight_binding_stats import TightBindingStats
 
@@ -108,9 +108,9 @@ def test_members_that_are_trained_at_the_same_time_are_those_trained_alone(
     tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     X, y = structures(12), volumes(structures(12))
-    monkeypatch.setattr(finetune, "count_workers", lambda device: 3)
+    monkeypatch.setattr(finetune_training, "count_workers", lambda device: 3)
     together = make(tiny_weights, n_members=3).fit(X, y).predict(X)
-    monkeypatch.setattr(finetune, "count_workers", lambda device: 1)
+    monkeypatch.setattr(finetune_training, "count_workers", lambda device: 1)
     np.testing.assert_array_equal(make(tiny_weights, n_members=3).fit(X, y).predict(X), together)
 
 
@@ -125,11 +125,15 @@ def test_the_columns_of_the_tight_binding_model_reach_the_head(
     model.save(tmp_path)
     np.testing.assert_array_equal(UnateFineTuneRegressor.load(tmp_path, "cpu").predict(X), found)
     # Crystals that the model says nothing of are predicted without it.
-    silent = lambda self, X: np.full((len(X), n_columns), np.nan, np.float32)  # noqa: E731
-    monkeypatch.setattr(TightBindingStats, "transform", silent)
-    without = model.predict(X)
+    monkeypatch.setattr(TightBindingStats, "_prepare", no_tight_binding)
+    with pytest.warns(UnateWarning, match="12 of 12 rows have no tight-binding columns and are pr"):
+        without = model.predict(X)
     assert np.isfinite(without).all()
     assert not np.allclose(without, found)
+
+
+def no_tight_binding(self: TightBindingStats, structure: object) -> None:
+    raise StructureError("it is too large")
 
 
 def test_scikit_learn_can_cross_validate_and_pickle_it(tiny_weights: Path) -> None:
@@ -183,16 +187,24 @@ def test_elements_the_weights_do_not_know_are_masked_with_a_warning(tiny_weights
         ({"y": [1.0]}, "24 structures need 24 targets"),
         ({"y": [np.nan] * 24}, "24 targets are not finite, the first is row 0"),
         ({"y": ["high"] * 24}, "must be numbers"),
-        ({"n_members": 0}, "n_members must be an integer from 1 on"),
-        ({"n_members": 1.5}, "n_members must be an integer from 1 on"),
-        ({"random_state": None}, "random_state must be an integer from 0 on"),
-        ({"epochs": 0}, "epochs must be 'auto' or an integer from 1 on"),
-        ({"epochs": "many"}, "epochs must be 'auto' or an integer from 1 on"),
-        ({"dropout": 2}, "dropout must be from 0 to below 1"),
-        ({"pretrained_share": -1}, "pretrained_share must be a number from 0 on"),
+        ({"n_members": 0}, r"'n_members' .* must be an int in the range \[1, inf"),
+        ({"n_members": 1.5}, r"'n_members' .* must be an int .* Got 1.5"),
+        ({"random_state": -1}, r"'random_state' .* must be an int in the range \[0,"),
+        ({"random_state": "no"}, r"'random_state' .* or None"),
+        ({"epochs": 0}, r"'epochs' .* must be a str among {'auto'} or an int"),
+        ({"epochs": "many"}, r"'epochs' .* must be a str among {'auto'} or an int"),
+        ({"dropout": 2}, r"'dropout' .* in the range \[0.0, 1.0\)"),
+        ({"tight_binding": "no"}, r"'tight_binding' .* must be an instance of 'bool'"),
+        ({"batch_size": 1}, r"'batch_size' .* in the range \[2, inf\)"),
+        ({"learning_rate": 0}, r"'learning_rate' .* in the range \(0"),
+        ({"learning_rate": np.inf}, "'learning_rate'"),
+        ({"patience": None}, "'patience'"),
+        ({"on_error": "drop"}, "'on_error'"),
+        ({"progress": "yes"}, "'progress'"),
+        ({"pretrained_share": -1}, r"'pretrained_share' .* in the range \[0"),
         ({"validation_share": 0.99}, "lower it"),
-        ({"validation_share": 1.0}, "validation_share must be"),
-        ({"minimum": "none"}, "minimum must be"),
+        ({"validation_share": 1.0}, r"'validation_share' .* must be a float in the range"),
+        ({"minimum": "none"}, r"'minimum' .* must be a str among {'auto'}"),
         ({"minimum": 1000.0}, "below the minimum"),
         ({"device": "tpu"}, "device"),
     ],

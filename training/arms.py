@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from embedding_tables import ElementMeans, shrink
@@ -21,8 +22,9 @@ from matminer_unate.crystal_regressor import (
     NodeInput,
 )
 from matminer_unate.encoding import DEFAULT_BATCH_SIZE, encode, weights_config
-from matminer_unate.fitting import FitSettings
+from matminer_unate.fit_settings import FitSettings
 from matminer_unate.graph import radius_graph
+from matminer_unate.initialisation import DrawFrom
 from matminer_unate.structures import CrystalArrays
 from periodic_table import group
 from untrained import untrained_twin
@@ -131,21 +133,25 @@ PRESETS = {
 }
 
 
-def make_network(arm: str, preset: Preset, weights: str) -> CrystalRegressor:
-    """The network of an arm, its new weights drawn from torch's present random state."""
-    what = ARMS[arm]
+def make_network(arm: str, preset: Preset, weights: str, seed: int = 0) -> CrystalRegressor:
+    """The network of an arm, its new weights drawn from a generator of this seed."""
+    what, generator = ARMS[arm], torch.Generator().manual_seed(seed)
     if what.node_input is not None:
         n_vector = weights_config(weights).latent_dim if what.vectors else 0
-        return CartNetRegressor(
-            preset.encoder, what.node_input, n_vector, what.bottleneck, what.dropout
-        )
+        with DrawFrom(generator):
+            return CartNetRegressor(
+                preset.encoder, what.node_input, n_vector, what.bottleneck, what.dropout
+            )
     encoder, config = load_encoder(weights)
-    if what.fresh:
-        fresh = SiteEncoder(encoder.config)
-        if encoder.config.n_properties:
-            fresh.backbone.properties.copy_(encoder.backbone.properties)
-        encoder = fresh
-    return EncoderRegressor(encoder, config.is_known)
+    with DrawFrom(generator):
+        # Drawn for nobody: before the heads of the committed results, such an encoder was.
+        SiteEncoder(encoder.config)
+        if what.fresh:
+            fresh = SiteEncoder(encoder.config)
+            if encoder.config.n_properties:
+                fresh.backbone.properties.copy_(encoder.backbone.properties)
+            encoder = fresh
+        return EncoderRegressor(encoder, config.is_known)
 
 
 def site_vectors(

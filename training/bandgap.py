@@ -64,7 +64,8 @@ from matminer_unate.checkpoint import DEFAULT_WEIGHTS, read_config
 from matminer_unate.crystal_regressor import Crystals
 from matminer_unate.errors import InputError
 from matminer_unate.finetune import UnateFineTuneRegressor
-from matminer_unate.fitting import FitSettings, fit_network, predict
+from matminer_unate.fit_settings import FitSettings
+from matminer_unate.fitting import fit_network, predict
 from matminer_unate.graph import radius_graph
 from protocols import PROPERTIES, PROTOCOLS, Labelled, load_labelled, nested_subset
 from result_tables import read_results, write_table
@@ -294,8 +295,7 @@ class Worker:
         crystals = self.crystals(cell)
         settings = self.preset.settings(cell.arm, len(train), labelled.minimum)
         settings = with_changes(settings, self.args.set)
-        torch.manual_seed(cell.seed)
-        network = make_network(cell.arm, self.preset, self.args.weights)
+        network = make_network(cell.arm, self.preset, self.args.weights, cell.seed)
         val = labelled.parts["val"]
         network, report = fit_network(
             network, crystals, labelled.y, train, val, settings, cell.seed, self.device

@@ -60,6 +60,7 @@ from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.checkpoint import load_encoder
 from matminer_unate.encoding import weights_config
 from matminer_unate.errors import InputError, WeightsError
+from matminer_unate.initialisation import DrawFrom
 from objectives import pairwise_floor
 from pretrainer import Pretrainer, ViewMaker, with_predictions
 from sources import read_crystals, read_with_report
@@ -85,8 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     if corpus.n_sites.sum() < 2:
         raise InputError("one crystal of one site is too little to learn from; give --data more")
     config = with_predictions(config, corpus)
-    torch.manual_seed(config.seed)
-    model = Pretrainer(config, corpus)
+    with DrawFrom(torch.Generator().manual_seed(config.seed)):
+        model = Pretrainer(config, corpus)
     if config.start_from:
         load_start(config.start_from, model.encoder)
     model.to(device)

@@ -13,6 +13,7 @@ from matminer_unate.batching import collate, fill_batches
 from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.checkpoint import load_encoder, save_encoder
 from matminer_unate.graph import radius_graph
+from matminer_unate.initialisation import DrawFrom
 from matminer_unate.structures import CrystalArrays
 
 BATCH_EDGES = 16_384
@@ -34,10 +35,8 @@ def untrained_twin(
         Read until ``n_batches`` batches are full.
     n_batches : int
     """
-    # The caller's random numbers stay as they are.
-    with torch.random.fork_rng(devices=[]):
-        trained, config = load_encoder(weights)
-        torch.manual_seed(0)
+    trained, config = load_encoder(weights)
+    with DrawFrom(torch.Generator().manual_seed(0)):
         encoder = SiteEncoder(trained.config)
     if trained.config.n_properties:
         encoder.backbone.properties.copy_(trained.backbone.properties)

@@ -1,0 +1,113 @@
+"""How a network is trained, and how that went."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate.errors import InputError
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    epochs : int
+    batch_size : int
+        Crystals.
+    learning_rate : float
+        Peak of the one-cycle schedule, for what is new.
+    pretrained_share : float
+        What pretrained weights get of it.
+    layer_decay : float
+        Factor on the learning rate for each layer further from the head.
+    weight_decay : float
+        AdamW; none on biases, norms and embeddings.
+    warmup : float
+        Share of the steps in which the learning rate rises.
+    frozen_share : float
+        Share of the steps in which only the head learns.
+    clip_norm : float
+        Longest gradient; 0 for any.
+    average_share : float
+        The weights that are evaluated are averages over about the last such share of the steps; 0
+        for no averaging.
+    jitter : float
+        Standard deviation (Å) of noise on edge vectors in training.
+    recalibrate : bool
+        Measure the statistics of batch normalisation anew for the weights that are kept.
+    standardise : bool
+        Standardise the targets inside the network, in float32: for targets of order 1.
+    minimum : float, or one for each target
+        Of the target. Where a target is this, predictions below are no error: they are raised to
+        it in the end.
+    evaluations : int
+        Times the held-out rows are looked at.
+    patience : int
+        Evaluations without improvement before training stops; 0 for never.
+    earliest : float
+        Share of the steps before which no weights are kept. Few held-out rows are so noisy that
+        their best epoch often lies before the learning rate has come down.
+    """
+
+    epochs: int = 40
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    pretrained_share: float = 0.5
+    layer_decay: float = 1.0
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    frozen_share: float = 0.0
+    clip_norm: float = 1.0
+    average_share: float = 0.05
+    jitter: float = 0.0
+    recalibrate: bool = True
+    standardise: bool = True
+    minimum: float | tuple[float, ...] = -math.inf
+    evaluations: int = 15
+    patience: int = 0
+    earliest: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 2), ("evaluations", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
+
+
+@dataclass
+class FitReport:
+    """What happened in training.
+
+    Errors are those of the targets that the training was given.
+
+    Attributes
+    ----------
+    best_epoch : float
+        Finished epochs of the weights that were kept.
+    best_error : float
+        Their mean absolute error on the held-out rows; NaN without such rows.
+    errors : () or (n_targets,) float64 array
+        The same for each target.
+    history : list of (epoch, training loss, held-out error)
+    epochs : float
+        Finished epochs.
+    stopped : bool
+        Whether it was stopped from outside.
+    seconds : float
+        CPU time of this thread on a CPU, else wall time.
+    """
+
+    best_epoch: float = 0.0
+    best_error: float = math.nan
+    errors: NDArray[np.float64] = field(default_factory=lambda: np.array(math.nan))
+    history: list[tuple[float, float, float]] = field(default_factory=list)
+    epochs: float = 0.0
+    stopped: bool = False
+    seconds: float = 0.0
