@@ -12,8 +12,8 @@ from matminer_unate.errors import InputError
 def check_parameters(estimator: Any) -> None:
     """Check all parameters of an estimator, before any work is done.
 
-    Its class declares them as ``_parameter_constraints``, in the words of scikit-learn: ``{"n_folds":
-    [Interval(Integral, 3, None, closed="left")], "device": [str], …}``.
+    Its class declares them as ``_parameter_constraints``, in the words of scikit-learn:
+    ``{"n_folds": [Interval(Integral, 3, None, closed="left")], "device": [str], …}``.
 
     Raises
     ------

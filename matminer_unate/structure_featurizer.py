@@ -22,7 +22,6 @@ from matminer_unate.columns import ALONE, Columns
 from matminer_unate.entries import column_of, entries_of, pandas_frame
 from matminer_unate.errors import InputError, StructureError, warn_user
 
-
 CURE = "set on_error='nan'"
 
 
