@@ -259,7 +259,8 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         from matminer_unate.finetune_files import load_fine_tuned
 
         model = cls(device=device)
-        load_fine_tuned(model, Path(folder).expanduser())
+        with single_threaded_workers(1) as workers:
+            workers.submit(load_fine_tuned, model, Path(folder).expanduser()).result()
         return model
 
     # -- scikit-learn ----------------------------------------------------------------------------

@@ -63,7 +63,7 @@ class BlendedModel:
         """Predictions of the three parts, (n_rows, 3)."""
         joined = np.column_stack([X, kernel])
         direct, residual = (
-            np.mean([b.predict(joined) for b in boosters], axis=0)
+            np.mean([b.predict(joined, num_threads=1) for b in boosters], axis=0)
             for boosters in (self.direct, self.residual)
         )
         return np.column_stack([kernel, direct, kernel + residual])
@@ -115,7 +115,7 @@ def fit_blend(
         unseen = np.column_stack([X[fold], kernel[fold]])
         direct = grow(joined, y[inside], DIRECT, N_TREES, seed + k)
         residual = grow(joined, y[inside] - known, RESIDUAL, N_TREES, seed + k)
-        return direct, residual, direct.predict(unseen), residual.predict(unseen)
+        return direct, residual, *(b.predict(unseen, num_threads=1) for b in (direct, residual))
 
     jobs = (delayed(fit_fold)(k) for k in range(len(folds)))
     found = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
@@ -226,7 +226,7 @@ class ConformalScale:
         return float(self.scores[rank - 1])
 
     def _size(self, boosters: Sequence[Any], signs: Vector) -> Vector:
-        relative = np.mean([b.predict(signs) for b in boosters], axis=0)
+        relative = np.mean([b.predict(signs, num_threads=1) for b in boosters], axis=0)
         return self.mean * np.maximum(relative, LEAST_SCALE)
 
 
