@@ -62,7 +62,7 @@ def single_threaded_workers(n_workers: int) -> Iterator[ThreadPoolExecutor]:
     """
     import torch
 
-    started, defaults = Barrier(n_workers + 1), []
+    started, defaults = Barrier(n_workers + 1), list[int]()
 
     def use_one_thread() -> None:
         # torch sets a thread's number from its default when the thread first computes or asks.

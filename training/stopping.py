@@ -20,7 +20,7 @@ def interrupt_at_the_end() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    heard = []
+    heard: list[bool] = []
 
     def hear(*_: object) -> None:
         if heard:
