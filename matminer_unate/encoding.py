@@ -1,7 +1,8 @@
 """Structures → site embeddings: check, build graphs, batch, run the network.
 
 The device is resolved here and nowhere else. Networks are kept by weights folder and device, so
-that featurizers, their clones and forked workers share one, and a pickled featurizer holds none.
+that featurizers, their clones, threads and forked workers share one, and a pickled featurizer holds
+none.
 """
 
 from __future__ import annotations
@@ -9,13 +10,11 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral
 from pathlib import Path
-from threading import Barrier
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -32,6 +31,7 @@ from matminer_unate.checkpoint import (
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.graph import RadiusGraph, radius_graph
 from matminer_unate.pooling import pool
+from matminer_unate.processes import single_threaded_workers
 from matminer_unate.structures import crystal_arrays
 
 if TYPE_CHECKING:
@@ -124,24 +124,30 @@ def resolve_device(device: str) -> torch.device:
 
 
 def load(weights: str | Path, device: str) -> tuple[SiteEncoder, torch.device]:
-    """The network of these weights on this device, loaded at first use."""
+    """The network of these weights on this device, loaded at first use, and once."""
     config = weights_config(weights)
     resolved = resolve_device(device)
-    return _load(weights_folder(weights), config.sha256, str(resolved), _forked()), resolved
+    with _loading:
+        return _load(weights_folder(weights), config.sha256, str(resolved)), resolved
 
 
 @lru_cache(maxsize=4)
-def _load(folder: Path, _sha256: str, device: str, _forked_child: bool) -> SiteEncoder:
-    encoder, _ = load_encoder(folder)
+def _load(folder: Path, _sha256: str, device: str) -> SiteEncoder:
+    with single_threaded_workers(1) as workers:
+        encoder, _ = workers.submit(load_encoder, folder).result()
     return encoder.to(device)
 
 
-_HOME_PROCESS = os.getpid()
+_loading = Lock()
 
 
-def _forked() -> bool:
-    """Whether this process was forked from the one that imported the package."""
-    return os.getpid() != _HOME_PROCESS
+def _in_forked_child() -> None:
+    global _loading
+    _loading = Lock()  # a thread that the child does not have may hold the other
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_forked_child)
 
 
 def prepare(crystal: Any, config: WeightsConfig) -> PreparedCrystal:
@@ -231,38 +237,4 @@ def count_workers(device: torch.device) -> int:
     import torch
 
     # One Python thread feeds them with graphs, which is what limits beyond eight.
-    return 1 if device.type != "cpu" or _forked() else min(torch.get_num_threads(), 8)
-
-
-@contextmanager
-def single_threaded_workers(n_workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads in each of which torch computes with one core.
-
-    Several batches at once on one core each beat one batch on several cores: the operations are
-    small, and where other programs run, OpenMP's threads wait for each other most of the time (70
-    times slower, measured on four busy cores). It also makes forked workers safe, since no OpenMP
-    thread is ever asked for in a child whose parent had some.
-    """
-    import torch
-
-    started = Barrier(n_workers + 1)
-
-    def use_one_thread() -> None:
-        # torch sets a thread's number from its default when the thread first computes or asks.
-        # Asking first makes sure that this does not come after, and undo, what is set here.
-        torch.get_num_threads()
-        torch.set_num_threads(1)
-        started.wait()
-
-    usual = torch.get_num_threads()
-    with ThreadPoolExecutor(n_workers, initializer=use_one_thread) as workers:
-        try:
-            for _ in range(n_workers):
-                workers.submit(int)
-            started.wait()
-        except BaseException:
-            started.abort()  # lets go of the threads that did start
-            raise
-        # torch keeps the number for each thread, and one for threads to come: put that one back.
-        torch.set_num_threads(usual)
-        yield workers
+    return 1 if device.type != "cpu" else min(torch.get_num_threads(), 8)

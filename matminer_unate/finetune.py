@@ -37,6 +37,7 @@ from matminer_unate.finetune_targets import (
     target_weights,
 )
 from matminer_unate.parameters import check_parameters
+from matminer_unate.processes import single_threaded_workers
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -302,7 +303,8 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         from matminer_unate.finetune_files import load_fine_tuned
 
         model = cls(device=device)
-        load_fine_tuned(model, Path(folder).expanduser())
+        with single_threaded_workers(1) as workers:
+            workers.submit(load_fine_tuned, model, Path(folder).expanduser()).result()
         return model
 
     # -- scikit-learn ----------------------------------------------------------------------------

@@ -17,11 +17,12 @@ from tqdm import tqdm
 
 from matminer_unate.checkpoint import load_encoder
 from matminer_unate.crystal_regressor import Crystals, EncoderRegressor
-from matminer_unate.encoding import count_workers, single_threaded_workers
+from matminer_unate.encoding import count_workers
 from matminer_unate.finetune_reports import Splits
 from matminer_unate.fit_settings import FitReport, FitSettings
 from matminer_unate.fitting import StoppedError, fit_network, predict
 from matminer_unate.initialisation import DrawFrom
+from matminer_unate.processes import single_threaded_workers
 
 Result = TypeVar("Result")
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +89,7 @@ def load_regressor(
 
     from matminer_unate.regressor import check_weights, checksums
 
-    lightgbm = require_lightgbm()
+    require_lightgbm()
     config = _read_config(folder)
     content = {name: _read(folder / name, digest) for name, digest in config["sha256"].items()}
     model.set_params(**config["parameters"])
@@ -103,7 +105,7 @@ def load_regressor(
     grown: dict[str, list[Any]] = {"direct": [], "residual": [], "scale": []}
     for kind, boosters in grown.items():
         while (name := f"{kind}_{len(boosters)}.txt") in content:
-            boosters.append(lightgbm.Booster(model_str=content[name].decode()))
+            boosters.append(_read_booster(content[name].decode()))
     model.kernel_ = BlockKernelRidge(model.max_kernel_rows, model.random_state)
     for name in KERNEL_ARRAYS:
         setattr(model.kernel_, name, arrays[f"kernel/{name}"])
@@ -117,6 +119,12 @@ def load_regressor(
     model.n_tree_columns_ = config["n_tree_columns"]
     model.minimum_ = -math.inf if config["minimum"] is None else config["minimum"]
     model.held_out_error_, model.n_rows_ = config["held_out_error"], config["n_rows"]
+
+
+def _read_booster(text: str) -> Any:
+    # LightGBM reads with OpenMP, in which a forked child hangs unless it does so in a new thread.
+    with ThreadPoolExecutor(1) as worker:
+        return worker.submit(partial(require_lightgbm().Booster, model_str=text)).result()
 
 
 def _boosters(model: UnateRegressor) -> dict[str, list[Any]]:

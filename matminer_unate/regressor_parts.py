@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,7 @@ class BlendedModel:
         """Predictions of the three parts, (n_rows, 3)."""
         joined = np.column_stack([X, kernel])
         direct, residual = (
-            np.mean([b.predict(joined) for b in boosters], axis=0)
+            np.mean([b.predict(joined, num_threads=1) for b in boosters], axis=0)
             for boosters in (self.direct, self.residual)
         )
         return np.column_stack([kernel, direct, kernel + residual])
@@ -113,12 +114,17 @@ def fit_blend(
         known = without[k][inside]
         joined = np.column_stack([X[inside], known])
         unseen = np.column_stack([X[fold], kernel[fold]])
-        direct = grow(joined, y[inside], DIRECT, N_TREES, seed + k)
-        residual = grow(joined, y[inside] - known, RESIDUAL, N_TREES, seed + k)
-        return direct, residual, direct.predict(unseen), residual.predict(unseen)
+        direct = grow(joined, y[inside], DIRECT, N_TREES, seed + k, stop)
+        residual = grow(joined, y[inside] - known, RESIDUAL, N_TREES, seed + k, stop)
+        return direct, residual, *(b.predict(unseen, num_threads=1) for b in (direct, residual))
 
+    stop = Event()
     jobs = (delayed(fit_fold)(k) for k in range(len(folds)))
-    found = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
+    try:
+        found = Parallel(n_jobs=n_jobs, prefer="threads")(jobs)
+    except BaseException:
+        stop.set()  # Ctrl-C is heard in the main thread alone
+        raise
     parts = np.column_stack([kernel, kernel, kernel])
     for fold, (_, _, on_direct, on_residual) in zip(folds, found, strict=True):
         parts[fold, 1] = on_direct
@@ -127,12 +133,29 @@ def fit_blend(
     return BlendedModel(direct, residual, _best_shares(parts, y, minimum)), parts
 
 
-def grow(X: Vector, y: Vector, settings: dict[str, Any], n_trees: int, seed: int) -> Any:
-    """A LightGBM booster, the same for the same seed; on one thread."""
+def grow(
+    X: Vector,
+    y: Vector,
+    settings: dict[str, Any],
+    n_trees: int,
+    seed: int,
+    stop: Event | None = None,
+) -> Any:
+    """A LightGBM booster, the same for the same seed; on one thread.
+
+    When ``stop`` is set, KeyboardInterrupt is raised before the next tree.
+    """
     lightgbm = require_lightgbm()
+
+    def before_each_tree(_: Any) -> None:
+        if stop is not None and stop.is_set():
+            raise KeyboardInterrupt
+
     options = {"objective": "l2", "num_threads": 1, "seed": seed, "verbosity": -1}
     data = lightgbm.Dataset(X, y, params={"verbosity": -1, "feature_pre_filter": False})
-    return lightgbm.train(options | {"deterministic": True} | settings, data, n_trees)
+    return lightgbm.train(
+        options | {"deterministic": True} | settings, data, n_trees, callbacks=[before_each_tree]
+    )
 
 
 def _best_shares(parts: Vector, y: Vector, minimum: float) -> Vector:
@@ -226,7 +249,7 @@ class ConformalScale:
         return float(self.scores[rank - 1])
 
     def _size(self, boosters: Sequence[Any], signs: Vector) -> Vector:
-        relative = np.mean([b.predict(signs) for b in boosters], axis=0)
+        relative = np.mean([b.predict(signs, num_threads=1) for b in boosters], axis=0)
         return self.mean * np.maximum(relative, LEAST_SCALE)
 
 

@@ -8,6 +8,7 @@ kept with its row.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -284,10 +285,13 @@ class StructureFeaturizer(BaseFeaturizer):
         ignore = ignore_errors or self.on_error == "nan"
         if return_errors and not ignore:
             raise InputError("return_errors needs ignore_errors=True (or on_error='nan')")
-        bar = {"desc": type(self).__name__, "total": len(structures), "disable": not pbar}
-        with tqdm(**(bar | (pbar if isinstance(pbar, dict) else {}))) as progress:
+        options = {"desc": type(self).__name__, "total": len(structures)}
+        options |= pbar if isinstance(pbar, dict) else {}
+        # No hidden bar: tqdm's lock may be held by a thread that a forked child does not have.
+        with tqdm(**options) if pbar else nullcontext() as bar:
+            progress = (lambda n: None) if bar is None else bar.update
             try:
-                columns = self._columns(structures, ignore, index, progress.update)
+                columns = self._columns(structures, ignore, index, progress)
             except StructureError as e:
                 raise StructureError(f"{e}\nTo give such rows NaN instead, {cure}.") from e
         # Who passed ignore_errors=True expects NaN rows; who set on_error is told of them once.

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-
-# Many small operations: a second thread costs more than it brings.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

@@ -30,6 +30,7 @@ import pandas as pd
 
 from command import run_script
 from result_tables import read_results, write_table
+from stopping import Children
 
 FILES = (
     "mp_mtcgcnn.parquet",
@@ -164,7 +165,8 @@ def main(argv: list[str] | None = None) -> None:
         if args.tight_binding:
             command += ["--tight-binding", args.tight_binding]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        ran = subprocess.run(command, capture_output=True, text=True, env=environment)
+        pipe = subprocess.PIPE
+        ran = children.run(command, stdout=pipe, stderr=pipe, env=environment)
         if ran.returncode:
             raise RuntimeError(f"{job}: {ran.stderr[-2000:]}")
         result: dict[str, object] = json.loads(ran.stdout.splitlines()[-1])
@@ -176,7 +178,7 @@ def main(argv: list[str] | None = None) -> None:
         if (row["row"], 0) not in known:
             done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
             write_table(done, args.out, "one row a run; errors on val formulas")
-    with ThreadPoolExecutor(args.jobs) as pool:
+    with ThreadPoolExecutor(args.jobs) as pool, Children() as children:
         for number, future in enumerate(as_completed([pool.submit(start, job) for job in jobs]), 1):
             try:
                 row = future.result()

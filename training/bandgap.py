@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -49,7 +48,7 @@ from pymatgen.core import Lattice, Structure
 
 from arms import ARMS, PRESETS, Preset, make_network, site_vectors
 from bandgap_statistics import summarise
-from command import run_script
+from command import run_script, torch_threads
 from grid import (
     Cell,
     append_row,
@@ -69,6 +68,7 @@ from matminer_unate.fitting import fit_network, predict
 from matminer_unate.graph import radius_graph
 from protocols import PROPERTIES, PROTOCOLS, Labelled, load_labelled, nested_subset
 from result_tables import read_results, write_table
+from stopping import Children, deaf_to_interrupts
 
 PREDICTED = ("val", "test", "jarvis", "unseen")
 """Parts that are predicted, where a protocol has them."""
@@ -87,22 +87,30 @@ def main(argv: list[str] | None = None) -> None:
         return
     cut_half_row(out)
     check_table(out, args)
-    if args.jobs > 1:
-        run_jobs(args.jobs, sys.argv[1:] if argv is None else argv)
-    else:
-        torch.set_num_threads(1)
-        worker = Worker(args)
-        for cell in grid:
-            if cell in finished(out):
-                continue
-            with claim(out, cell) as mine:
-                # Another process may have finished it between the two questions.
-                if mine and cell not in finished(out):
-                    worker.run(cell)
+    try:
+        if args.jobs > 1:
+            run_jobs(args.jobs, sys.argv[1:] if argv is None else argv)
+        else:
+            with torch_threads(1):
+                run_cells(args, grid, out)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on where it was") from None
     n_left = len(set(grid) - finished(out))
     print(f"{len(grid) - n_left} of {len(grid)} cells are done", flush=True)
     if not n_left:
         write_summary(out)
+
+
+def run_cells(args: argparse.Namespace, grid: Sequence[Cell], out: Path) -> None:
+    """Run the cells that no other process runs or has run."""
+    worker = Worker(args)
+    for cell in grid:
+        if cell in finished(out):
+            continue
+        with claim(out, cell) as mine:
+            # Another process may have finished it between the two questions.
+            if mine and cell not in finished(out):
+                worker.run(cell)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -187,13 +195,11 @@ def run_jobs(n: int, argv: Sequence[str]) -> None:
     """Start this script ``n`` times, one core each, and wait."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__, *argv, "--jobs", "1"]
-    processes = [subprocess.Popen(command, env=environment) for _ in range(n)]
-    try:
+    with Children() as children:
+        # Of Ctrl-C this process tells, once, and ends them.
+        with deaf_to_interrupts():
+            processes = [children.start(command, env=environment) for _ in range(n)]
         failed = [p.returncode for p in processes if p.wait()]
-    except KeyboardInterrupt:
-        for p in processes:
-            p.terminate()
-        raise
     if failed:
         raise InputError(f"{len(failed)} of {n} processes ended with an error, see above")
 

@@ -29,10 +29,9 @@ landmarks instead), whose width and penalty are those of the first 2,000 labels.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,7 @@ from command import run_script
 from matminer_unate import UnateRegressor
 from matminer_unate.regressor import DEFAULT_REGRESSOR_WEIGHTS
 from result_tables import write_table
+from stopping import SpawnedPool
 from tasks import ALL, LABELS, TASKS, label_counts, n_train, read_crystals
 
 FEW_LABELS = 2000
@@ -195,17 +195,11 @@ def run_parallel(
                 run(*task)
                 report(done, len(tasks), task)
         return
-    # Forked processes would inherit threads of torch and hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+    with SpawnedPool(jobs) as pool:
         futures: dict[Future[object], tuple[Any, ...]] = {pool.submit(run, *t): t for t in tasks}
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                report(done, len(tasks), futures[future])
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for done, future in enumerate(as_completed(futures), 1):
+            future.result()
+            report(done, len(tasks), futures[future])
 
 
 def finished(

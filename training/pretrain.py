@@ -50,7 +50,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from checkpointing import Progress, load_checkpoint, save_checkpoint
-from command import run_script
+from command import run_script, torch_threads
 from config import PRESETS, PretrainConfig, add_options, apply_options
 from corpora import FROM_FILES, Corpus, epoch_batches
 from epoch_table import EpochTable
@@ -64,6 +64,7 @@ from matminer_unate.initialisation import DrawFrom
 from objectives import pairwise_floor
 from pretrainer import Pretrainer, ViewMaker, with_predictions
 from sources import read_crystals, read_with_report
+from stopping import whole_steps
 from teachers import about_site_targets, read_site_targets, write_site_targets
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -74,6 +75,12 @@ LOWER_RATE = "lower --learning-rate, or look for unphysical crystals in --data"
 
 def main(argv: list[str] | None = None) -> None:
     args, config = parse_arguments(argv)
+    with torch_threads(args.threads):
+        pretrain(args, config)
+
+
+def pretrain(args: argparse.Namespace, config: PretrainConfig) -> None:
+    """Train, or train on, and export the weights."""
     rank, world, device = start_processes()
     first = rank == 0
     out = Path(args.out)
@@ -100,63 +107,78 @@ def main(argv: list[str] | None = None) -> None:
         progress = load_checkpoint(out / CHECKPOINT, model, average, optimizer)
     if first:
         trim_log(out / "log.csv", progress.epoch)
-    table = EpochTable(config.epochs, len(held_out) if monitor and held_out else 0, out / "log.csv")
     wrapped: nn.Module = model
     if world > 1:
         wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
 
+    table = EpochTable(config.epochs, len(held_out) if monitor and held_out else 0, out / "log.csv")
     last_saved = time.monotonic()
-    while progress.epoch < config.epochs:
-        before = progress.seconds
-        started = time.monotonic() - before
-        rng = np.random.default_rng([config.seed, progress.epoch])
-        batches = epoch_batches(corpus, config.max_edges, rng, config.grouped_share)
-        if len(batches) < world:
-            raise InputError(
-                f"{len(batches)} batches for {world} processes; lower --max-edges or use fewer"
+    try:
+        while progress.epoch < config.epochs:
+            before = progress.seconds
+            started = time.monotonic() - before
+            rng = np.random.default_rng([config.seed, progress.epoch])
+            batches = epoch_batches(corpus, config.max_edges, rng, config.grouped_share)
+            if len(batches) < world:
+                raise InputError(
+                    f"{len(batches)} batches for {world} processes; lower --max-edges or use fewer"
+                )
+            batches = batches[: len(batches) // world * world][rank::world]
+            model.train()
+            label = f"epoch {progress.epoch + 1}/{config.epochs}"
+            bar = tqdm(
+                total=len(batches),
+                initial=progress.batch,
+                desc=label,
+                disable=not first,
+                leave=False,
             )
-        batches = batches[: len(batches) // world * world][rank::world]
-        model.train()
-        label = f"epoch {progress.epoch + 1}/{config.epochs}"
-        bar = tqdm(
-            total=len(batches), initial=progress.batch, desc=label, disable=not first, leave=False
-        )
-        for members in batches[progress.batch :]:
-            batch = corpus.batch(members).to(device)
-            views = make_views(batch, step_generator(device, config.seed, progress.step, rank))
-            measure = config.balance_every > 0 and progress.step % config.balance_every == 0
-            with mixed_precision(config, device):
-                losses = wrapped(batch, views, measure)
-            optimizer.zero_grad()
-            losses["total"].backward()
-            if not nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm).isfinite():
-                raise InputError(f"the losses of step {progress.step} are not finite; {LOWER_RATE}")
-            done = (progress.epoch + progress.batch / len(batches)) / config.epochs
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(done, config)
-            optimizer.step()
-            update_average(average, model.encoder, config.ema, progress.step)
-            progress.add({name: value.item() for name, value in losses.items()})
-            progress.seconds = time.monotonic() - started
-            if first and time.monotonic() - last_saved > 60 * config.checkpoint_minutes:
+            for members in whole_steps(batches[progress.batch :]):
+                batch = corpus.batch(members).to(device)
+                views = make_views(batch, step_generator(device, config.seed, progress.step, rank))
+                measure = config.balance_every > 0 and progress.step % config.balance_every == 0
+                with mixed_precision(config, device):
+                    losses = wrapped(batch, views, measure)
+                optimizer.zero_grad()
+                losses["total"].backward()
+                if not nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm).isfinite():
+                    raise InputError(
+                        f"the losses of step {progress.step} are not finite; {LOWER_RATE}"
+                    )
+                done = (progress.epoch + progress.batch / len(batches)) / config.epochs
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(done, config)
+                optimizer.step()
+                update_average(average, model.encoder, config.ema, progress.step)
+                progress.add({name: value.item() for name, value in losses.items()})
+                progress.seconds = time.monotonic() - started
+                if first and time.monotonic() - last_saved > 60 * config.checkpoint_minutes:
+                    save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
+                    last_saved = time.monotonic()
+                done = (progress.epoch + progress.batch / len(batches)) / config.epochs
+                left = progress.seconds * (1 / done - 1)
+                bar.set_postfix_str(
+                    f"loss {progress.mean('total'):.3f}, {left / 60:.0f} min left", refresh=False
+                )
+                bar.update()
+            bar.close()
+            if first:
+                measured = {} if monitor is None else monitor(model, average, make_views, device)
+                scales = {f"scale_{name}": scale for name, scale in model.balance.scales().items()}
+                row = log_epoch(out, progress, measured | scales, config.tensorboard)
+                rate = optimizer.param_groups[0]["lr"]
+                table.print(row, rate, progress.seconds - before, progress.seconds)
+            progress.next_epoch()
+            if first:
                 save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
-                last_saved = time.monotonic()
-            done = (progress.epoch + progress.batch / len(batches)) / config.epochs
-            left = progress.seconds * (1 / done - 1)
-            bar.set_postfix_str(
-                f"loss {progress.mean('total'):.3f}, {left / 60:.0f} min left", refresh=False
-            )
-            bar.update()
-        bar.close()
-        if first:
-            measured = {} if monitor is None else monitor(model, average, make_views, device)
-            scales = {f"scale_{name}": scale for name, scale in model.balance.scales().items()}
-            row = log_epoch(out, progress, measured | scales, config.tensorboard)
-            rate = optimizer.param_groups[0]["lr"]
-            table.print(row, rate, progress.seconds - before, progress.seconds)
-        progress.next_epoch()
-        if first:
+    except KeyboardInterrupt:
+        # Of several processes, some may have begun the next step.
+        if world == 1:
             save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
+        raise KeyboardInterrupt(
+            f"{'saved' if world == 1 else 'the last checkpoint is'} in {out}; go on with the same "
+            "command and --resume"
+        ) from None
     if first:
         run: dict[str, Any] = {
             "steps": progress.step,
@@ -237,8 +259,17 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Pretrai
         default="default",
         help="settings to start from (values in brackets: of the default preset) [default]",
     )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="of torch in each process; where other programs run, several mostly wait for each "
+        "other [1]",
+    )
     add_options(parser, PretrainConfig())
     args = parser.parse_args(argv)
+    if args.threads < 1:
+        parser.error("--threads must be at least 1")
     out, config = Path(args.out), PRESETS[args.preset]
     started = (out / CHECKPOINT).is_file()
     if started and not args.resume:

@@ -31,13 +31,11 @@ import argparse
 import contextlib
 import io
 import json
-import multiprocessing
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.metadata import version
@@ -55,6 +53,7 @@ from tqdm.auto import tqdm
 from command import run_script
 from matminer_unate.errors import InputError, StructureError
 from sources import Crystal, read_crystals
+from stopping import SpawnedPool
 
 PART_CRYSTALS = 256
 """Crystals of a part file: what a stopped run loses at most, per process."""
@@ -279,11 +278,11 @@ def teach(
     if processes == 1:
         yield from (checked_targets(name, chunk) for chunk in chunks)
         return
-    # OpenMP reads this when a child loads torch. Spawned, as a fork would inherit torch's threads.
+    # OpenMP reads this when a child loads torch.
     os.environ["OMP_NUM_THREADS"] = "1"
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from pool.map(partial(checked_targets, name), chunks)
+    with SpawnedPool(processes) as pool:
+        for future in [pool.submit(checked_targets, name, chunk) for chunk in chunks]:
+            yield future.result()
 
 
 def checked_targets(name: str, crystals: Sequence[Crystal]) -> list[SiteVectors | None]:

@@ -1,0 +1,226 @@
+"""Ctrl-C: every long call stops within two seconds, and leaves nothing running."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matminer.featurizers.base import MultipleFeaturizer
+from pymatgen.core import Lattice, Structure
+
+from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
+from matminer_unate.regressor_parts import fit_blend
+
+ROOT = Path(__file__).parents[1]
+
+LIMIT = 2.0
+"""Seconds."""
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs Linux")
+
+
+def stops(call: Callable[[], Any], after: float = 0.3) -> None:
+    """Press Ctrl-C in a call; the test fails if it goes on, or leaves threads that do."""
+    pressed: list[float] = []
+    threads = threading.active_count()
+
+    def press() -> None:
+        pressed.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(after, press)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert pressed, "it was over before"
+    assert time.monotonic() - pressed[0] < LIMIT
+    while threading.active_count() > threads and time.monotonic() - pressed[0] < LIMIT:
+        time.sleep(0.01)
+    assert threading.active_count() <= threads
+
+
+@pytest.fixture(scope="module")
+def many() -> list[Structure]:
+    """Crystals enough for some seconds of work, no two of them equal."""
+    cells = (Lattice.cubic(4.0 + 1e-4 * k) for k in range(4_000))
+    return [Structure(cell, ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]) for cell in cells]
+
+
+FEATURIZERS = {
+    "UnateFeaturizer": lambda: UnateFeaturizer(batch_size=500),
+    "SiteDescriptorStats": SiteDescriptorStats,
+    "TightBindingStats": TightBindingStats,
+}
+
+
+@pytest.mark.parametrize("name", FEATURIZERS)
+def test_featurizing_stops(name: str, many: list[Structure]) -> None:
+    featurizer = FEATURIZERS[name]().fit()
+    stops(lambda: featurizer.transform(many))
+
+
+def test_a_featurizer_goes_on_after_it_was_stopped(many: list[Structure]) -> None:
+    featurizer = UnateFeaturizer(batch_size=500)
+    before = featurizer.transform(many[:40])
+    stops(lambda: featurizer.transform(many))
+    np.testing.assert_allclose(featurizer.transform(many[:40]), before, atol=1e-5)
+
+
+def test_an_interrupt_is_no_bad_row_of_matminers_frame(many: list[Structure]) -> None:
+    """matminer's own wrapper takes it for one; ours is asked before."""
+    both = MultipleFeaturizer([UnateFeaturizer(), SiteDescriptorStats()])
+    both.set_n_jobs(1)
+    frame = pd.DataFrame({"structure": many})
+    stops(lambda: both.featurize_dataframe(frame, "structure", ignore_errors=True, pbar=False))
+
+
+class NoKernel:
+    """Kernel ridge that knows nothing."""
+
+    def __init__(self, n_rows: int) -> None:
+        self.n_rows = n_rows
+
+    def predictions(self, also: int | None = None) -> Any:
+        return np.zeros(self.n_rows)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_growing_trees_stops(n_jobs: int) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.random((2_000, 100)), rng.random(2_000)
+    folds = np.array_split(np.arange(2_000), 5)
+    held_out: Any = NoKernel(2_000)
+    stops(lambda: fit_blend(X, held_out, y, folds, -np.inf, n_jobs, 0), after=0.5)
+
+
+# -- programs --------------------------------------------------------------------------------------
+
+
+def interrupted(command: list[str], begun: Callable[[], bool]) -> tuple[int, str, float]:
+    """Status, what was told, and the CPU seconds from Ctrl-C, once it had begun, to the end."""
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        # A background process of a shell may have been told to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while not begun():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    before = cpu_seconds(process.pid)
+    os.kill(process.pid, signal.SIGINT)  # not the processes that it started: it ends them
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    output, _ = process.communicate(timeout=LIMIT)  # returns when nobody holds the pipe
+    seconds = used.ru_utime + used.ru_stime - before
+    return process.returncode, output.replace("\r", "\n"), seconds
+
+
+def cpu_seconds(pid: int) -> float:
+    """Those that a process has used, which are the same on a busy machine."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory, many: list[Structure]) -> Path:
+    """A file of crystals."""
+    path = tmp_path_factory.mktemp("many") / "many.parquet"
+    pd.DataFrame(
+        {
+            "lattice": [s.lattice.matrix.ravel() for s in many],
+            "frac_coords": [s.frac_coords.ravel() for s in many],
+            "species": [np.array(s.atomic_numbers) for s in many],
+            "material_id": [f"m{k}" for k in range(len(many))],
+            "formula_reduced": "CsCl",
+            "spacegroup_number": 221,
+        }
+    ).to_parquet(path)
+    return path
+
+
+def test_the_command_line_stops_with_one_line(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.parquet"
+    command = [sys.executable, "-m", "matminer_unate.cli", "featurize", str(table)]
+    command += ["--out", str(out), "--batch-size", "100"]
+    status, output, seconds = interrupted(command, lambda: any(tmp_path.iterdir()))
+    assert status == 130
+    assert output.rstrip().splitlines()[-1] == "unate: interrupted; nothing was written"
+    assert "Traceback" not in output
+    assert not any(tmp_path.iterdir())
+    assert seconds < LIMIT
+
+
+def test_pretraining_that_was_stopped_is_saved(table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, str(ROOT / "training" / "pretrain.py"), "--preset", "smoke"]
+    command += ["--data", str(table), "--limit", "40", "--out", str(out), "--epochs", "2000"]
+    command += ["--weights.physics", "0", "--part", "all"]
+    status, output, seconds = interrupted(command, (out / "log.csv").is_file)
+    assert status == 130
+    assert "go on with the same command and --resume" in output
+    assert "Traceback" not in output
+    assert (out / "checkpoint.safetensors").is_file()
+    assert seconds < LIMIT
+
+
+POOL = """
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {training!r})
+from command import run_script
+from stopping import {kind}
+
+folder = {folder!r}
+
+def wait(k):
+    Path(folder, str(k)).touch()
+    time.sleep(600)
+
+def main():{body}
+
+if __name__ == "__main__":
+    run_script(main)
+"""
+
+BODIES = {
+    "SpawnedPool": """
+    with SpawnedPool(2) as pool:
+        for future in [pool.submit(wait, k) for k in range(9)]:
+            future.result()
+""",
+    "Children": """
+    code = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
+    with Children() as children:
+        for child in [children.start([sys.executable, "-c", code, f"{folder}/{k}"]) for k in "01"]:
+            child.wait()
+""",
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_the_processes_of_a_grid_end_with_it(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    values = {"training": str(ROOT / "training"), "kind": kind, "folder": str(folder)}
+    script = tmp_path / "grid.py"
+    script.write_text(POOL.format(**values, body=BODIES[kind]))
+    status, output, seconds = interrupted(
+        [sys.executable, str(script)], lambda: len(list(folder.iterdir())) == 2
+    )
+    # That the output has ended means that none of the processes is left.
+    assert (status, output.strip()) == (130, "stopped")
+    assert seconds < LIMIT
