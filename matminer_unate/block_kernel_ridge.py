@@ -35,7 +35,7 @@ USUAL_TRIALS = 70
 _JITTER = 1e-8
 """On the diagonal of the kernel, for rows that are there twice."""
 
-Start = tuple[Sequence[float], float]
+Start = tuple[Sequence[float] | Vector, float]
 
 
 @dataclass

@@ -18,7 +18,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS
 from matminer_unate.encoding import weights_config
-from matminer_unate.entries import entries_of
 from matminer_unate.errors import InputError
 from matminer_unate.parameters import check_parameters
 from matminer_unate.recipe_columns import FORMULA, OPTIONAL, Recipe
@@ -224,7 +223,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
             option is wrong.
         """
         self._check_options()
-        rows = GivenRows(entries_of(X), None, getattr(X, "index", None))
+        rows = GivenRows.of(X, may_be_table=False)
         with self._bar("columns", rows, {}) as bar:
             described = rows.describe(self._recipe(), self.on_error == "nan", bar)
         for block in dict.fromkeys(block for _, block in described.lacking):
@@ -240,7 +239,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         X : list, tuple, Series, one-column DataFrame or array of structures
             Or the frame that :meth:`featurize` returned, or rows of it.
         y : (n_rows,), or (n_rows, n_targets)
-            With several targets, a model is fitted to each.
+            With several targets, a model is fitted to each, on the rows where it is not NaN.
         groups : (n_rows,), optional
             Rows of one group stay in one fold. Default: the reduced formula.
         sample_weight : (n_rows,), optional
@@ -266,12 +265,10 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         weights = check_row_weights(sample_weight, len(rows))
         if groups is not None and len(groups) != len(rows):
             raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
-        table = targets.reshape(len(rows), -1)
         whole = float(np.interp(len(rows), FIT_ROWS, FIT_SECONDS)) * self.n_folds / 5
-        stages = _stage_seconds(whole, table.shape[1], bool(self.tight_binding))
+        stages = _stage_seconds(whole, targets.shape[1], bool(self.tight_binding))
         with self._bar("fit", rows, stages) as bar:
-            self._fit(rows, table, groups, weights, bar)
-        self.target_names_ = names
+            self._fit(rows, targets, names, groups, weights, bar)
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -341,7 +338,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         if not self._several:
             return mean
         values = np.column_stack([t.importances for t in self.targets_])
-        frame = pd.DataFrame(values, self.feature_names_, self._target_labels())
+        frame = pd.DataFrame(values, self.feature_names_, self.target_labels_)
         return frame.loc[mean.index]
 
     # What is known of each target, as one value or as one a target.
@@ -360,7 +357,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         shares = [target.models[0].blend.shares for target in self.targets_]
         if not self._several:
             return pd.Series(shares[0], list(PART_NAMES), name="share")
-        return pd.DataFrame(np.column_stack(shares), list(PART_NAMES), self._target_labels())
+        return pd.DataFrame(np.column_stack(shares), list(PART_NAMES), self.target_labels_)
 
     @property
     def held_out_predictions_(self) -> NDArray[np.float64]:
@@ -376,13 +373,13 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     def held_out_error_without_(self) -> dict[str, Any]:
         """The same of the models that do without a block of columns."""
         check_is_fitted(self, "targets_")
-        first = self.targets_[0].models
+
+        def error_without(blocks: Blocks) -> Callable[[FittedTarget], float]:
+            return lambda target: target.model_for(blocks).held_out_error
+
         return {
-            ", ".join(sorted(model.without)): self._of_targets(
-                lambda target, k=k: target.models[k].held_out_error
-            )
-            for k, model in enumerate(first)
-            if model.without
+            ", ".join(sorted(blocks)): self._of_targets(error_without(blocks))
+            for blocks in self.layout_.variants()
         }
 
     @property
@@ -452,7 +449,10 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         found = [of(target) for target in self.targets_]
         return np.stack(found, axis=-1) if self._several else found[0]
 
-    def _target_labels(self) -> list[Any]:
+    @property
+    def target_labels_(self) -> list[Any]:
+        """Names of the targets, or their numbers."""
+        check_is_fitted(self, "targets_")
         return self.target_names_ or list(range(len(self.targets_)))
 
     def _bar(self, what: str, rows: GivenRows, stages: dict[str, float]) -> WorkBar:
@@ -463,6 +463,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         self,
         rows: GivenRows,
         targets: NDArray[np.float64],
+        names: list[str] | None,
         groups: Any,
         weights: NDArray[np.float64],
         bar: WorkBar,
@@ -478,24 +479,33 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         seed = int(np.random.SeedSequence().generate_state(1)[0] if seed is None else seed)
         folds = self._folds(labels[found.used], seed)
         counts = weights[found.used] / weights[found.used].mean()
+        every = TrainingRows(found.columns, targets[found.used], counts, folds)
         options = ModelOptions(self.max_kernel_rows, self.n_jobs, seed)
-        fitted = []
-        for k, y in enumerate(targets[found.used].T):
-            floor = target_floor(self.minimum, y)
-            given = TrainingRows(found.columns, y, counts, folds)
-            if not k:
-                _warn_of_training(rows, found, enough_complete(given, found.complete))
+        fitted, left_out = [], []
+        for k, name in enumerate(names or range(targets.shape[1])):
+            known = np.flatnonzero(~np.isnan(every.targets[:, k]))
+            given = every.of_target(k, known)
+            if len(given.folds) < LEAST_GROUPS:
+                raise InputError(
+                    f"target {name!r} is known for too few groups of rows; leave it out"
+                )
+            complete = found.complete[known]
+            if not enough_complete(given, complete):
+                left_out.append(str(name))
             stages = [
                 (bar.share(kernel), bar.share(trees))
                 for kernel, trees in _stage_names(k, targets.shape[1], models)
             ]
-            target = FittedTarget(floor, interval_floor(self.minimum, floor, y))
-            fitted.append(target.fit(given, layout, found.complete, options, stages))
-        for target in fitted:
+            floor = target_floor(self.minimum, given.targets)
+            target = FittedTarget(floor, interval_floor(self.minimum, floor, given.targets))
+            target.fit(given, layout, complete, options, stages)
             held_out = np.full(len(rows), np.nan)
-            held_out[found.used] = target.held_out
+            held_out[found.used[known]] = target.held_out
             target.held_out = held_out
-        self.targets_, self.layout_, self.seed_ = fitted, layout, seed
+            fitted.append(target)
+        _warn_of_training(rows, found, left_out if len(left_out) < len(fitted) else ["all"])
+        self.targets_, self.target_names_ = fitted, names
+        self.layout_, self.seed_ = layout, seed
         self.n_rows_ = len(found.used)
         self.feature_names_ = np.array(described.table.columns[1:], dtype=object)
         self.weights_sha256_ = checksums(recipe.weights)
@@ -524,7 +534,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         with self._bar("predict", rows, {"models": 5e-4 * len(rows)}) as bar:
             described = rows.describe(self._recipe(), ignore_errors, bar)
             wanted = np.ones(len(rows), dtype=bool)
-            models = [model.without for model in self.targets_[0].models]
+            models = [model.without for target in self.targets_ for model in target.models]
             found = AnsweredRows.of(rows, described, wanted, self.layout_, models, ignore_errors)
             bar.share("models")
             values, reach = np.full((2, len(rows), len(self.targets_)), np.nan)
@@ -611,14 +621,16 @@ class Prediction:
         )
 
 
-def _warn_of_training(rows: GivenRows, found: AnsweredRows, enough: bool) -> None:
+def _warn_of_training(rows: GivenRows, found: AnsweredRows, left_out: list[str]) -> None:
     n, lacking = len(found.used), found.used[~found.complete]
-    then = (
-        f". The model with these learns from the other {n - len(lacking)} rows, the one without "
-        "them from all"
-        if enough
-        else ". These are too many: the columns are left out of the model"
-    )
+    if left_out:
+        of = "the model" if left_out == ["all"] else f"the models of {', '.join(left_out)}"
+        then = f". These are too many: the columns are left out of {of}"
+    else:
+        then = (
+            f". The model with these learns from the other {n - len(lacking)} rows, the one "
+            "without them from all"
+        )
     rows.warn(lacking, f"lack the {found.lacked} columns", found.reasons, then)
 
 

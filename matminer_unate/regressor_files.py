@@ -131,7 +131,8 @@ def load_regressor(
     model.targets_ = []
     for k, saved in enumerate(config["targets"]):
         begin = f"target_{k}_" if several else ""
-        target = FittedTarget(*(_unbounded(saved[n]) for n in ("minimum", "interval_minimum")))
+        floors = _unbounded(saved["minimum"]), _unbounded(saved["interval_minimum"])
+        target = FittedTarget(*floors)
         target.models = [_fitted(m, arrays, texts) for m in saved["models"]]
         target.importances = arrays[f"{begin}feature_importances"]
         target.held_out = arrays[f"{begin}held_out_predictions"]

@@ -35,11 +35,13 @@ class GivenRows:
     index: Any
 
     @classmethod
-    def of(cls, X: Any) -> Self:
+    def of(cls, X: Any, may_be_table: bool = True) -> Self:
         """From what ``fit`` and ``predict`` take."""
         X = list(X) if isinstance(X, Iterator) else X  # which can be read only once
         index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
-        return cls([], X, index) if is_column_table(X) else cls(entries_of(X), None, index)
+        if may_be_table and is_column_table(X):
+            return cls([], X, index)
+        return cls(entries_of(X), None, index)
 
     def __len__(self) -> int:
         return len(self.structures) if self.table is None else len(self.table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -83,8 +84,9 @@ class BlockLayout:
     def lacking(self, columns: Vector) -> list[Blocks]:
         """Blocks that each row lacks: those of which a column is NaN."""
         bad = np.isnan(columns)
-        found = {b: bad[:, s].any(axis=1) for b, s in zip(self.widths, self.slices(), strict=True)}
-        return [frozenset(b for b in found if found[b][row]) for row in range(len(columns))]
+        each = [bad[:, part].any(axis=1).tolist() for part in self.slices()]
+        rows = zip(*each, strict=True)
+        return [frozenset(itertools.compress(self.widths, row)) for row in rows]
 
     def variants(self) -> list[Blocks]:
         """What the models do without, beside the one with all blocks."""
@@ -103,7 +105,7 @@ class TrainingRows:
     Attributes
     ----------
     columns : (n_rows, n_columns)
-    targets : (n_rows,)
+    targets : (n_rows,), or (n_rows, n_targets)
     weights : (n_rows,)
         Above 0, with a mean of 1.
     folds : list of row arrays
@@ -113,6 +115,11 @@ class TrainingRows:
     targets: Vector
     weights: Vector
     folds: list[Rows]
+
+    def of_target(self, k: int, known: Rows) -> TrainingRows:
+        """One of several targets, and the rows where it is known."""
+        one = TrainingRows(self.columns, self.targets[:, k], self.weights, self.folds)
+        return one if len(known) == len(self.targets) else one.part(known)
 
     def part(self, rows: Rows) -> TrainingRows:
         """Some of the rows, ascending, in the same folds; those left empty are dropped."""
@@ -251,9 +258,9 @@ class FittedTarget:
     held_out: Vector = field(default_factory=lambda: np.empty(0))
     held_out_error: float = math.nan
 
-    def model_for(self, lacking: Blocks) -> FittedModel | None:
-        """The model that sees most of what a row has."""
-        return next((m for m in self.models if lacking <= m.without), None)
+    def model_for(self, lacking: Blocks) -> FittedModel:
+        """The model that sees most of what a row has; there is one for all that are answered."""
+        return next(m for m in self.models if lacking <= m.without)
 
     def fit(
         self,
@@ -299,7 +306,7 @@ class FittedTarget:
     def predict(
         self, columns: Vector, layout: BlockLayout, lacking: Sequence[Blocks], coverage: float
     ) -> tuple[Vector, Vector]:
-        """Predictions, and how far the interval of this coverage reaches; NaN without a model.
+        """Predictions, and how far the interval of this coverage reaches.
 
         Parameters
         ----------
@@ -316,8 +323,6 @@ class FittedTarget:
         found, reach = np.full(len(columns), np.nan), np.full(len(columns), np.nan)
         for blocks in set(lacking):
             model = self.model_for(blocks)
-            if model is None:
-                continue
             rows = np.flatnonzero([blocks == other for other in lacking])
             found[rows], size = model.predict(columns[rows], layout, self.minimum)
             reach[rows] = size * model.scale.quantile(coverage)

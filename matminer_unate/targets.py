@@ -49,37 +49,46 @@ def check_targets(y: Any, n_rows: int) -> NDArray[np.float64]:
 
 
 def check_target_table(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[str] | None]:
-    """One or several targets a row as finite numbers, and their names.
+    """One or several targets a row as numbers, and their names.
+
+    Where there are several, NaN is a target that is not known.
 
     Returns
     -------
-    targets : (n_rows,), or (n_rows, n_targets) if there is more than one
+    targets : (n_rows, n_targets)
     names : list of str or None
         Of a Series or DataFrame.
 
     Raises
     ------
     InputError
-        They are not numbers, not finite, or not as many rows.
+        They are not numbers, not finite, or not as many rows; or a row or a target has none.
     """
     names = None
     if isinstance(y, pd.DataFrame):
         names = [str(name) for name in y.columns]
     elif isinstance(y, pd.Series) and y.name is not None:
         names = [str(y.name)]
-    # NumPy takes frames and lists of lists alike; what is no table is named below.
-    n_dim = np.ndim(y)
-    if n_dim != 2 or np.shape(y)[1] == 1:
-        return check_targets(y, n_rows), names
-    if np.shape(y)[1] == 0:
-        raise InputError("there are no targets: y has no columns")
-    columns = []
-    for k, column in enumerate(pd.DataFrame(y).to_numpy(dtype=object).T):
-        try:
-            columns.append(check_targets(column, n_rows))
-        except InputError as e:
-            raise InputError(f"target {names[k] if names else k}: {e}") from e
-    return np.column_stack(columns), names
+    if names and len(set(names)) < len(names):
+        raise InputError(f"two targets have the same name: {', '.join(names)}; rename one")
+    shape = np.shape(y)
+    if len(shape) != 2 or shape[1] == 1:
+        return check_targets(y, n_rows)[:, None], names
+    try:
+        table = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as e:
+        raise InputError(f"the targets must be numbers ({e})") from e
+    if shape[0] != n_rows or not shape[1]:
+        raise InputError(f"{n_rows} structures need {n_rows} rows of targets, got shape {shape}")
+    for row, k in np.argwhere(np.isinf(table)):
+        name = repr(names[k]) if names else k
+        raise InputError(f"target {name} of row {row} is infinite; make it NaN if it is not known")
+    empty = np.flatnonzero(np.isnan(table).all(axis=1))
+    if len(empty):
+        raise InputError(
+            f"{len(empty)} row(s) have no target, the first is row {empty[0]}; drop these rows"
+        )
+    return table, names
 
 
 def check_row_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64]:

@@ -11,6 +11,9 @@ from typing import Any, Self
 LEAST_SECONDS = 2.0
 """Of the expected work. Less of it needs no bar."""
 
+_INTERVAL = 0.1
+"""Seconds between two drawings at least."""
+
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}{postfix}"
 
 
@@ -44,6 +47,8 @@ class WorkBar:
                 total=self._total,
                 bar_format=_FORMAT,
                 smoothing=0,
+                mininterval=_INTERVAL,
+                miniters=0,
             )
         return self
 
