@@ -40,8 +40,10 @@ LEARNED = "unate "
 OPTIONAL = (TIGHT_BINDING,)
 """Blocks that a crystal may lack: a model without them is fitted too."""
 
-START_UP = 5.0
+START_UP = 3.0
 """Seconds that the first network of a process takes to load, mostly torch."""
+PAIR_SECONDS, NEW_ELEMENTS = 0.1, 60
+"""What each of the first crystals takes for integrals of its elements, and how many do."""
 SITE_SECONDS = {SITES: 2e-4, TIGHT_BINDING: 1.2e-3, LEARNED: 2e-4}
 ROW_SECONDS = {COMPOSITION: 2e-3, SITES: 2e-3, TIGHT_BINDING: 4e-3, LEARNED: 1.5e-3}
 """Roughly, of one core; for the time left."""
@@ -114,8 +116,11 @@ class Recipe:
         stages = {"columns: structures": 5e-4 * len(structures)}
         for name, rows, sites in self._stages():
             stages[name] = rows * len(structures) + sites * n_sites
-        if "torch_geometric" not in sys.modules and len(structures):
-            stages["columns: structures"] += START_UP
+        if "torch" not in sys.modules and len(structures):
+            stages[name] += START_UP
+            if self.tight_binding:
+                new = min(len(structures), NEW_ELEMENTS)
+                stages[f"columns: {TIGHT_BINDING}"] += PAIR_SECONDS * new
         return stages
 
     def describe(
