@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -22,7 +21,7 @@ from matminer_unate.errors import InputError
 from matminer_unate.parameters import check_parameters
 from matminer_unate.recipe_columns import FORMULA, OPTIONAL, Recipe
 from matminer_unate.regressor_parts import require_lightgbm
-from matminer_unate.regressor_rows import AnsweredRows, GivenRows
+from matminer_unate.regressor_rows import AnsweredRows, GivenRows, Prediction
 from matminer_unate.target_models import (
     LEAST_GROUPS,
     NONE,
@@ -503,7 +502,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
             held_out[found.used[known]] = target.held_out
             target.held_out = held_out
             fitted.append(target)
-        _warn_of_training(rows, found, left_out if len(left_out) < len(fitted) else ["all"])
+        found.warn_of_training(rows, left_out if len(left_out) < len(fitted) else ["all"])
         self.targets_, self.target_names_ = fitted, names
         self.layout_, self.seed_ = layout, seed
         self.n_rows_ = len(found.used)
@@ -590,48 +589,6 @@ def check_weights(weights: Any) -> tuple[str | Path, ...]:
 def checksums(weights: Sequence[str | Path]) -> list[str]:
     """SHA-256 of each of several weights."""
     return [weights_config(w).sha256 for w in weights]
-
-
-@dataclass
-class Prediction:
-    """What models say of rows, and of which rows they say it with fewer columns.
-
-    Attributes
-    ----------
-    values, reach : (n_rows,), or (n_rows, n_targets)
-        Predictions, and how far their intervals reach.
-    rows : GivenRows
-    lacking : (n_lacking,) row numbers
-        Predicted by a model that does without some columns.
-    found : AnsweredRows
-    """
-
-    values: NDArray[np.float64]
-    reach: NDArray[np.float64]
-    rows: GivenRows
-    lacking: NDArray[np.int64]
-    found: AnsweredRows
-
-    def warn(self) -> None:
-        """Say which rows are predicted with fewer columns."""
-        self.rows.warn(
-            self.lacking,
-            f"lack the {self.found.lacked} columns and are predicted by the model without these",
-            self.found.reasons,
-        )
-
-
-def _warn_of_training(rows: GivenRows, found: AnsweredRows, left_out: list[str]) -> None:
-    n, lacking = len(found.used), found.used[~found.complete]
-    if left_out:
-        of = "the model" if left_out == ["all"] else f"the models of {', '.join(left_out)}"
-        then = f". These are too many: the columns are left out of {of}"
-    else:
-        then = (
-            f". The model with these learns from the other {n - len(lacking)} rows, the one "
-            "without them from all"
-        )
-    rows.warn(lacking, f"lack the {found.lacked} columns", found.reasons, then)
 
 
 def _stage_names(k: int, n_targets: int, models: Sequence[Blocks]) -> list[tuple[str, str]]:

@@ -37,38 +37,7 @@ def save_regressor(model: UnateRegressor, folder: Path) -> None:
 
     from matminer_unate.regressor import check_weights
 
-    arrays: dict[str, Any] = {}
-    texts: dict[str, str] = {}
-    several = len(model.targets_) > 1
-    targets = []
-    for k, target in enumerate(model.targets_):
-        begin = f"target_{k}_" if several else ""
-        arrays[f"{begin}feature_importances"] = target.importances
-        arrays[f"{begin}held_out_predictions"] = target.held_out
-        models = []
-        for fitted in target.models:
-            prefix = begin + _prefix(fitted)
-            arrays |= {prefix + name: array for name, array in _arrays(fitted).items()}
-            for kind, boosters in _boosters(fitted).items():
-                names = [f"{prefix}{kind}_{n}.txt" for n in range(len(boosters))]
-                texts |= dict(zip(names, (b.model_to_string() for b in boosters), strict=True))
-            models.append(
-                {
-                    "prefix": prefix,
-                    "without": sorted(fitted.without),
-                    "penalty": fitted.kernel.penalty,
-                    "mean_error": fitted.scale.mean,
-                    "held_out_error": fitted.held_out_error,
-                }
-            )
-        targets.append(
-            {
-                "minimum": _finite(target.minimum),
-                "interval_minimum": _finite(target.interval_minimum),
-                "held_out_error": target.held_out_error,
-                "models": models,
-            }
-        )
+    arrays, texts, targets = _parts(model)
     files = {MODEL: save({name: np.ascontiguousarray(a) for name, a in arrays.items()})}
     files |= {name: text.encode() for name, text in texts.items()}
     # Searches over grids set numpy's numbers, which JSON does not know.
@@ -142,6 +111,43 @@ def load_regressor(
     model.target_names_ = config["target_names"]
     model.feature_names_ = np.array(config["feature_names"], dtype=object)
     model.n_rows_, model.seed_ = config["n_rows"], config["seed"]
+
+
+def _parts(model: UnateRegressor) -> tuple[dict[str, Any], dict[str, str], list[dict[str, Any]]]:
+    """Arrays and texts of boosters by name, and the numbers of each target."""
+    arrays: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    several = len(model.targets_) > 1
+    targets = []
+    for k, target in enumerate(model.targets_):
+        begin = f"target_{k}_" if several else ""
+        arrays[f"{begin}feature_importances"] = target.importances
+        arrays[f"{begin}held_out_predictions"] = target.held_out
+        models = []
+        for fitted in target.models:
+            prefix = begin + _prefix(fitted)
+            arrays |= {prefix + name: array for name, array in _arrays(fitted).items()}
+            for kind, boosters in _boosters(fitted).items():
+                names = [f"{prefix}{kind}_{n}.txt" for n in range(len(boosters))]
+                texts |= dict(zip(names, (b.model_to_string() for b in boosters), strict=True))
+            models.append(
+                {
+                    "prefix": prefix,
+                    "without": sorted(fitted.without),
+                    "penalty": fitted.kernel.penalty,
+                    "mean_error": fitted.scale.mean,
+                    "held_out_error": fitted.held_out_error,
+                }
+            )
+        targets.append(
+            {
+                "minimum": _finite(target.minimum),
+                "interval_minimum": _finite(target.interval_minimum),
+                "held_out_error": target.held_out_error,
+                "models": models,
+            }
+        )
+    return arrays, texts, targets
 
 
 def _fitted(saved: dict[str, Any], arrays: dict[str, Any], texts: dict[str, str]) -> FittedModel:

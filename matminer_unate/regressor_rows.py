@@ -168,6 +168,55 @@ class AnsweredRows:
         """The blocks that any of them lacks, in words."""
         return _listed(frozenset().union(*self.lacking))
 
+    def warn_of_training(self, rows: GivenRows, left_out: list[str]) -> None:
+        """Say which training rows lack columns, and what became of these.
+
+        Parameters
+        ----------
+        rows : GivenRows
+        left_out : list of str
+            Targets whose models do without columns that too many rows lack; ``["all"]`` for all.
+        """
+        n, lacking = len(self.used), self.used[~self.complete]
+        if left_out:
+            of = "the model" if left_out == ["all"] else f"the models of {', '.join(left_out)}"
+            then = f". These are too many: the columns are left out of {of}"
+        else:
+            then = (
+                f". The model with these learns from the other {n - len(lacking)} rows, the one "
+                "without them from all"
+            )
+        rows.warn(lacking, f"lack the {self.lacked} columns", self.reasons, then)
+
+
+@dataclass
+class Prediction:
+    """What models say of rows, and of which rows they say it with fewer columns.
+
+    Attributes
+    ----------
+    values, reach : (n_rows,), or (n_rows, n_targets)
+        Predictions, and how far their intervals reach.
+    rows : GivenRows
+    lacking : (n_lacking,) row numbers
+        Predicted by a model that does without some columns.
+    found : AnsweredRows
+    """
+
+    values: NDArray[np.float64]
+    reach: NDArray[np.float64]
+    rows: GivenRows
+    lacking: NDArray[np.int64]
+    found: AnsweredRows
+
+    def warn(self) -> None:
+        """Say which rows are predicted with fewer columns."""
+        self.rows.warn(
+            self.lacking,
+            f"lack the {self.found.lacked} columns and are predicted by the model without these",
+            self.found.reasons,
+        )
+
 
 def _listed(blocks: Blocks) -> str:
     return " and ".join(f"'{block}'" for block in sorted(blocks))
