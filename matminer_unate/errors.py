@@ -40,11 +40,31 @@ def warn_user(text: str) -> None:
 
     That is the first frame outside this package and outside the libraries that call it for the
     user, as scikit-learn's wrappers of ``transform`` and matminer's of ``featurize`` do.
+
+    Where Python's filters say "default", the same text comes once from a line. Python forgets what
+    it has shown whenever anyone changes the filters, as scikit-learn does for each fold.
     """
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _is_inside(frame.f_code.co_filename, frame.f_globals):
         frame, level = frame.f_back, level + 1
+    place = (text, frame.f_code.co_filename, frame.f_lineno)
+    if _action(text) == "default":
+        if place in _SHOWN:
+            return
+        _SHOWN.add(place)
     warnings.warn(text, UnateWarning, stacklevel=level)
+
+
+_SHOWN: set[tuple[str, str, int]] = set()
+
+
+def _action(text: str) -> str:
+    """What the filters do with such a warning, those for single modules and lines apart."""
+    for action, message, category, module, line in warnings.filters:
+        fits = message is None or message.match(text)
+        if fits and issubclass(UnateWarning, category) and module is None and not line:
+            return action
+    return "default"
 
 
 def _is_inside(file: str, names: dict[str, object]) -> bool:

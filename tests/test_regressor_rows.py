@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -525,3 +526,20 @@ def test_a_warning_comes_once_from_the_line_of_the_user(fitted, table) -> None:
     texts = [str(w.message) for w in caught]
     assert len(texts) == len(set(texts)) == 2
     assert all("'id5'" in text for text in texts)
+
+
+def test_the_same_warning_of_one_line_comes_once_in_folds_and_loops(fitted, table) -> None:
+    holes = without(table, [5], TB).set_axis([f"row{k}" for k in range(28)]).assign(formula=LABELS)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        cross_val_predict(fitted, holes, np.arange(28.0), cv=4)
+        for _ in range(3):
+            fitted.predict(holes)
+    assert [w.filename for w in caught] == [__file__] * 3
+    texts = [str(w.message) for w in caught]
+    assert len(set(texts)) == 3
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            fitted.predict(holes)
+    assert len(caught) == 3
