@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -18,15 +18,16 @@ from sklearn.utils.validation import check_is_fitted
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS
 from matminer_unate.encoding import weights_config
 from matminer_unate.errors import InputError
+from matminer_unate.fit_stages import stage_names, stage_seconds
 from matminer_unate.parameters import check_parameters
-from matminer_unate.recipe_columns import FORMULA, OPTIONAL, Recipe
+from matminer_unate.recipe_columns import FORMULA, Recipe
 from matminer_unate.regressor_parts import require_lightgbm
 from matminer_unate.regressor_rows import AnsweredRows, GivenRows, Prediction
+from matminer_unate.target_attributes import TargetAttributes
 from matminer_unate.target_models import (
     LEAST_GROUPS,
     NONE,
     BlockLayout,
-    Blocks,
     FittedTarget,
     ModelOptions,
     TrainingRows,
@@ -45,18 +46,8 @@ DEFAULT_REGRESSOR_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
 ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
 
-FIT_ROWS = (0, 250, 2_000, 16_000)
-FIT_SECONDS = (3.0, 6.0, 26.0, 100.0)
-"""Of one core, for the model with all blocks; for the time left."""
-KERNEL_SHARE = 0.3
-"""Of it, kernel ridge regression."""
-QUICK_SHARE = 0.4
-"""What a model without a block takes of it."""
 
-PART_NAMES = ("kernel ridge", "trees with its prediction", "trees on its residual")
-
-
-class UnateRegressor(RegressorMixin, BaseEstimator):
+class UnateRegressor(TargetAttributes, RegressorMixin, BaseEstimator):
     """Predict a property of crystal structures, with an error bar for each of them.
 
     Structures become columns: Magpie's statistics of the elements, volume, space group, pooled
@@ -264,8 +255,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         weights = check_row_weights(sample_weight, len(rows))
         if groups is not None and len(groups) != len(rows):
             raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
-        whole = float(np.interp(len(rows), FIT_ROWS, FIT_SECONDS)) * self.n_folds / 5
-        stages = _stage_seconds(whole, targets.shape[1], bool(self.tight_binding))
+        stages = stage_seconds(len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding))
         with self._bar("fit", rows, stages) as bar:
             self._fit(rows, targets, names, groups, weights, bar)
         return self
@@ -324,73 +314,6 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         floor = np.asarray(self.interval_minimum_)
         return np.maximum(ends, floor[..., None] if floor.ndim else floor)
 
-    def importances(self) -> pd.Series | pd.DataFrame:
-        """Importance of every column by name, the largest first; they sum to 1.
-
-        Gain of the trees, and squared sensitivity of the kernel ridge prediction, in their shares
-        of the blend, of the model with all columns. Columns that say the same share their
-        importance. With several targets, a DataFrame with a column for each, ordered by their mean.
-        """
-        check_is_fitted(self, "targets_")
-        mean = pd.Series(self.feature_importances_, self.feature_names_, name="importance")
-        mean = mean.sort_values(ascending=False, kind="stable")
-        if not self._several:
-            return mean
-        values = np.column_stack([t.importances for t in self.targets_])
-        frame = pd.DataFrame(values, self.feature_names_, self.target_labels_)
-        return frame.loc[mean.index]
-
-    # What is known of each target, as one value or as one a target.
-
-    @property
-    def feature_importances_(self) -> NDArray[np.float64]:
-        """Importance of every column, (n_columns,)."""
-        check_is_fitted(self, "targets_")
-        found = np.mean([target.importances for target in self.targets_], axis=0)
-        return np.asarray(found)
-
-    @property
-    def blend_(self) -> pd.Series | pd.DataFrame:
-        """Shares of the parts in the prediction."""
-        check_is_fitted(self, "targets_")
-        shares = [target.models[0].blend.shares for target in self.targets_]
-        if not self._several:
-            return pd.Series(shares[0], list(PART_NAMES), name="share")
-        return pd.DataFrame(np.column_stack(shares), list(PART_NAMES), self.target_labels_)
-
-    @property
-    def held_out_predictions_(self) -> NDArray[np.float64]:
-        """Of the training rows by models that have not seen their formulas."""
-        return np.asarray(self._of_targets(lambda target: target.held_out))
-
-    @property
-    def held_out_error_(self) -> Any:
-        """Mean absolute error of the held-out predictions."""
-        return self._of_targets(lambda target: target.held_out_error)
-
-    @property
-    def held_out_error_without_(self) -> dict[str, Any]:
-        """The same of the models that do without a block of columns."""
-        check_is_fitted(self, "targets_")
-
-        def error_without(blocks: Blocks) -> Callable[[FittedTarget], float]:
-            return lambda target: target.model_for(blocks).held_out_error
-
-        return {
-            ", ".join(sorted(blocks)): self._of_targets(error_without(blocks))
-            for blocks in self.layout_.variants()
-        }
-
-    @property
-    def minimum_(self) -> Any:
-        """Where predictions are cut off."""
-        return self._of_targets(lambda target: target.minimum)
-
-    @property
-    def interval_minimum_(self) -> Any:
-        """Where the ends of intervals are cut off."""
-        return self._of_targets(lambda target: target.interval_minimum)
-
     def save(self, folder: str | Path) -> None:
         """Write the fitted model as ``config.json``, ``model.safetensors`` and LightGBM's texts.
 
@@ -438,22 +361,6 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         check_parameters(self)
         check_weights(self.weights)
 
-    @property
-    def _several(self) -> bool:
-        return len(self.targets_) > 1
-
-    def _of_targets(self, of: Callable[[FittedTarget], Any]) -> Any:
-        """One value, or an array whose last axis is the targets."""
-        check_is_fitted(self, "targets_")
-        found = [of(target) for target in self.targets_]
-        return np.stack(found, axis=-1) if self._several else found[0]
-
-    @property
-    def target_labels_(self) -> list[Any]:
-        """Names of the targets, or their numbers."""
-        check_is_fitted(self, "targets_")
-        return self.target_names_ or list(range(len(self.targets_)))
-
     def _bar(self, what: str, rows: GivenRows, stages: dict[str, float]) -> WorkBar:
         columns = {} if rows.table is not None else self._recipe().seconds(rows.structures)
         return WorkBar(f"UnateRegressor: {what}", columns | stages, bool(self.progress))
@@ -493,7 +400,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
                 left_out.append(str(name))
             stages = [
                 (bar.share(kernel), bar.share(trees))
-                for kernel, trees in _stage_names(k, targets.shape[1], models)
+                for kernel, trees in stage_names(k, targets.shape[1], models)
             ]
             floor = target_floor(self.minimum, given.targets)
             target = FittedTarget(floor, interval_floor(self.minimum, floor, given.targets))
@@ -589,22 +496,3 @@ def check_weights(weights: Any) -> tuple[str | Path, ...]:
 def checksums(weights: Sequence[str | Path]) -> list[str]:
     """SHA-256 of each of several weights."""
     return [weights_config(w).sha256 for w in weights]
-
-
-def _stage_names(k: int, n_targets: int, models: Sequence[Blocks]) -> list[tuple[str, str]]:
-    """Stages of the fit of a target: kernel ridge and trees of each model."""
-    target = f"target {k + 1}/{n_targets}, " if n_targets > 1 else ""
-    names = [f"without {', '.join(sorted(blocks))}, " if blocks else "" for blocks in models]
-    return [(f"{target}{name}kernel", f"{target}{name}trees") for name in names]
-
-
-def _stage_seconds(whole: float, n_targets: int, tight_binding: bool) -> dict[str, float]:
-    """Expected seconds of these stages, if the model with all columns takes ``whole``."""
-    models = [NONE, *(frozenset([block]) for block in OPTIONAL if tight_binding)]
-    stages = {}
-    for k in range(n_targets):
-        names = _stage_names(k, n_targets, models)
-        for blocks, (kernel, trees) in zip(models, names, strict=True):
-            seconds = whole * (QUICK_SHARE if blocks else 1.0)
-            stages[kernel], stages[trees] = seconds * KERNEL_SHARE, seconds * (1 - KERNEL_SHARE)
-    return stages
