@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,10 +29,13 @@ PENALTIES = (1e-4, 1.0)
 LEAST_GAIN = 2e-3
 """Relative. The search ends with a round that gains less."""
 
+USUAL_TRIALS = 70
+"""Of the search; how far it has come is told by them."""
+
 _JITTER = 1e-8
 """On the diagonal of the kernel, for rows that are there twice."""
 
-Start = tuple[Sequence[float], float]
+Start = tuple[Sequence[float] | Vector, float]
 
 
 @dataclass
@@ -80,7 +84,15 @@ class BlockKernelRidge:
     penalty: float = 0.0
 
     def fit(
-        self, X: Matrix, blocks: Sequence[slice], y: Vector, folds: Sequence[Rows], start: Start
+        self,
+        X: Matrix,
+        blocks: Sequence[slice],
+        y: Vector,
+        folds: Sequence[Rows],
+        start: Start,
+        row_weights: Vector | None = None,
+        keep_ratios: bool = False,
+        tell: Callable[[float], Any] = lambda share: None,
     ) -> HeldOut:
         """Choose scales and penalty, and fit.
 
@@ -95,6 +107,12 @@ class BlockKernelRidge:
             Every row in one of them.
         start : (scales, penalty)
             Where the search begins.
+        row_weights : (n_rows,), optional
+            Above 0. A row of weight 2 counts as two rows.
+        keep_ratios : bool
+            Search for the penalty and one factor of all scales only, which is quick.
+        tell : callable
+            Told the share of the search that is done.
 
         Returns
         -------
@@ -102,13 +120,16 @@ class BlockKernelRidge:
         """
         rng = np.random.default_rng(self.seed)
         order = rng.permutation(len(X))
-        self._standardise(X)
+        w = np.ones(len(X)) if row_weights is None else row_weights
+        self._standardise(X, w)
         Z = self._scaled(X)
-        offset, spread = float(y.mean()), float(y.std()) or 1.0
+        offset = float((w * y).sum() / w.sum())
+        spread = float(np.sqrt((w * (y - offset) ** 2).sum() / w.sum())) or 1.0
         target = (y - offset) / spread
         few = np.sort(order[:SEARCH_ROWS])
         distances = [_squared_distances(Z[few][:, b], Z[few][:, b]) / _width(b) for b in blocks]
-        self.scales, self.penalty = _search(distances, target[few], _within(folds, few), start)
+        sample = target[few], w[few], _within(folds, few)
+        self.scales, self.penalty = _choose(distances, *sample, start, keep_ratios, tell)
         for block, scale in zip(blocks, self.scales, strict=True):
             factor = np.sqrt(scale / _width(block))
             self.scale[block] *= factor
@@ -116,12 +137,13 @@ class BlockKernelRidge:
         Z = self._scaled(X)
         if len(X) > SEARCH_ROWS:
             more = np.sort(order[:PENALTY_ROWS])
-            self.penalty = _best_penalty(Z[more], target[more], _within(folds, more), self.penalty)
+            sample = target[more], w[more], _within(folds, more)
+            self.penalty = _best_penalty(Z[more], *sample, self.penalty)
         chosen = np.sort(order[: self.max_rows])
         self.basis = Z[chosen]
         kernel = _matern(_squared_distances(Z, self.basis))
         root = _root(kernel[chosen])
-        ridge = _Ridge(_features(kernel, root), target, folds, self.penalty)
+        ridge = _Ridge(_features(kernel, root), target, folds, self.penalty, w)
         solution = ridge.without()
         weights = solve_triangular(root, solution[:-1], lower=True, trans="T")
         self.weights = np.append(weights, solution[-1]) * spread
@@ -152,11 +174,13 @@ class BlockKernelRidge:
         # The limit is FAR_OUT standard deviations, in the units of z.
         return np.mean((3 * slope * self.limit / FAR_OUT) ** 2, axis=0)
 
-    def _standardise(self, X: Matrix) -> None:
-        known = ~np.isnan(X)
-        count = np.maximum(known.sum(axis=0), 1)
-        self.mean = np.where(known, X, 0.0).sum(axis=0) / count
-        deviation = np.sqrt((np.where(known, X - self.mean, 0.0) ** 2).sum(axis=0) / count)
+    def _standardise(self, X: Matrix, row_weights: Vector) -> None:
+        w = np.where(np.isnan(X), 0.0, row_weights[:, None])
+        total = w.sum(axis=0)
+        count = np.where(total > 0, total, 1.0)
+        self.mean = (np.where(w > 0, X, 0.0) * w).sum(axis=0) / count
+        squared = np.where(w > 0, X - self.mean, 0.0) ** 2
+        deviation = np.sqrt((squared * w).sum(axis=0) / count)
         varies = deviation > 1e-6 * (1 + np.abs(self.mean))
         self.scale = np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
         self.limit = np.where(varies, FAR_OUT, 0.0)
@@ -187,10 +211,21 @@ class HeldOut:
 class _Ridge:
     """Ridge regression of which any folds can be left out without going through the rows again."""
 
-    def __init__(self, features: Vector, y: Vector, folds: Sequence[Rows], penalty: float) -> None:
+    def __init__(
+        self,
+        features: Vector,
+        y: Vector,
+        folds: Sequence[Rows],
+        penalty: float,
+        row_weights: Vector | None = None,
+    ) -> None:
         self.features, self.folds = features, folds
-        self._grams = [features[f].T @ features[f] for f in folds]
-        self._moments = [features[f].T @ y[f] for f in folds]
+        self._grams, self._moments = [], []
+        w = np.ones(len(y)) if row_weights is None else row_weights
+        for f in folds:
+            rows = features[f].T
+            self._grams.append(rows @ (features[f] * w[f][:, None]))
+            self._moments.append(rows @ (w[f] * y[f]))
         self.penalty = penalty
         self._solutions: dict[frozenset[int], Vector] = {}
 
@@ -217,16 +252,42 @@ class _Ridge:
         return found
 
 
+def _choose(
+    distances: Sequence[Vector],
+    y: Vector,
+    row_weights: Vector,
+    folds: Sequence[Rows],
+    start: Start,
+    keep_ratios: bool,
+    tell: Callable[[float], Any],
+) -> tuple[Vector, float]:
+    """Scales and penalty, by a search of all of them or of one factor of the scales."""
+    scales, penalty = np.array(start[0], dtype=np.float64), start[1]
+    if not keep_ratios:
+        return _search(distances, y, row_weights, folds, (scales, penalty), tell)
+    whole = np.zeros_like(distances[0])
+    for scale, squared in zip(scales, distances, strict=True):
+        whole += scale * squared
+    factor, penalty = _search([whole], y, row_weights, folds, ([1.0], penalty), tell)
+    return scales * factor[0], penalty
+
+
 def _search(
-    distances: Sequence[Vector], y: Vector, folds: Sequence[Rows], start: Start
+    distances: Sequence[Vector],
+    y: Vector,
+    row_weights: Vector,
+    folds: Sequence[Rows],
+    start: Start,
+    tell: Callable[[float], Any],
 ) -> tuple[Vector, float]:
     """Scales and penalty with the least held-out error, by steps up and down each of them."""
-    n = len(distances)
+    n, n_trials = len(distances), itertools.count(1)
     moves = [np.append(np.ones(n), 0.0), *np.roll(np.eye(n + 1), 1, axis=0)]
 
     def error(at: Vector) -> float:
         scaled = sum(np.exp(s) * d for s, d in zip(at[:-1], distances, strict=True))
-        return _held_out_error(_matern(scaled), y, folds, float(np.exp(at[-1])))
+        tell(min(next(n_trials) / USUAL_TRIALS, 1.0))
+        return _held_out_error(_matern(scaled), y, folds, float(np.exp(at[-1])), row_weights)
 
     scales, penalty = start
     point = np.log(np.append(scales, penalty))
@@ -250,24 +311,34 @@ def _search(
             return np.exp(point[:-1]), float(np.exp(point[-1]))
 
 
-def _best_penalty(Z: Vector, y: Vector, folds: Sequence[Rows], penalty: float) -> float:
+def _best_penalty(
+    Z: Vector, y: Vector, row_weights: Vector, folds: Sequence[Rows], penalty: float
+) -> float:
     kernel = _matern(_squared_distances(Z, Z))
     candidates = [penalty * factor for factor in (1 / STEP, 1.0, STEP, STEP**2)]
-    return min(candidates, key=lambda p: _held_out_error(kernel, y, folds, p))
+    return min(candidates, key=lambda p: _held_out_error(kernel, y, folds, p, row_weights))
 
 
-def _held_out_error(kernel: Vector, y: Vector, folds: Sequence[Rows], penalty: float) -> float:
+def _held_out_error(
+    kernel: Vector,
+    y: Vector,
+    folds: Sequence[Rows],
+    penalty: float,
+    row_weights: Vector | None = None,
+) -> float:
     """Mean absolute error of held-out folds, from one inverse.
 
-    With A = K + 1 + penalty, the residuals of fold f are (A⁻¹)_ff⁻¹ (A⁻¹ y)_f: the block form of
-    the leave-one-out formula (Rasmussen and Williams, equation 5.12).
+    With A = K + 1 + penalty / weight, the residuals of fold f are (A⁻¹)_ff⁻¹ (A⁻¹ y)_f: the block
+    form of the leave-one-out formula (Rasmussen and Williams, equation 5.12).
     """
     A = kernel + 1.0
-    A[np.diag_indices_from(A)] += penalty
+    w = np.ones(len(y)) if row_weights is None else row_weights
+    A[np.diag_indices_from(A)] += penalty / w
     inverse = np.linalg.inv(A)
     fitted = inverse @ y
     residuals = [np.linalg.solve(inverse[np.ix_(f, f)], fitted[f]) for f in folds]
-    return float(np.abs(np.concatenate(residuals)).mean())
+    counts = np.concatenate([w[f] for f in folds])
+    return float((counts * np.abs(np.concatenate(residuals))).sum() / counts.sum())
 
 
 def _root(kernel: Vector) -> Any:

@@ -6,11 +6,9 @@ take one string, because matminer re-raises errors as ``type(error)(message)``.
 
 from __future__ import annotations
 
-import re
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
 _PACKAGE = Path(__file__).parent
 _HOSTS = (
@@ -52,25 +50,32 @@ def warn_user(text: str) -> None:
     """Warn with :class:`UnateWarning` as if from the line of the user that led here.
 
     That is the first frame outside this package and outside the libraries that call it for the
-    user, as scikit-learn's wrappers of ``transform`` and matminer's of ``featurize`` do. Unless a
-    filter says otherwise, one text is shown once for each line.
+    user, as scikit-learn's wrappers of ``transform`` and matminer's of ``featurize`` do.
+
+    Where Python's filters say "default", the same text comes once from a line. Python forgets what
+    it has shown whenever anyone changes the filters, as scikit-learn does for each fold.
     """
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and _is_inside(frame.f_code.co_filename, frame.f_globals):
         frame, level = frame.f_back, level + 1
-    # By default Python would do so too, but forgets what it has shown whenever somebody touches the
-    # filters, and scikit-learn does before each fold.
-    place = (frame.f_code.co_filename, frame.f_lineno, text)
-    if not any(_is_for_us(text, *which) for _, *which in warnings.filters):
-        if place in _shown:
+    place = (text, frame.f_code.co_filename, frame.f_lineno)
+    if _action(text) == "default":
+        if place in _SHOWN:
             return
-        _shown.add(place)
+        _SHOWN.add(place)
     warnings.warn(text, UnateWarning, stacklevel=level)
 
 
-def _is_for_us(text: str, message: Any, category: Any, *where: Any) -> bool:
-    """Whether a warning filter decides on this text, wherever it may be given."""
-    return issubclass(UnateWarning, category) and (message is None or bool(re.match(message, text)))
+_SHOWN: set[tuple[str, str, int]] = set()
+
+
+def _action(text: str) -> str:
+    """What the filters do with such a warning, those for single modules and lines apart."""
+    for action, message, category, module, line in warnings.filters:
+        fits = message is None or message.match(text)
+        if fits and issubclass(UnateWarning, category) and module is None and not line:
+            return action
+    return "default"
 
 
 def _is_inside(file: str, names: dict[str, object]) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,21 +15,59 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matminer_unate.errors import InputError, UnateWarning
+from matminer_unate.columns import row_name
+from matminer_unate.encoding import prepare, weights_config
+from matminer_unate.entries import arrays_of
+from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizer import UnateFeaturizer
 from matminer_unate.site_descriptor_stats import SiteDescriptorStats
+from matminer_unate.work_bar import WorkBar
 
 FORMULA = "formula"
 """Column of reduced formulas, the groups of cross-validation."""
 
 CELL_NAMES = ("cell_volume_per_atom", "cell_spacegroup_number", "cell_n_sites_primitive")
 
-SYMPREC = 0.01
-"""Å. Tolerance of the space group."""
+SYMPRECS = (0.01, 1e-3, 1e-4)
+"""Å. Tolerance of the space group; the tighter ones where it finds none."""
 
+COMPOSITION = "composition and cell"
+SITES = "sites"
+TIGHT_BINDING = "tight binding"
 FINGERPRINT = "fingerprint"
 LEARNED = "unate "
 """Names of blocks; those of learned columns begin so."""
+
+OPTIONAL = (TIGHT_BINDING,)
+"""Blocks that a crystal may lack: a model without them is fitted too."""
+
+START_UP = 3.0
+"""Seconds that the first network of a process takes to load, mostly torch."""
+PAIR_SECONDS, NEW_ELEMENTS = 0.1, 60
+"""What each of the first crystals takes for integrals of its elements, and how many do."""
+SITE_SECONDS = {SITES: 2e-4, TIGHT_BINDING: 1.2e-3, LEARNED: 2e-4}
+ROW_SECONDS = {COMPOSITION: 2e-3, SITES: 2e-3, TIGHT_BINDING: 4e-3, LEARNED: 1.5e-3}
+"""Roughly, of one core; for the time left."""
+
+
+@dataclass
+class Described:
+    """The columns of many structures, and what was in the way.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Reduced formula and columns; NaN in rows that are no usable structure, and in blocks that a
+        row has not.
+    unusable : dict of int to StructureError
+        Why, by row.
+    lacking : dict of (int, str) to Exception
+        Why a row lacks a block.
+    """
+
+    table: pd.DataFrame
+    unusable: dict[int, StructureError] = field(default_factory=dict)
+    lacking: dict[tuple[int, str], Exception] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,11 +90,11 @@ class Recipe:
     def blocks(self) -> dict[str, list[str]]:
         """Names of the columns by block; those that the trees learn from come first."""
         blocks = {
-            "composition and cell": [*magpie().feature_labels(), *CELL_NAMES],
-            "sites": SiteDescriptorStats().feature_labels(),
+            COMPOSITION: [*magpie().feature_labels(), *CELL_NAMES],
+            SITES: SiteDescriptorStats().feature_labels(),
         }
         if self.tight_binding:
-            blocks["tight binding"] = _tight_binding().feature_labels()
+            blocks[TIGHT_BINDING] = tight_binding_stats().feature_labels()
         blocks[FINGERPRINT] = SiteDescriptorStats(descriptors="fingerprint").feature_labels()
         for weights in self.weights:
             blocks[f"{LEARNED}{weights}"] = self._learned(weights).feature_labels()
@@ -64,40 +104,115 @@ class Recipe:
         """How many of the columns, from the first, the trees learn from."""
         return sum(len(names) for block, names in self.blocks().items() if not is_wide(block))
 
-    def _learned(self, weights: str | Path, ignore_errors: bool = False) -> UnateFeaturizer:
-        on_error: Any = "nan" if ignore_errors else "raise"
-        return UnateFeaturizer(weights, device=self.device, on_error=on_error)
+    def _learned(self, weights: str | Path) -> UnateFeaturizer:
+        return UnateFeaturizer(weights, device=self.device)
 
     def names(self) -> list[str]:
         """Names of all columns."""
         return [name for block in self.blocks().values() for name in block]
 
-    def featurize(self, structures: pd.Series, ignore_errors: bool) -> pd.DataFrame:
-        """Formula and columns of structures, float32; NaN in rows that are no usable structure.
+    def seconds(self, structures: Sequence[Any]) -> dict[str, float]:
+        """What the stages of :meth:`describe` will roughly take on one core."""
+        n_sites = float(sum(_length(s) for s in structures))
+        stages = {"columns: structures": 5e-4 * len(structures)}
+        for name, rows, sites in self._stages():
+            stages[name] = rows * len(structures) + sites * n_sites
+        if "torch" not in sys.modules and len(structures):
+            stages[name] += START_UP
+            if self.tight_binding:
+                new = min(len(structures), NEW_ELEMENTS)
+                stages[f"columns: {TIGHT_BINDING}"] += PAIR_SECONDS * new
+        return stages
+
+    def describe(
+        self, structures: Sequence[Any], index: Any, ignore_errors: bool, bar: WorkBar
+    ) -> Described:
+        """Formula and columns of structures, float32.
+
+        Parameters
+        ----------
+        structures : sequence
+        index : Index or None
+            Names that the caller gave to the rows.
+        ignore_errors : bool
+        bar : WorkBar
+            With the stages of :meth:`seconds`.
 
         Raises
         ------
         StructureError
-            A structure is unusable and errors are not ignored; the message names row and index.
+            A structure is unusable and errors are not ignored; the message names its row.
         """
-        first = self._learned(self.weights[0], ignore_errors).transform(structures)
-        good = np.isfinite(first).all(axis=1)
-        usable = structures[good]
-        with warnings.catch_warnings():
-            # The learned columns have said so already.
-            warnings.filterwarnings("ignore", ".*row.s. hold atoms", UnateWarning)
-            sites, fingerprint = site_columns(usable)
-            others = [self._learned(w).transform(usable) for w in self.weights[1:]]
-        parts = [composition_columns(usable), cell_columns(usable), sites]
+        found = Described(pd.DataFrame(index=range(len(structures)) if index is None else index))
+        found.unusable = self._check_rows(structures, bar)
+        if found.unusable and not ignore_errors:
+            row, error = next(iter(found.unusable.items()))
+            more = len(found.unusable) - 1
+            raise StructureError(
+                f"{row_name(row, index)}: {error}\n"
+                + (f"{more} more row(s) are unusable too. " if more else "")
+                + "Drop such rows, or set on_error='nan' to leave them out."
+            ) from error
+        names = self.names()
+        values = self._values(structures, index, found, bar)
+        values[list(found.unusable)] = np.nan
+        found.table = pd.DataFrame(values, index=found.table.index, columns=names)
+        formulas = [
+            None if row in found.unusable else composition(s).reduced_formula
+            for row, s in enumerate(structures)
+        ]
+        found.table.insert(0, FORMULA, np.array(formulas, dtype=object))
+        return found
+
+    def _stages(self) -> list[tuple[str, float, float]]:
+        """Name, seconds a row, and seconds a site."""
+        parts = [COMPOSITION, SITES, *((TIGHT_BINDING,) if self.tight_binding else ())]
+        named = [(f"columns: {part}", part) for part in parts]
+        named += [(f"columns: {LEARNED}{_short(w)}", LEARNED) for w in self.weights]
+        return [(n, ROW_SECONDS[part], SITE_SECONDS.get(part, 0.0)) for n, part in named]
+
+    def _check_rows(self, structures: Sequence[Any], bar: WorkBar) -> dict[int, StructureError]:
+        """The rows that are no crystals, before any of them is worked on."""
+        config = weights_config(self.weights[0])
+        tell = bar.rows("columns: structures", len(structures))
+        errors: dict[int, StructureError] = {}
+        for row, structure in enumerate(structures):
+            try:
+                prepare(structure, config)
+            except StructureError as e:
+                errors[row] = e
+            tell(1)
+        return errors
+
+    def _values(
+        self, structures: Sequence[Any], index: Any, found: Described, bar: WorkBar
+    ) -> NDArray[np.float32]:
+        """All blocks side by side."""
+        n, names = len(structures), [name for name, _, _ in self._stages()]
+
+        def columns_of(featurizer: Any, stage: str, *blocks: str) -> NDArray[np.float32]:
+            columns = featurizer._columns(structures, True, index, bar.rows(stage, n))
+            for row in columns.errors.keys() - found.unusable.keys():
+                found.lacking |= {(row, block): columns.errors[row] for block in blocks}
+            if stage != names[-len(self.weights)]:
+                # Atoms without neighbours are said of the first weights alone.
+                columns.notes.rows_isolated = 0
+            columns.warn(mention_errors=False)
+            values: NDArray[np.float32] = columns.values
+            return values
+
+        usable = [row for row in range(n) if row not in found.unusable]
+        crystals, tell = [structures[row] for row in usable], bar.rows(names[0], n)
+        first = np.full((n, len(magpie().feature_labels()) + len(CELL_NAMES)), np.nan, np.float32)
+        first[usable] = np.hstack([composition_columns(crystals), cell_columns(crystals, tell)])
+        sites = columns_of(SiteDescriptorStats(descriptors="all"), names[1], SITES, FINGERPRINT)
+        parts = [first, sites[:, _positions("physics")]]
         if self.tight_binding:
-            parts.append(_tight_binding().transform(usable))
-        values = np.full((len(structures), len(self.names())), np.nan, np.float32)
-        values[good] = np.hstack([*parts, fingerprint, first[good], *others])
-        table = pd.DataFrame(values, index=structures.index, columns=self.names())
-        formulas = np.full(len(structures), None, dtype=object)
-        formulas[good] = [composition(s).reduced_formula for s in usable]
-        table.insert(0, FORMULA, formulas)
-        return table
+            parts.append(columns_of(tight_binding_stats(), names[2], TIGHT_BINDING))
+        parts.append(sites[:, _positions("fingerprint")])
+        for weights, stage in zip(self.weights, names[-len(self.weights) :], strict=True):
+            parts.append(columns_of(self._learned(weights), stage, f"{LEARNED}{weights}"))
+        return np.hstack(parts)
 
     def check(self, table: pd.DataFrame) -> None:
         """Raise InputError unless these are the columns of this recipe."""
@@ -125,8 +240,6 @@ def composition(structure: Any) -> Any:
     """Composition of elements, of a Structure or ASE Atoms."""
     from pymatgen.core import Composition
 
-    from matminer_unate.entries import arrays_of
-
     numbers, counts = np.unique(arrays_of(structure)[2], return_counts=True)
     return Composition({int(z): int(n) for z, n in zip(numbers, counts, strict=True)})
 
@@ -152,53 +265,81 @@ def composition_columns(structures: Sequence[Any] | pd.Series) -> NDArray[np.flo
     return np.array(found, dtype=np.float32).reshape(len(found), n_columns)
 
 
-def site_columns(
-    structures: Sequence[Any] | pd.Series,
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Pooled physical descriptors and fingerprint of the sites, computed together."""
-    both = SiteDescriptorStats(descriptors="all")
-    columns, labels = both.transform(structures), both.feature_labels()
-    position = {label: k for k, label in enumerate(labels)}
-    physics, fingerprint = (
-        [position[n] for n in SiteDescriptorStats(descriptors=group).feature_labels()]
-        for group in ("physics", "fingerprint")
-    )
-    return columns[:, physics], columns[:, fingerprint]
+def _positions(group: Any) -> list[int]:
+    """Of a group of descriptors among the columns of all."""
+    position = {n: k for k, n in enumerate(SiteDescriptorStats(descriptors="all").feature_labels())}
+    return [position[n] for n in SiteDescriptorStats(descriptors=group).feature_labels()]
 
 
-def cell_columns(structures: Sequence[Any] | pd.Series) -> NDArray[np.float32]:
+def cell_columns(
+    structures: Sequence[Any] | pd.Series, tell: Callable[[int], Any] = lambda n: None
+) -> NDArray[np.float32]:
     """Volume per atom (Å³), space group number and sites of the primitive cell, (n_rows, 3).
 
-    spglib is asked directly: matminer's wrapper manages 116 crystals a second.
-    """
-    import spglib
+    NaN where no space group is found. spglib is asked directly: matminer's wrapper manages 116
+    crystals a second.
 
-    from matminer_unate.entries import arrays_of
+    Parameters
+    ----------
+    structures : sequence or Series
+    tell : callable
+        Told the number of rows that were just finished.
+    """
     from matminer_unate.structures import cell_heights
 
     rows = []
-    # An error or None, as the version and the user's settings have it.
-    failures = (getattr(spglib, "SpglibError", ValueError), ValueError)
     for structure in structures:
         lattice, frac_coords, z = arrays_of(structure)
-        crystal: Any = (lattice, frac_coords, z)
-        with warnings.catch_warnings():
-            # Of how it reports errors; where warnings are errors, no group would be found.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            try:
-                found = spglib.get_symmetry_dataset(crystal, symprec=SYMPREC)
-            except failures:
-                found = None
         volume = cell_heights(lattice)[1] / len(z)
-        if found is None:
-            rows.append([volume, 1, len(z)])
-        else:
-            rows.append([volume, found.number, found.mapping_to_primitive.max() + 1])
+        rows.append([volume, *_symmetry((lattice, frac_coords, z))])
+        tell(1)
     return np.array(rows, dtype=np.float32).reshape(-1, len(CELL_NAMES))
 
 
-def _tight_binding() -> Any:
+def _symmetry(crystal: Any) -> tuple[float, float]:
+    """Space group number and sites of the primitive cell; NaN if none is found."""
+    for symprec in SYMPRECS:
+        found = _dataset(crystal, symprec)
+        if found is not None:
+            return found.number, found.mapping_to_primitive.max() + 1
+    return math.nan, math.nan
+
+
+def _dataset(crystal: Any, symprec: float) -> Any:
+    """What spglib says, or None."""
+    import spglib
+
+    # An error or None, as the version and the user's settings have it.
+    failures = (getattr(spglib, "SpglibError", ValueError), ValueError)
+    try:
+        return spglib.get_symmetry_dataset(crystal, symprec=symprec)
+    except failures:
+        return None
+    except DeprecationWarning:
+        # Of how it reports errors, where warnings are errors. (Otherwise Python's filters are left
+        # alone: to change them makes every warning that was given appear again.)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                return spglib.get_symmetry_dataset(crystal, symprec=symprec)
+            except failures:
+                return None
+
+
+def tight_binding_stats() -> Any:
+    """The featurizer of the electrons, as the recipe uses it."""
     from matminer_unate.tight_binding_stats import TightBindingStats
 
-    # Where this model has no answer, the other columns must do.
     return TightBindingStats(on_error="nan")
+
+
+def _length(structure: Any) -> int:
+    """Number of sites, or a typical one of what cannot be counted."""
+    try:
+        return len(structure)
+    except TypeError:
+        return 10
+
+
+def _short(weights: str | Path) -> str:
+    return Path(weights).name

@@ -2,55 +2,52 @@
 
 from __future__ import annotations
 
-import numbers
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.model_selection import GroupKFold
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from matminer_unate.block_kernel_ridge import BlockKernelRidge
 from matminer_unate.checkpoint import DEFAULT_WEIGHTS
 from matminer_unate.encoding import weights_config
-from matminer_unate.entries import entries_of
-from matminer_unate.errors import InputError, UnateWarning
-from matminer_unate.recipe_columns import FINGERPRINT, FORMULA, Recipe, is_column_table
-from matminer_unate.regressor_parts import (
-    ConformalScale,
-    combine_importances,
-    fit_blend,
-    require_lightgbm,
+from matminer_unate.errors import InputError
+from matminer_unate.fit_stages import stage_names, stage_seconds
+from matminer_unate.parameters import check_parameters
+from matminer_unate.recipe_columns import FORMULA, Recipe
+from matminer_unate.regressor_parts import require_lightgbm
+from matminer_unate.regressor_rows import AnsweredRows, GivenRows, Prediction
+from matminer_unate.target_attributes import TargetAttributes
+from matminer_unate.target_models import (
+    LEAST_GROUPS,
+    NONE,
+    BlockLayout,
+    FittedTarget,
+    ModelOptions,
+    TrainingRows,
+    enough_complete,
 )
-from matminer_unate.targets import check_targets, target_floor
+from matminer_unate.targets import (
+    check_row_weights,
+    check_target_table,
+    interval_floor,
+    target_floor,
+)
+from matminer_unate.work_bar import WorkBar
 
 DEFAULT_REGRESSOR_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
-
-START_SCALES = {
-    "composition and cell": 0.02,
-    "sites": 0.07,
-    "tight binding": 0.2,
-    FINGERPRINT: 0.02,
-}
-START_LEARNED_SCALE = 0.2
-"""Shared by all weights."""
-START_PENALTY = 0.003
-"""Where the search for the kernel's scales begins: what was typical on the val rows of gaps, bulk
-moduli and formation energies."""
-
-LEAST_GROUPS = 3
-"""Of formulas: one to predict, one to leave out and one to learn from."""
 
 ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
 
 
-class UnateRegressor(RegressorMixin, BaseEstimator):
+class UnateRegressor(TargetAttributes, RegressorMixin, BaseEstimator):
     """Predict a property of crystal structures, with an error bar for each of them.
 
     Structures become columns: Magpie's statistics of the elements, volume, space group, pooled
@@ -64,6 +61,10 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     training rows, in folds of whole formulas; the trees of all folds are averaged. The held-out
     residuals of the same folds give the error bars.
 
+    A crystal can lack the tight-binding columns, when its primitive cell is too large for that
+    model. Nothing is filled in: a second, smaller model without these columns is fitted to all
+    rows, answers for such crystals with error bars of its own, and a warning names them.
+
     Parameters
     ----------
     weights : str or path, or sequence of them
@@ -75,48 +76,70 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         Use the tight-binding columns. They take most of the time to featurize (10 to 30 ms
         for a crystal of 10 sites) and lower the error of band gaps.
     minimum : "auto", None or float
-        Least value the target can have, such as 0 for a band gap: predictions and intervals are
-        cut off there. ``"auto"`` takes the least training target if a tenth of them, and at least
-        three, have it.
+        Least value the targets can have, such as 0 for a band gap: predictions and intervals are
+        cut off there. None is for targets that can have any value. ``"auto"`` takes the least
+        training target if a tenth of them, and at least three, have it. Failing that, where no
+        training target is negative and the least of them is within a tenth of their standard
+        deviation of 0, intervals (not predictions) are cut off at 0. Should the target be one that
+        can be negative, intervals hold at most 1/(n + 1) less than they claim, of n training rows:
+        so often is a new row below all of them.
     n_folds : int
-        Of the cross-validation; fewer where there are fewer formulas. Time grows in proportion.
+        Of the cross-validation, at least 3; fewer where there are fewer formulas. Time grows in
+        proportion.
     max_kernel_rows : int
         Rows that the kernel is spanned by. Time grows with the third power of it, memory with the
         second. With more training rows, a random choice of this many is the basis.
     on_error : {"raise", "nan"}
-        What an unusable structure does: stop with an error that names its row; or be left out of
-        training and get a prediction of NaN, with one warning.
+        What an unusable structure does, and one that lacks columns which the model cannot do
+        without: stop with an error that names its row; or be left out of training and get a
+        prediction of NaN, with one warning.
     device : str
         Of the learned columns: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, …
     n_jobs : int or None
         Trees of several folds grown at once, as in scikit-learn: None is 1, -1 all cores.
-    random_state : int
-        From 0 on.
+    random_state : int or None
+        From 0 on. None draws a seed, which ``seed_`` then is. No random generator but the model's
+        own is used.
+    progress : bool
+        Show a bar with the expected time, the stage and the time left, in terminals and notebooks,
+        where the work takes more than two seconds.
 
     Attributes
     ----------
     feature_names_ : (n_columns,) array of str
     feature_importances_ : (n_columns,)
-        Sum to 1; see :meth:`importances`.
+        Sum to 1; see :meth:`importances`. The mean over several targets.
+    target_names_ : list of str or None
+        Of several targets, or of a Series.
     blend_ : Series
-        Shares of kernel ridge and both sets of trees in the prediction.
-    held_out_predictions_ : (n_rows,)
-        Predictions of the training rows by models that have not seen their formulas; NaN where the
-        structure was unusable. Their error is a little lower than that on new crystals, since
-        scales and shares were chosen by it.
-    held_out_error_ : float
-        Their mean absolute error.
-    minimum_ : float
+        Shares of kernel ridge and both sets of trees in the prediction, of the model with all
+        columns; a DataFrame with a column a target if there are several.
+    held_out_predictions_ : (n_rows,), or (n_rows, n_targets)
+        Predictions of the training rows by models that have not seen their formulas, for rows that
+        lack columns by those without these; NaN where the structure was unusable or had a weight of
+        0. Their error is a little lower than that on new crystals, since scales and shares were
+        chosen by it.
+    held_out_error_ : float, or (n_targets,)
+        Their mean absolute error, weighted as the rows are.
+    held_out_error_without_ : dict of str to float, or to (n_targets,)
+        The same of the models that do without a block of columns, by its name: what to expect for
+        crystals that lack it.
+    minimum_, interval_minimum_ : float, or (n_targets,)
+        Where predictions, and the ends of intervals, are cut off.
+    seed_ : int
     n_rows_ : int
         Training rows used.
 
     Notes
     -----
     * Fitting takes 6 s on 250 rows, 26 s on 2,000 and 100 s on 16,000, on one core with the columns
-      at hand; 16,000 rows need 4 GB of memory.
+      at hand, and a third more for the model without the tight-binding columns; 16,000 rows need
+      4 GB of memory.
     * Give ``log10(y)`` where ratios matter more than differences, as for moduli.
     * To fit often on the same structures (grid searches, learning curves), call :meth:`featurize`
       once: ``fit`` and ``predict`` take the frame it returns in place of structures.
+    * Several properties of the same crystals: give ``y`` a column for each. The columns are
+      computed once, and each property gets a model of its own.
     * The intervals hold for new formulas of the kind that is in the training rows (cross-conformal
       prediction, Vovk, Ann. Math. Artif. Intell. 74, 9 (2015), doi:10.1007/s10472-013-9368-4, with
       locally scaled residuals, Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018),
@@ -131,6 +154,23 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     >>> gap, std = model.predict(df["structure"][:20], return_std=True)
     """
 
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "weights": "no_validation",  # check_weights looks them up
+        "tight_binding": ["boolean"],
+        "minimum": [StrOptions({"auto"}), None, Interval(Real, None, None, closed="neither")],
+        "n_folds": [Interval(Integral, LEAST_GROUPS, None, closed="left")],
+        "max_kernel_rows": [Interval(Integral, 1, None, closed="left")],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "device": [str],
+        "n_jobs": [
+            None,
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, None, -1, closed="right"),
+        ],
+        "random_state": [None, Interval(Integral, 0, 2**32 - 1, closed="both")],
+        "progress": ["boolean"],
+    }
+
     def __init__(
         self,
         weights: str | Path | Sequence[str | Path] = DEFAULT_REGRESSOR_WEIGHTS,
@@ -141,7 +181,8 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         on_error: Literal["raise", "nan"] = "raise",
         device: str = "auto",
         n_jobs: int | None = None,
-        random_state: int = 0,
+        random_state: int | None = 0,
+        progress: bool = True,
     ) -> None:
         self.weights = weights
         self.tight_binding = tight_binding
@@ -152,6 +193,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         self.device = device
         self.n_jobs = n_jobs
         self.random_state = random_state
+        self.progress = progress
 
     def featurize(self, X: Any) -> pd.DataFrame:
         """The columns of structures, which ``fit`` and ``predict`` take in place of them.
@@ -160,30 +202,39 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         -------
         DataFrame
             Reduced formula and columns (float32); with ``on_error="nan"`` NaN in rows that are no
-            usable structure.
+            usable structure. NaN in the columns that a crystal lacks, with a warning.
 
         Raises
         ------
         StructureError
             A structure is unusable; the message names its row.
         InputError
-            ``X`` is not a list, tuple, Series, one-column DataFrame or array of structures.
+            ``X`` is not a list, tuple, Series, one-column DataFrame or array of structures, or an
+            option is wrong.
         """
         self._check_options()
-        index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
-        structures = pd.Series(entries_of(X), index=index, dtype=object)
-        return self._recipe().featurize(structures, self.on_error == "nan")
+        rows = GivenRows.of(X, may_be_table=False)
+        with self._bar("columns", rows, {}) as bar:
+            described = rows.describe(self._recipe(), self.on_error == "nan", bar)
+        for block in dict.fromkeys(block for _, block in described.lacking):
+            reasons = {row: e for (row, other), e in described.lacking.items() if other == block}
+            rows.warn(reasons, f"lack the '{block}' columns", reasons)
+        return described.table
 
-    def fit(self, X: Any, y: Any, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Fit to structures and their targets.
 
         Parameters
         ----------
         X : list, tuple, Series, one-column DataFrame or array of structures
             Or the frame that :meth:`featurize` returned, or rows of it.
-        y : (n_rows,)
+        y : (n_rows,), or (n_rows, n_targets)
+            With several targets, a model is fitted to each, on the rows where it is not NaN.
         groups : (n_rows,), optional
             Rows of one group stay in one fold. Default: the reduced formula.
+        sample_weight : (n_rows,), optional
+            How much a row counts, in all that is learned or chosen and in the error bars. Only
+            ratios matter; a row of weight 0 is left out.
 
         Raises
         ------
@@ -195,56 +246,18 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         ImportError
             LightGBM is not installed.
         """
-        require_lightgbm()
         self._check_options()
-        X = list(X) if isinstance(X, Iterator) else X  # which can be read only once
-        n_rows = len(X) if is_column_table(X) else len(entries_of(X))
-        if n_rows < LEAST_GROUPS:
-            raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {n_rows}")
-        targets = check_targets(y, n_rows)
-        if groups is not None and len(groups) != n_rows:
-            raise InputError(f"{n_rows} structures need {n_rows} groups, got {len(groups)}")
-        table = self._table(X)
-        used = np.flatnonzero(table[FORMULA].notna())
-        labels = table[FORMULA].to_numpy() if groups is None else np.asarray(groups)
-        folds = self._folds(labels[used])
-        recipe = self._recipe()
-        blocks = recipe.blocks()
-        columns = table.iloc[used, 1:].to_numpy(np.float64)
-        targets = targets[used]
-
-        self.minimum_ = target_floor(self.minimum, targets)
-        self.feature_names_ = np.array(table.columns[1:], dtype=object)
-        self.weights_sha256_ = checksums(recipe.weights)
-        slices = _slices([len(names) for names in blocks.values()])
-        self.n_tree_columns_ = recipe.n_tree_columns()
-        self.kernel_ = BlockKernelRidge(self.max_kernel_rows, self.random_state)
-        learned = START_LEARNED_SCALE / len(recipe.weights)
-        scales = [START_SCALES.get(name, learned) for name in blocks]
-        start = scales, START_PENALTY
-        held_out = self.kernel_.fit(columns, slices, targets, folds, start)
-        trees = columns[:, : self.n_tree_columns_]
-        self.model_, honest = fit_blend(
-            trees, held_out, targets, folds, self.minimum_, self.n_jobs, self.random_state
-        )
-        self.scale_ = ConformalScale.fit(
-            honest,
-            self.model_.shares,
-            held_out.similarity,
-            targets,
-            folds,
-            self.minimum_,
-            self.random_state,
-        )
-        self.held_out_predictions_ = np.full(n_rows, np.nan)
-        self.held_out_predictions_[used] = self.model_.mix(honest, self.minimum_)
-        residuals = self.held_out_predictions_[used] - targets
-        self.held_out_error_ = float(np.abs(residuals).mean())
-        self.n_rows_ = len(used)
-        few = np.random.default_rng(self.random_state).permutation(len(columns))[:300]
-        self.feature_importances_ = combine_importances(
-            self.model_, self.kernel_.sensitivity(columns[few]), self.n_tree_columns_
-        )
+        require_lightgbm()
+        rows = GivenRows.of(X)
+        if len(rows) < LEAST_GROUPS:
+            raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {len(rows)}")
+        targets, names = check_target_table(y, len(rows))
+        weights = check_row_weights(sample_weight, len(rows))
+        if groups is not None and len(groups) != len(rows):
+            raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
+        stages = stage_seconds(len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding))
+        with self._bar("fit", rows, stages) as bar:
+            self._fit(rows, targets, names, groups, weights, bar)
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -261,20 +274,28 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        prediction : (n_rows,)
-        std : (n_rows,)
+        prediction : (n_rows,), or (n_rows, n_targets)
+            Rows that lack the tight-binding columns are predicted by the model without these, with
+            a warning that names the first of them; their deviation is that model's.
+        std : as the prediction
             If asked for.
 
         Raises
         ------
         StructureError
             A structure is unusable; the message names its row.
+        InputError
+            A row lacks columns that the model cannot do without; the message names it.
         """
-        found, scale = self._predict(X)
-        return (found, scale * self.scale_.quantile(ONE_SIGMA)) if return_std else found
+        found = self._predict(X, ONE_SIGMA)
+        found.warn()
+        return (found.values, found.reach) if return_std else found.values
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> NDArray[np.float64]:
         """Lower and upper ends that hold this share of new crystals, (n_rows, 2).
+
+        (n_rows, n_targets, 2) for several targets. For rows that lack columns, they are those of
+        the model that answers for them.
 
         Parameters
         ----------
@@ -287,28 +308,11 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         InputError
             The coverage cannot be had.
         """
-        check_is_fitted(self, "model_")
-        width = self.scale_.quantile(coverage)
-        found, scale = self._predict(X)
-        ends = np.column_stack([found - width * scale, found + width * scale])
-        return np.maximum(ends, self.minimum_)
-
-    def importances(self) -> pd.Series:
-        """Importance of every column by name, the largest first; they sum to 1.
-
-        Gain of the trees, and squared sensitivity of the kernel ridge prediction, in their shares
-        of the blend. Columns that say the same share their importance.
-        """
-        check_is_fitted(self, "model_")
-        series = pd.Series(self.feature_importances_, self.feature_names_, name="importance")
-        return series.sort_values(ascending=False, kind="stable")
-
-    @property
-    def blend_(self) -> pd.Series:
-        """Shares of the parts in the prediction."""
-        check_is_fitted(self, "model_")
-        names = ["kernel ridge", "trees with its prediction", "trees on its residual"]
-        return pd.Series(self.model_.shares, names, name="share")
+        found = self._predict(X, coverage)
+        found.warn()
+        ends = np.stack([found.values - found.reach, found.values + found.reach], axis=-1)
+        floor = np.asarray(self.interval_minimum_)
+        return np.maximum(ends, floor[..., None] if floor.ndim else floor)
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted model as ``config.json``, ``model.safetensors`` and LightGBM's texts.
@@ -322,7 +326,7 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
         """
         from matminer_unate.regressor_files import save_regressor
 
-        check_is_fitted(self, "model_")
+        check_is_fitted(self, "targets_")
         save_regressor(self, Path(folder))
 
     @classmethod
@@ -351,34 +355,68 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
     # -- inside ----------------------------------------------------------------------------------
 
     def _recipe(self) -> Recipe:
-        return Recipe(check_weights(self.weights), self.device, self.tight_binding)
+        return Recipe(check_weights(self.weights), self.device, bool(self.tight_binding))
 
     def _check_options(self) -> None:
-        if self.on_error not in ("raise", "nan"):
-            raise InputError(f"on_error must be 'raise' or 'nan', got {self.on_error!r}")
-        if self.n_folds < LEAST_GROUPS:
-            raise InputError(f"n_folds must be at least {LEAST_GROUPS}, got {self.n_folds}")
-        if self.max_kernel_rows < 1:
-            raise InputError(f"max_kernel_rows must be at least 1, got {self.max_kernel_rows}")
-        if not isinstance(self.random_state, numbers.Integral) or self.random_state < 0:
-            raise InputError(f"random_state must be an integer from 0 on, got {self.random_state}")
+        check_parameters(self)
+        check_weights(self.weights)
 
-    def _table(self, X: Any) -> pd.DataFrame:
-        if not is_column_table(X):
-            return self.featurize(X)
-        self._recipe().check(X)
-        bad = np.flatnonzero(X[FORMULA].isna())
-        if len(bad) and self.on_error == "raise":
-            raise InputError(f"row {bad[0]} has no columns; drop it, or set on_error='nan'")
-        if len(bad):
-            warnings.warn(
-                f"{len(bad)} of {len(X)} rows have no columns and are left out",
-                UnateWarning,
-                stacklevel=3,
-            )
-        return X
+    def _bar(self, what: str, rows: GivenRows, stages: dict[str, float]) -> WorkBar:
+        columns = {} if rows.table is not None else self._recipe().seconds(rows.structures)
+        return WorkBar(f"UnateRegressor: {what}", columns | stages, bool(self.progress))
 
-    def _folds(self, labels: Sequence[Any] | NDArray[Any]) -> list[NDArray[np.int64]]:
+    def _fit(
+        self,
+        rows: GivenRows,
+        targets: NDArray[np.float64],
+        names: list[str] | None,
+        groups: Any,
+        weights: NDArray[np.float64],
+        bar: WorkBar,
+    ) -> None:
+        """Fit to targets (n_rows, n_targets)."""
+        recipe, ignore_errors = self._recipe(), self.on_error == "nan"
+        described = rows.describe(recipe, ignore_errors, bar)
+        layout = BlockLayout({block: len(columns) for block, columns in recipe.blocks().items()})
+        models = [NONE, *layout.variants()]
+        found = AnsweredRows.of(rows, described, weights > 0, layout, models, ignore_errors)
+        labels = described.table[FORMULA].to_numpy() if groups is None else np.asarray(groups)
+        seed = self.random_state
+        seed = int(np.random.SeedSequence().generate_state(1)[0] if seed is None else seed)
+        folds = self._folds(labels[found.used], seed)
+        counts = weights[found.used] / weights[found.used].mean()
+        every = TrainingRows(found.columns, targets[found.used], counts, folds)
+        options = ModelOptions(self.max_kernel_rows, self.n_jobs, seed)
+        fitted, left_out = [], []
+        for k, name in enumerate(names or range(targets.shape[1])):
+            known = np.flatnonzero(~np.isnan(every.targets[:, k]))
+            given = every.of_target(k, known)
+            if len(given.folds) < LEAST_GROUPS:
+                raise InputError(
+                    f"target {name!r} is known for too few groups of rows; leave it out"
+                )
+            complete = found.complete[known]
+            if not enough_complete(given, complete):
+                left_out.append(str(name))
+            stages = [
+                (bar.share(kernel), bar.share(trees))
+                for kernel, trees in stage_names(k, targets.shape[1], models)
+            ]
+            floor = target_floor(self.minimum, given.targets)
+            target = FittedTarget(floor, interval_floor(self.minimum, floor, given.targets))
+            target.fit(given, layout, complete, options, stages)
+            held_out = np.full(len(rows), np.nan)
+            held_out[found.used[known]] = target.held_out
+            target.held_out = held_out
+            fitted.append(target)
+        found.warn_of_training(rows, left_out if len(left_out) < len(fitted) else ["all"])
+        self.targets_, self.target_names_ = fitted, names
+        self.layout_, self.seed_ = layout, seed
+        self.n_rows_ = len(found.used)
+        self.feature_names_ = np.array(described.table.columns[1:], dtype=object)
+        self.weights_sha256_ = checksums(recipe.weights)
+
+    def _folds(self, labels: Sequence[Any] | NDArray[Any], seed: int) -> list[NDArray[np.int64]]:
         codes, distinct = pd.factorize(np.asarray(labels, dtype=object))
         if (codes < 0).any():
             raise InputError(f"the group of row {int(np.argmin(codes))} is missing (NaN or None)")
@@ -388,12 +426,34 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
                 f"{LEAST_GROUPS}; groups are reduced formulas unless fit(…, groups=…) gives others"
             )
         n_folds = min(self.n_folds, len(distinct))
-        splitter = GroupKFold(n_folds, shuffle=True, random_state=self.random_state)
+        splitter = GroupKFold(n_folds, shuffle=True, random_state=seed)
         return [fold for _, fold in splitter.split(codes, groups=codes)]
 
-    def _predict(self, X: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Predictions, and the scale of their errors."""
-        check_is_fitted(self, "model_")
+    def _predict(self, X: Any, coverage: float) -> Prediction:
+        """Predictions, and the reach of their intervals."""
+        check_is_fitted(self, "targets_")
+        self._check_options()
+        for model in (model for target in self.targets_ for model in target.models):
+            model.scale.quantile(coverage)
+        self._check_unchanged()
+        rows, ignore_errors = GivenRows.of(X), self.on_error == "nan"
+        with self._bar("predict", rows, {"models": 5e-4 * len(rows)}) as bar:
+            described = rows.describe(self._recipe(), ignore_errors, bar)
+            wanted = np.ones(len(rows), dtype=bool)
+            models = [model.without for target in self.targets_ for model in target.models]
+            found = AnsweredRows.of(rows, described, wanted, self.layout_, models, ignore_errors)
+            bar.share("models")
+            values, reach = np.full((2, len(rows), len(self.targets_)), np.nan)
+            for k, target in enumerate(self.targets_):
+                values[found.used, k], reach[found.used, k] = target.predict(
+                    found.columns, self.layout_, found.lacking, coverage
+                )
+        lacking = found.used[~found.complete] if NONE in models else found.used[:0]
+        if not self._several:
+            values, reach = values[:, 0], reach[:, 0]
+        return Prediction(values, reach, rows, lacking, found)
+
+    def _check_unchanged(self) -> None:
         if checksums(check_weights(self.weights)) != self.weights_sha256_:
             raise InputError(
                 f"the weights {self.weights!r} are not those of the fit; fit again, or set weights "
@@ -404,20 +464,11 @@ class UnateRegressor(RegressorMixin, BaseEstimator):
                 "the options of the columns were changed after the fit; fit again, or set "
                 "tight_binding back"
             )
-        table = self._table(X)
-        good = table[FORMULA].notna().to_numpy()
-        found, scale = np.full(len(table), np.nan), np.full(len(table), np.nan)
-        if good.any():
-            columns = table.iloc[good, 1:].to_numpy(np.float64)
-            kernel, similarity = self.kernel_.predict(columns)
-            parts = self.model_.parts(columns[:, : self.n_tree_columns_], kernel)
-            found[good] = self.model_.mix(parts, self.minimum_)
-            scale[good] = self.scale_.predict(parts, similarity, self.minimum_)
-        return found, scale
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.no_validation = True
+        tags.target_tags.multi_output = True
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
         return tags
@@ -445,8 +496,3 @@ def check_weights(weights: Any) -> tuple[str | Path, ...]:
 def checksums(weights: Sequence[str | Path]) -> list[str]:
     """SHA-256 of each of several weights."""
     return [weights_config(w).sha256 for w in weights]
-
-
-def _slices(widths: Sequence[int]) -> list[slice]:
-    ends = np.cumsum(widths)
-    return [slice(int(end - width), int(end)) for end, width in zip(ends, widths, strict=True)]

@@ -17,14 +17,18 @@ from matminer_unate.block_kernel_ridge import BlockKernelRidge
 from matminer_unate.checkpoint import CONFIG, MODEL
 from matminer_unate.errors import WeightsError
 from matminer_unate.regressor_parts import BlendedModel, ConformalScale, require_lightgbm
+from matminer_unate.target_models import BlockLayout, FittedModel, FittedTarget
 
 if TYPE_CHECKING:
     from matminer_unate.regressor import UnateRegressor
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised by one whenever older readers could misread a saved model."""
 
 KIND = "UnateRegressor"
+
+KINDS = ("direct", "residual", "scale")
+"""Of boosters."""
 
 KERNEL_ARRAYS = ("mean", "scale", "limit", "basis", "weights", "scales")
 
@@ -35,17 +39,9 @@ def save_regressor(model: UnateRegressor, folder: Path) -> None:
 
     from matminer_unate.regressor import check_weights
 
-    arrays = {f"kernel/{name}": getattr(model.kernel_, name) for name in KERNEL_ARRAYS}
-    arrays |= {
-        "shares": model.model_.shares,
-        "scores": model.scale_.scores,
-        "feature_importances": model.feature_importances_,
-        "held_out_predictions": model.held_out_predictions_,
-    }
+    arrays, texts, targets = _parts(model)
     files = {MODEL: save({name: np.ascontiguousarray(a) for name, a in arrays.items()})}
-    for kind, boosters in _boosters(model).items():
-        for k, booster in enumerate(boosters):
-            files[f"{kind}_{k}.txt"] = booster.model_to_string().encode()
+    files |= {name: text.encode() for name, text in texts.items()}
     # Searches over grids set numpy's numbers, which JSON does not know.
     parameters = {
         name: value.item() if isinstance(value, np.generic) else value
@@ -60,12 +56,11 @@ def save_regressor(model: UnateRegressor, folder: Path) -> None:
         "parameters": parameters,
         "weights_sha256": model.weights_sha256_,
         "feature_names": list(model.feature_names_),
-        "n_tree_columns": model.n_tree_columns_,
-        "minimum": model.minimum_ if math.isfinite(model.minimum_) else None,
-        "penalty": model.kernel_.penalty,
-        "mean_error": model.scale_.mean,
-        "held_out_error": model.held_out_error_,
+        "blocks": model.layout_.widths,
+        "target_names": model.target_names_,
+        "targets": targets,
         "n_rows": model.n_rows_,
+        "seed": model.seed_,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     text = json.dumps(config, indent=1) + "\n"
@@ -102,23 +97,22 @@ def load_regressor(
         )
     model.weights_sha256_ = config["weights_sha256"]
     arrays = load(content[MODEL])
-    grown: dict[str, list[Any]] = {"direct": [], "residual": [], "scale": []}
-    for kind, boosters in grown.items():
-        while (name := f"{kind}_{len(boosters)}.txt") in content:
-            boosters.append(_read_booster(content[name].decode()))
-    model.kernel_ = BlockKernelRidge(model.max_kernel_rows, model.random_state)
-    for name in KERNEL_ARRAYS:
-        setattr(model.kernel_, name, arrays[f"kernel/{name}"])
-    model.kernel_.penalty = config["penalty"]
-    shares = arrays["shares"]
-    model.model_ = BlendedModel(grown["direct"], grown["residual"], shares)
-    model.scale_ = ConformalScale(grown["scale"], config["mean_error"], shares, arrays["scores"])
+    texts = {name: text.decode() for name, text in content.items() if name != MODEL}
+    several = len(config["targets"]) > 1
+    model.targets_ = []
+    for k, saved in enumerate(config["targets"]):
+        begin = f"target_{k}_" if several else ""
+        floors = _unbounded(saved["minimum"]), _unbounded(saved["interval_minimum"])
+        target = FittedTarget(*floors)
+        target.models = [_fitted(m, arrays, texts) for m in saved["models"]]
+        target.importances = arrays[f"{begin}feature_importances"]
+        target.held_out = arrays[f"{begin}held_out_predictions"]
+        target.held_out_error = saved["held_out_error"]
+        model.targets_.append(target)
+    model.layout_ = BlockLayout(config["blocks"])
+    model.target_names_ = config["target_names"]
     model.feature_names_ = np.array(config["feature_names"], dtype=object)
-    model.feature_importances_ = arrays["feature_importances"]
-    model.held_out_predictions_ = arrays["held_out_predictions"]
-    model.n_tree_columns_ = config["n_tree_columns"]
-    model.minimum_ = -math.inf if config["minimum"] is None else config["minimum"]
-    model.held_out_error_, model.n_rows_ = config["held_out_error"], config["n_rows"]
+    model.n_rows_, model.seed_ = config["n_rows"], config["seed"]
 
 
 def _read_booster(text: str) -> Any:
@@ -127,12 +121,91 @@ def _read_booster(text: str) -> Any:
         return worker.submit(partial(require_lightgbm().Booster, model_str=text)).result()
 
 
-def _boosters(model: UnateRegressor) -> dict[str, list[Any]]:
-    return {
-        "direct": model.model_.direct,
-        "residual": model.model_.residual,
-        "scale": model.scale_.boosters,
+def _parts(model: UnateRegressor) -> tuple[dict[str, Any], dict[str, str], list[dict[str, Any]]]:
+    """Arrays and texts of boosters by name, and the numbers of each target."""
+    arrays: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    several = len(model.targets_) > 1
+    targets = []
+    for k, target in enumerate(model.targets_):
+        begin = f"target_{k}_" if several else ""
+        arrays[f"{begin}feature_importances"] = target.importances
+        arrays[f"{begin}held_out_predictions"] = target.held_out
+        models = []
+        for fitted in target.models:
+            prefix = begin + _prefix(fitted)
+            arrays |= {prefix + name: array for name, array in _arrays(fitted).items()}
+            for kind, boosters in _boosters(fitted).items():
+                names = [f"{prefix}{kind}_{n}.txt" for n in range(len(boosters))]
+                texts |= dict(zip(names, (b.model_to_string() for b in boosters), strict=True))
+            models.append(
+                {
+                    "prefix": prefix,
+                    "without": sorted(fitted.without),
+                    "penalty": fitted.kernel.penalty,
+                    "mean_error": fitted.scale.mean,
+                    "held_out_error": fitted.held_out_error,
+                }
+            )
+        targets.append(
+            {
+                "minimum": _finite(target.minimum),
+                "interval_minimum": _finite(target.interval_minimum),
+                "held_out_error": target.held_out_error,
+                "models": models,
+            }
+        )
+    return arrays, texts, targets
+
+
+def _fitted(saved: dict[str, Any], arrays: dict[str, Any], texts: dict[str, str]) -> FittedModel:
+    """One model, from the arrays and texts whose names begin with its prefix."""
+    prefix = saved["prefix"]
+    kernel = BlockKernelRidge(penalty=saved["penalty"])
+    for name in KERNEL_ARRAYS:
+        setattr(kernel, name, arrays[f"{prefix}kernel/{name}"])
+    grown: dict[str, list[Any]] = {kind: [] for kind in KINDS}
+    for kind, boosters in grown.items():
+        while (name := f"{prefix}{kind}_{len(boosters)}.txt") in texts:
+            boosters.append(_read_booster(texts[name]))
+    shares = arrays[f"{prefix}shares"]
+    scores = arrays[f"{prefix}scores"], arrays[f"{prefix}score_weights"]
+    return FittedModel(
+        frozenset(saved["without"]),
+        kernel,
+        BlendedModel(grown["direct"], grown["residual"], shares),
+        ConformalScale(grown["scale"], saved["mean_error"], shares, *scores),
+        saved["held_out_error"],
+    )
+
+
+def _arrays(model: FittedModel) -> dict[str, Any]:
+    arrays = {f"kernel/{name}": getattr(model.kernel, name) for name in KERNEL_ARRAYS}
+    scale = model.scale
+    return arrays | {
+        "shares": model.blend.shares,
+        "scores": scale.scores,
+        "score_weights": scale.score_weights,
     }
+
+
+def _boosters(model: FittedModel) -> dict[str, list[Any]]:
+    grown = model.blend.direct, model.blend.residual, model.scale.boosters
+    return dict(zip(KINDS, grown, strict=True))
+
+
+def _prefix(model: FittedModel) -> str:
+    """Of the names of a model's files: none for the one with all blocks."""
+    blocks = "_and_".join(sorted(model.without)).replace(" ", "_")
+    return f"without_{blocks}_" if blocks else ""
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _unbounded(value: float | None) -> float:
+    return -math.inf if value is None else value
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -29,6 +29,8 @@ DIRECT = {
 RESIDUAL = DIRECT | {"feature_fraction": 0.2}
 """LightGBM on what kernel ridge leaves over."""
 N_TREES = 1_000
+QUICK = 2
+"""Models for rows that lack columns have trees fewer by this factor, and learn faster by it."""
 
 SCALE = {"learning_rate": 0.05, "num_leaves": 7}
 """LightGBM for the size of the errors."""
@@ -91,11 +93,31 @@ def fit_blend(
     minimum: float,
     n_jobs: int | None,
     seed: int,
+    row_weights: Vector | None = None,
+    quick: bool = False,
+    tell: Callable[[float], Any] = lambda share: None,
 ) -> tuple[BlendedModel, Vector]:
     """Fit the trees of every fold, and choose the shares.
 
     Trees that are judged on a fold have not seen it, in the kernel ridge predictions of their
     training rows either: those leave out the row's own fold and the judged one.
+
+    Parameters
+    ----------
+    X : (n_rows, n_columns)
+    held_out : HeldOut
+        Of the kernel ridge regression.
+    y : (n_rows,)
+    folds : sequence of row arrays
+    minimum : float
+    n_jobs : int or None
+    seed : int
+    row_weights : (n_rows,), optional
+        Above 0, with a mean of 1.
+    quick : bool
+        Fewer trees that learn faster.
+    tell : callable
+        Told the share of the folds that are done.
 
     Returns
     -------
@@ -104,6 +126,10 @@ def fit_blend(
         Held-out predictions of the three parts.
     """
     kernel = held_out.predictions()
+    w = np.ones(len(y)) if row_weights is None else row_weights
+    factor = QUICK if quick else 1
+    rate, n_trees = {"learning_rate": factor * DIRECT["learning_rate"]}, N_TREES // factor
+    n_done = itertools.count(1)
 
     # Linear algebra has threads of its own, so it is done before.
     without = [held_out.predictions(also=k) for k in range(len(folds))]
@@ -114,8 +140,10 @@ def fit_blend(
         known = without[k][inside]
         joined = np.column_stack([X[inside], known])
         unseen = np.column_stack([X[fold], kernel[fold]])
-        direct = grow(joined, y[inside], DIRECT, N_TREES, seed + k, stop)
-        residual = grow(joined, y[inside] - known, RESIDUAL, N_TREES, seed + k, stop)
+        given = w[inside], n_trees, seed + k
+        direct = grow(joined, y[inside], DIRECT | rate, *given, stop)
+        residual = grow(joined, y[inside] - known, RESIDUAL | rate, *given, stop)
+        tell(next(n_done) / len(folds))
         return direct, residual, *(b.predict(unseen, num_threads=1) for b in (direct, residual))
 
     stop = Event()
@@ -130,13 +158,14 @@ def fit_blend(
         parts[fold, 1] = on_direct
         parts[fold, 2] += on_residual
     direct, residual = [f[0] for f in found], [f[1] for f in found]
-    return BlendedModel(direct, residual, _best_shares(parts, y, minimum)), parts
+    return BlendedModel(direct, residual, _best_shares(parts, y, w, minimum)), parts
 
 
 def grow(
     X: Vector,
     y: Vector,
     settings: dict[str, Any],
+    row_weights: Vector,
     n_trees: int,
     seed: int,
     stop: Event | None = None,
@@ -151,18 +180,26 @@ def grow(
         if stop is not None and stop.is_set():
             raise KeyboardInterrupt
 
-    options = {"objective": "l2", "num_threads": 1, "seed": seed, "verbosity": -1}
-    data = lightgbm.Dataset(X, y, params={"verbosity": -1, "feature_pre_filter": False})
+    # LightGBM's seeds have 31 bits.
+    options = {"objective": "l2", "num_threads": 1, "seed": seed % 2**31, "verbosity": -1}
+    # Without weights it takes a quicker way.
+    weight = None if (row_weights == 1.0).all() else row_weights
+    quiet = {"verbosity": -1, "feature_pre_filter": False}
+    data = lightgbm.Dataset(X, y, weight=weight, params=quiet)
     return lightgbm.train(
         options | {"deterministic": True} | settings, data, n_trees, callbacks=[before_each_tree]
     )
 
 
-def _best_shares(parts: Vector, y: Vector, minimum: float) -> Vector:
+def _best_shares(parts: Vector, y: Vector, row_weights: Vector, minimum: float) -> Vector:
     """Tenths that sum to 1 with the least mean absolute error."""
     tenths = itertools.product(range(SHARE_STEPS + 1), repeat=parts.shape[1])
     grid = [np.array(t) / SHARE_STEPS for t in tenths if sum(t) == SHARE_STEPS]
-    return min(grid, key=lambda w: float(np.abs(np.maximum(parts @ w, minimum) - y).mean()))
+
+    def error(shares: Vector) -> float:
+        return float((row_weights * np.abs(np.maximum(parts @ shares, minimum) - y)).mean())
+
+    return min(grid, key=error)
 
 
 @dataclass
@@ -179,12 +216,15 @@ class ConformalScale:
         Of the blend.
     scores : (n_rows,)
         Held-out errors over their predicted size, ascending.
+    score_weights : (n_rows,)
+        Weights of these rows, with a mean of 1.
     """
 
     boosters: list[Any]
     mean: float
     shares: Vector
     scores: Vector
+    score_weights: Vector
 
     @classmethod
     def fit(
@@ -196,6 +236,7 @@ class ConformalScale:
         folds: Sequence[Rows],
         minimum: float,
         seed: int,
+        row_weights: Vector | None = None,
     ) -> ConformalScale:
         """Learn from held-out predictions.
 
@@ -210,21 +251,26 @@ class ConformalScale:
         folds : sequence of row arrays
         minimum : float
         seed : int
+        row_weights : (n_rows,), optional
+            Above 0, with a mean of 1.
         """
+        w = np.ones(len(y)) if row_weights is None else row_weights
         errors = np.abs(np.maximum(parts @ shares, minimum) - y)
-        mean = float(errors.mean()) or 1.0
+        mean = float((w * errors).mean()) or 1.0
         signs = difficulty_signs(parts, shares, similarity, minimum)
         settings = SCALE | {"min_data_in_leaf": int(np.clip(len(y) // 10, *SCALE_LEAF))}
         boosters: list[Any] = []
         scores = np.empty(len(y))
-        model = cls(boosters, mean, shares, scores)
+        model = cls(boosters, mean, shares, scores, w)
         for k, fold in enumerate(folds):
             inside = np.setdiff1d(np.arange(len(y)), fold)
-            booster = grow(signs[inside], errors[inside] / mean, settings, N_SCALE_TREES, seed + k)
+            given = w[inside], N_SCALE_TREES, seed + k
+            booster = grow(signs[inside], errors[inside] / mean, settings, *given)
             # The size that a row is judged by comes from the other folds, as that of a new row.
             scores[fold] = errors[fold] / model._size([booster], signs[fold])
             boosters.append(booster)
-        scores.sort()
+        order = np.argsort(scores, kind="stable")
+        model.scores, model.score_weights = scores[order], w[order]
         return model
 
     def predict(self, parts: Vector, similarity: Vector, minimum: float) -> Vector:
@@ -234,14 +280,19 @@ class ConformalScale:
     def quantile(self, coverage: float) -> float:
         """Errors are below this multiple of their size for this share of new rows.
 
+        A new row counts as a training row of average weight (Barber et al., Ann. Stat. 51, 816
+        (2023), doi:10.1214/23-AOS2276).
+
         Raises
         ------
         InputError
             There are too few training rows for the share, or it is not between 0 and 1.
         """
         n = len(self.scores)
-        rank = int(np.ceil((n + 1) * coverage)) if 0 < coverage < 1 else n + 1
-        if rank > n:
+        below = np.cumsum(self.score_weights)
+        # Sums of weights carry rounding errors, which must not decide.
+        rank = int(np.searchsorted(below, (n + 1) * coverage - 1e-9 * n)) + 1
+        if not 0 < coverage < 1 or rank > n:
             raise InputError(
                 f"coverage must be above 0 and, with {n} training rows, at most {n / (n + 1):.3f}; "
                 f"got {coverage}"

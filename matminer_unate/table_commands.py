@@ -148,19 +148,25 @@ def load_predictor(folder: Path, device: str) -> Predictor:
     if kind == "UnateRegressor":
         from matminer_unate.regressor import UnateRegressor, check_weights
 
-        model = UnateRegressor.load(folder).set_params(on_error="nan", device=device)
+        model = UnateRegressor.load(folder)
+        model.set_params(on_error="nan", device=device, progress=False)
         configs = [weights_config(w) for w in check_weights(model.weights)]
         return Predictor(
             kind,
             ", ".join(config.name for config in configs),
             configs[0],
-            ("", "_std"),
-            lambda s: np.column_stack(model.predict(s, return_std=True)),
+            tuple(name + end for name in _names(model.target_labels_) for end in ("", "_std")),
+            lambda s: np.stack(model.predict(s, return_std=True), axis=-1).reshape(len(s), -1),
         )
     raise WeightsError(
         f"{folder} is no saved model; name the folder that UnateRegressor.save or "
         "UnateFineTuneRegressor.save wrote"
     )
+
+
+def _names(targets: list[Any]) -> list[str]:
+    """What the columns of several targets are called, after the name of them all."""
+    return [f"_{name}" for name in targets] if len(targets) > 1 else [""]
 
 
 def predict_rows(

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
@@ -16,6 +17,9 @@ SHARE_AT_MINIMUM = 0.1
 
 ROWS_AT_MINIMUM = 3
 """And how many these must be: one row of ten says nothing."""
+
+NEAR_ZERO = 0.1
+"""Standard deviations of the targets. Their least value is close to 0 if it is less than this."""
 
 
 def check_targets(y: Any, n_rows: int) -> NDArray[np.float64]:
@@ -42,6 +46,97 @@ def check_targets(y: Any, n_rows: int) -> NDArray[np.float64]:
     if n_rows < 2:
         raise InputError(f"fine-tuning needs at least two structures, got {n_rows}")
     return targets
+
+
+def check_target_table(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[str] | None]:
+    """One or several targets a row as numbers, and their names.
+
+    Where there are several, NaN is a target that is not known.
+
+    Returns
+    -------
+    targets : (n_rows, n_targets)
+    names : list of str or None
+        Of a Series or DataFrame.
+
+    Raises
+    ------
+    InputError
+        They are not numbers, not finite, or not as many rows; or a row or a target has none.
+    """
+    names = None
+    if isinstance(y, pd.DataFrame):
+        names = [str(name) for name in y.columns]
+    elif isinstance(y, pd.Series) and y.name is not None:
+        names = [str(y.name)]
+    if names and len(set(names)) < len(names):
+        raise InputError(f"two targets have the same name: {', '.join(names)}; rename one")
+    shape = np.shape(y)
+    if len(shape) != 2 or shape[1] == 1:
+        return check_targets(y, n_rows)[:, None], names
+    try:
+        table = np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as e:
+        raise InputError(f"the targets must be numbers ({e})") from e
+    if shape[0] != n_rows or not shape[1]:
+        raise InputError(f"{n_rows} structures need {n_rows} rows of targets, got shape {shape}")
+    for row, k in np.argwhere(np.isinf(table)):
+        name = repr(names[k]) if names else k
+        raise InputError(f"target {name} of row {row} is infinite; make it NaN if it is not known")
+    empty = np.flatnonzero(np.isnan(table).all(axis=1))
+    if len(empty):
+        raise InputError(
+            f"{len(empty)} row(s) have no target, the first is row {empty[0]}; drop these rows"
+        )
+    return table, names
+
+
+def check_row_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64]:
+    """Weights of rows, (n_rows,); ones if there are none.
+
+    Raises
+    ------
+    InputError
+        They are not numbers, below 0, not finite, or not one a row.
+    """
+    if sample_weight is None:
+        return np.ones(n_rows)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as e:
+        raise InputError(f"sample_weight must be numbers ({e})") from e
+    if weights.shape != (n_rows,):
+        raise InputError(
+            f"{n_rows} structures need {n_rows} numbers as sample_weight, got shape {weights.shape}"
+        )
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if len(bad):
+        raise InputError(
+            f"the sample_weight of row {bad[0]} is {weights[bad[0]]:g}; weights are numbers from 0 "
+            "on, and 0 leaves a row out"
+        )
+    return weights
+
+
+def interval_floor(minimum: Any, floor: float, targets: NDArray[np.float64]) -> float:
+    """Where the ends of intervals are cut off; minus infinity for nowhere.
+
+    With ``minimum="auto"``, targets that come close to 0 and never go below are taken for a
+    quantity that cannot be negative. Should it be one that can, the price is small: of new rows of
+    the same kind, at most one in n + 1 is below all n training rows, so that intervals hold at most
+    that much less than they claim.
+
+    Parameters
+    ----------
+    minimum : "auto", None or float
+    floor : float
+        What :func:`target_floor` said.
+    targets : (n_rows,)
+    """
+    if math.isfinite(floor) or not isinstance(minimum, str):
+        return floor
+    near = 0 <= targets.min() < NEAR_ZERO * targets.std()
+    return 0.0 if near else -math.inf
 
 
 def target_floor(minimum: Any, targets: NDArray[np.float64]) -> float:
