@@ -34,6 +34,13 @@ SHOWN_FAILURES = 20
 PREDICTED_ROWS = 512
 """Rows that are read and predicted at once."""
 
+_REMARKS = {
+    "doubtful": "warning: {n} row(s) were taken as asked, but may be other crystals than their "
+    "files mean; the first is {first} ({cure})",
+    "remark": "note: there are remarks on how {n} row(s) were read; the first is {first} ({cure})",
+}
+"""By status of a row in the file of errors."""
+
 Results = Iterator[tuple[list[InputRow], NDArray[np.float32]]]
 """Good rows with their columns, a batch at a time."""
 
@@ -189,7 +196,12 @@ def _run(
 ) -> int:
     """Read the input, compute, write the table, and tell of it."""
     started = time.perf_counter()
-    sources = open_inputs(args.input, args.column)
+    sources = open_inputs(
+        args.input,
+        args.column,
+        accept_doubtful=args.accept_doubtful,
+        site_tolerance=args.site_tolerance,
+    )
     report = Report(notes)
     with (
         _failure_file(args.errors) as failures,
@@ -250,13 +262,13 @@ def _progress(sources: Sequence[Source], quiet: bool) -> Any:
 
 @contextmanager
 def _failure_file(path: Path | None) -> Iterator[Any]:
-    """A csv.writer for the rows that failed, or None."""
+    """A csv.writer for the rows that failed or that there is a remark on, or None."""
     if path is None:
         yield None
         return
     with fresh_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "place", "reason"])
+        writer.writerow(["id", "place", "status", "reason"])
         yield writer
 
 
@@ -267,30 +279,37 @@ class Report:
     encoding: RowNotes
     n_failed: int = 0
     shown: list[tuple[str, str]] = field(default_factory=list)
-    n_noted: int = 0
-    first_note: str = ""
+    remarks: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """By status, doubtful or remark: how many rows, and the first of them."""
     failures: Any = None
     bar: Any = None
 
     def prepared(self, row: InputRow, crystal: PreparedCrystal) -> None:
         self.encoding.read(crystal)
-        if row.notes:
-            self.n_noted += 1
-            self.first_note = self.first_note or f"{row.place}: {row.notes[0]}"
+        if not (row.doubts or row.notes):
+            return
+        status = "doubtful" if row.doubts else "remark"
+        reason = "; ".join((*row.doubts, *row.notes))
+        count, first = self.remarks.get(status, (0, f"{row.place}: {reason}"))
+        self.remarks[status] = (count + 1, first)
+        self._write(row, status, reason)
 
     def failed(self, row: InputRow, error: Exception) -> None:
         self.n_failed += 1
         reason = " ".join(str(error).split())
         if len(self.shown) < SHOWN_FAILURES:
             self.shown.append((row.place, reason))
-        if self.failures is not None:
-            self.failures.writerow([row.identifier, row.place, reason])
+        self._write(row, "failed", reason)
         self.bar.update()
+
+    def _write(self, row: InputRow, status: str, reason: str) -> None:
+        if self.failures is not None:
+            self.failures.writerow([row.identifier, row.place, status, reason])
 
     def print(self, sources: Sequence[Source], n_good: int, args: argparse.Namespace) -> None:
         """Tell of warnings and failures, on stderr."""
         if not args.quiet:
-            self._print_notes(sources)
+            self._print_notes(sources, args)
         if not self.n_failed:
             return
         say(f"{self.n_failed:,} of {self.n_failed + n_good:,} rows failed:")
@@ -304,14 +323,14 @@ class Report:
         if args.errors:
             print(f"  all of them: {args.errors}", file=sys.stderr)
 
-    def _print_notes(self, sources: Sequence[Source]) -> None:
+    def _print_notes(self, sources: Sequence[Source], args: argparse.Namespace) -> None:
         for text in self.encoding.texts():
             say(f"warning: {text}")
-        if self.n_noted:
-            say(
-                f"warning: pymatgen had doubts about {self.n_noted:,} row(s) that it read; the "
-                f"first is {self.first_note}"
-            )
+        cure = f"all: {args.errors}" if args.errors else "--errors FILE.csv writes all of them"
+        for status, text in _REMARKS.items():
+            count, first = self.remarks.get(status, (0, ""))
+            if count:
+                say(text.format(n=f"{count:,}", first=first, cure=cure))
         for source in sources:
             if source.skipped:
                 names = ", ".join(path.name for path in source.skipped[:3])
