@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from matminer_unate.cif_expand import Atoms, expand_sites
 from matminer_unate.cif_formula import (
-    ACCEPT,
     DENSITIES,
     UNITS,
     VOLUME,
@@ -39,10 +38,15 @@ SITE_TOLERANCE = 0.3
 """Å. Images of an atom that are nearer than this are the atom itself, on a special position whose
 coordinates were rounded."""
 
+ADD_SYMMETRY = "add the operations or the space group"
+
 LENGTHS = ("_cell_length_a", "_cell_length_b", "_cell_length_c")
 ANGLES = ("_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma")
 
-SAME_VOLUME = 0.02
+MIN_LENGTH, MIN_VOLUME = 1.0, 2.0
+"""Å and Å³. No crystal has a smaller cell."""
+
+SAME_VOLUME = 0.005
 """Relative difference from the volume that the file states that is taken for rounding."""
 
 SAME_DENSITY, SAME_NUMBER = 0.03, 0.02
@@ -140,14 +144,18 @@ def _cell(block: Block, remarks: Remarks) -> list[float]:
     missing = [tag for tag, value in zip(ANGLES, angles, strict=True) if value is None]
     # The dictionary's value for an angle that is not given.
     cell = [value or 0.0 for value in lengths] + [90.0 if a is None else a for a in angles]
+    if missing and not np.isfinite(_volume(cell)):
+        raise StructureError(f"{missing[0]} is missing{_fault(block, missing[0])}; add it")
     _check_cell(cell)
     if missing:
         volume = _stated(block, VOLUME)
         text = f"{missing[0]} is missing{_fault(block, missing[0])} and was taken as 90"
-        if volume and abs(_volume(cell) / volume - 1) < 0.002:
+        others = [a for a in angles if a is not None]
+        # Two angles make cells of the same volume, unless another angle is 90.
+        if volume and 90.0 in others and abs(_volume(cell) / volume - 1) < 0.002:
             remarks.notes.append(f"{text}; the volume of the file agrees")
         else:
-            remarks.doubts.append(f"{text}; add it, or {ACCEPT}")
+            remarks.doubts.append(f"{text}; add it")
     return cell
 
 
@@ -163,6 +171,11 @@ def _check_cell(cell: list[float]) -> None:
         shown = ", ".join(f"{x:g}" for x in cell)
         raise StructureError(
             f"there is no cell with the lengths and angles {shown}; mend them (Å, degrees)"
+        )
+    if min(cell[:3]) < MIN_LENGTH or _volume(cell) < MIN_VOLUME:
+        raise StructureError(
+            f"the cell is {', '.join(f'{x:g}' for x in cell[:3])} Å long with {_volume(cell):.3g} "
+            "Å³, too small for any crystal; write its lengths in Å (are they in nm?)"
         )
 
 
@@ -187,7 +200,7 @@ def _check_volume(block: Block, volume: float, remarks: Remarks) -> None:
     if stated is not None and abs(volume - stated) > SAME_VOLUME * volume:
         remarks.doubts.append(
             f"lengths and angles give a cell of {volume:.5g} Å³, {VOLUME} is {stated:g}; mend the "
-            f"cell, or {ACCEPT}"
+            "cell"
         )
 
 
@@ -223,7 +236,7 @@ def _choose(
     if len(good) > 1:
         own.doubts.append(
             f"{symmetries[0].source} has {len(good)} settings that fit, and no operations are "
-            f"listed; add them, or {ACCEPT}, in the first setting"
+            f"listed, so that the first was taken; add them"
         )
     remarks.notes += own.notes
     remarks.doubts += own.doubts
@@ -240,13 +253,9 @@ def _check(
 ) -> None:
     """Compare the atoms of the cell with what the file says of them."""
     if len(symmetry) > 1 and symmetry.strain(lattice) > MAX_STRAIN:
-        remarks.doubts.append(
-            f"the cell has not the symmetry of {symmetry.source}; mend the cell, or {ACCEPT}"
-        )
+        remarks.doubts.append(f"the cell has not the symmetry of {symmetry.source}; mend the cell")
     if not symmetry.is_group:
-        remarks.doubts.append(
-            f"{symmetry.source} is no complete list of operations; mend it, or {ACCEPT}"
-        )
+        remarks.doubts.append(f"{symmetry.source} is no complete list of operations; mend it")
     found = atoms.amounts()
     units = None
     if formula is not None:
@@ -256,6 +265,8 @@ def _check(
                 f"the composition that was read, {written(found)}, is not the formula "
                 f"{formula.text} of the file ({formula.tag}): {difference(formula, found)}"
             )
+            if not symmetry.source:
+                remarks.doubts.append(f"no symmetry is given; {ADD_SYMMETRY}")
             return
     _check_number(block, found, units, formula, symmetry, lattice, remarks)
 
@@ -290,17 +301,17 @@ def _check_number(
     elif not symmetry.source:
         remarks.doubts.append(
             "no symmetry is given, and nothing shows that the list of atoms is that of the whole "
-            f"cell; add the operations or the space group, or {ACCEPT} (P 1)"
+            f"cell; {ADD_SYMMETRY}"
         )
     elif units is not None and stated is not None:
         remarks.doubts.append(
             f"the cell that was read holds {units:.3g} units of the formula, {UNITS} is "
-            f"{stated:g}; mend the symmetry, the atoms or Z, or {ACCEPT}"
+            f"{stated:g}; mend the symmetry, the atoms or Z"
         )
     elif density is not None:
         remarks.doubts.append(
             f"the density of what was read is {read_density:.3g} g/cm³, that of the file is "
-            f"{density:g}; mend the atoms or the symmetry, or {ACCEPT}"
+            f"{density:g}; mend the atoms or the symmetry"
         )
 
 

@@ -27,8 +27,6 @@ ROUNDING = 0.01
 """Relative difference of amounts that is taken for rounding where the crystal is disordered or the
 formula has decimals; other formulas must agree to the atom."""
 
-ACCEPT = "--accept-doubtful (accept_doubtful=True in Python) takes it as it is"
-
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:\((\d+)\)?)?$")
 _PART = re.compile(r"([A-Z][a-z]?|[(\[]|[)\]])(\d*\.?\d*)(?:\(\d+\))?")
 _CAPITALS = re.compile(_PART.pattern.replace("[a-z]", "[A-Za-z]"))
@@ -229,7 +227,7 @@ def difference(formula: Formula, found: Amounts) -> str:
     cure = "add the atoms that are missing" if missing else "mend the atoms or the formula"
     if missing == ["H"]:
         cure = "add the positions of the hydrogens"
-    return f"{' and '.join(parts)}; {cure}, or {ACCEPT}"
+    return f"{' and '.join(parts)}; {cure}"
 
 
 def mass_density(found: Amounts, volume: float) -> float:

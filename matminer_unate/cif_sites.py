@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ _TWO_ATOMS = frozenset({"CO", "NO", "CN", "PO", "HF"})
 _SYMBOL = re.compile(r"([A-Za-z]{1,2})[^A-Za-z]*$")
 _LETTERS = re.compile(r"[A-Za-z]+")
 _GROUP = re.compile(r"[A-Za-z]+(?:\d[A-Za-z]+)?\d?")
+_UNPLACED = "coordinates ? or ."
 _TWELFTHS = tuple(n / 12 for n in (1, 2, 4, 5, 7, 8, 10, 11))
 
 
@@ -82,34 +84,49 @@ def read_sites(block: Block, formula: Formula | None, remarks: Remarks) -> list[
         The list is missing or damaged, or an entry of it is no number or no element.
     """
     loop = _site_loop(block)
-    sites, unplaced, absent, dummies = [], [], [], []
+    sites = []
+    left_out: dict[str, list[str]] = defaultdict(list)
     for label, kind, place, occupancy, calculated in _rows(loop):
         name = label or kind or "?"
         value, uncertainty = _occupancy(name, occupancy)
         if (calculated or "").lower() == "dum":
-            dummies.append(name)
+            left_out["marked as no atom (dum)"].append(name)
         elif value == 0:
-            absent.append(name)
+            left_out["occupancy 0"].append(name)
         elif any(x is None for x in place):
-            unplaced.append(name)
+            left_out[_UNPLACED].append(name)
         else:
             element = _element(label, kind, formula, remarks)
             x, y, z = (_coordinate(name, axis, x) for axis, x in zip("xyz", place, strict=True))
             sites.append(Site(name, element, (x, y, z), value, uncertainty))
-    if unplaced:
-        remarks.doubts.append(f"{_names(unplaced)}: no coordinates (? or .), so left out")
-    if absent:
-        remarks.notes.append(f"{_names(absent)}: occupancy 0, so left out")
-    if dummies:
-        remarks.notes.append(f"{_names(dummies)}: marked as no atom (dum), so left out")
-    nearly = [site.label for site in sites if site.occupancy == 1 and site.uncertainty]
-    if nearly:
-        remarks.notes.append(f"{_names(nearly)}: an occupancy that is nearly 1 was taken as 1")
     if not sites:
         raise StructureError(
             "no atom of the list has coordinates; export the structure again with coordinates"
         )
+    unplaced = left_out.pop(_UNPLACED, None)
+    if unplaced:
+        remarks.doubts.append(f"{_names(unplaced)} left out: {_UNPLACED}; add them")
+    remarks.notes += [f"{_names(names)} left out: {why}" for why, names in left_out.items()]
+    nearly = [site.label for site in sites if site.occupancy == 1 and site.uncertainty]
+    if nearly:
+        remarks.notes.append(f"{_names(nearly)}: an occupancy that is nearly 1 was taken as 1")
+    if block.is_cut and _is_shorter(loop):
+        remarks.doubts.append(
+            "the file ends in the list of atoms, with a number that is shorter than the others: "
+            "it may be cut; download it again"
+        )
     return sites
+
+
+def _is_shorter(loop: Loop) -> bool:
+    """Whether the last coordinate, at the end of the file, has fewer decimals than all others."""
+    if list(loop.columns)[-1] not in COORDINATES:
+        return False
+    written = [value or "" for tag in COORDINATES for value in loop.columns[tag]]
+    last = loop.columns[list(loop.columns)[-1]][-1] or ""
+    decimals = [len(value.partition("(")[0].partition(".")[2]) for value in written]
+    own = len(last.partition("(")[0].partition(".")[2])
+    return decimals.count(own) == 1 and own == min(decimals)
 
 
 def _site_loop(block: Block) -> Loop:

@@ -177,7 +177,7 @@ _Operation = tuple[tuple[tuple[int, ...], ...], tuple[Fraction, ...]]
 @lru_cache(maxsize=4096)
 def _operation(text: str) -> _Operation:
     """Read ``-x+1/2, y, -z``; a fourth part, time reversal, is left out."""
-    parts = text.lower().replace(" ", "").replace("'", "").split(",")
+    parts = re.sub(r"[\s']", "", text.lower()).split(",")
     if len(parts) not in (3, 4):
         raise _no_operation(text)
     rows, shifts = [], []

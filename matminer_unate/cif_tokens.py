@@ -58,12 +58,15 @@ class Block:
         for ``.``, so that ``_atom_site.fract_x`` of newer dictionaries is ``_atom_site_fract_x``.
     faults : list of str
         What is not CIF, each with its line.
+    is_cut : bool
+        Whether the text ends within the last value of the block, without an end of the line.
     """
 
     name: str
     line: int
     loops: dict[str, list[Loop]] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
+    is_cut: bool = False
 
     def add(self, loop: Loop) -> None:
         for tag in loop.columns:
@@ -105,6 +108,8 @@ class _Reader:
         self._end_tag()
         if self.open_text and self.blocks:
             self.blocks[-1].faults.append(self.open_text)
+        if self.blocks:
+            self.blocks[-1].is_cut = not self.text[-1:].isspace()
         return self.blocks
 
     def _tokens(self) -> Iterator[_Token]:

@@ -171,7 +171,10 @@ def _certain_rows(rows: Callable[[], Iterator[InputRow]]) -> Iterator[InputRow]:
     """Make doubtful crystals errors."""
     for row in rows():
         if row.doubts:
-            error = StructureError("; ".join(row.doubts))
+            error = StructureError(
+                f"{'; '.join(row.doubts)}; or take it as it is with --accept-doubtful "
+                "(accept_doubtful=True in Python)"
+            )
             row = replace(row, structure=None, error=error, doubts=())
         yield row
 
