@@ -131,6 +131,11 @@ def _is_shorter(loop: Loop) -> bool:
 
 def _site_loop(block: Block) -> Loop:
     loops = block.loops.get(COORDINATES[0], [])
+    if len(loops) == 1 and len(loops[0].columns) == 1:
+        # One atom alone needs no loop: its values are pairs.
+        pairs = [one for tag, of in block.loops.items() for one in of if "_atom_site_" in tag]
+        columns = {tag: column for one in pairs for tag, column in one.columns.items()}
+        loops = [Loop(loops[0].line, {t: c for t, c in columns.items() if len(c) == 1})]
     if not loops:
         if block.has("_atom_site_cartn_x"):
             raise StructureError(

@@ -225,6 +225,7 @@ def _from_database(setting: _Setting, source: str) -> Symmetry:
     import spglib
 
     found = spglib.get_symmetry_from_database(setting.hall_number)
+    assert found is not None
     return Symmetry(found["rotations"].astype(np.float64), found["translations"], source)
 
 
@@ -235,11 +236,11 @@ def _fitting(settings: list[_Setting], source: str, lattice: NDArray[np.float64]
 
 def _settings(name: str) -> list[_Setting]:
     """Settings that a Hermann–Mauguin symbol can mean, e.g. ``F d -3 m :2`` or ``P21/n``."""
-    choice = _CHOICE.search(name.strip())
-    plain = _squeezed(_CHOICE.sub("", name.strip()) if choice else name)
-    # Fm3m and Cmca, as they were written before 1992, are Fm-3m and Cmce.
-    older = _OLDER.get(plain, re.sub(r"(?<=[mnda])3", "-3", plain))
-    found = _by_name().get(plain) or _by_name().get(older) or _by_name().get(_squeezed(name), [])
+    found, choice = _known(name), None
+    if not found:
+        # The last 1 of P 32 2 1 is no choice of origin.
+        choice = _CHOICE.search(name.strip())
+        found = _known(_CHOICE.sub("", name.strip()))
     if choice and len(found) > 1:
         wanted = choice[1].lower().replace("z", "2").replace("s", "1")
         found = [one for one in found if one.choice.lower().startswith(wanted)] or found
@@ -247,6 +248,13 @@ def _settings(name: str) -> list[_Setting]:
         # A short monoclinic symbol has b as its axis.
         found = [one for one in found if one.choice.startswith("b")]
     return found
+
+
+def _known(name: str) -> list[_Setting]:
+    plain = _squeezed(name)
+    # Fm3m and Cmca, as they were written before 1992, are Fm-3m and Cmce.
+    older = _OLDER.get(plain, re.sub(r"(?<=[mnda])3", "-3", plain))
+    return _by_name().get(plain) or _by_name().get(older, [])
 
 
 def _squeezed(name: str) -> str:
@@ -262,6 +270,7 @@ def _tables() -> tuple[dict[str, list[_Setting]], dict[str, _Setting], dict[str,
     numbers: dict[str, list[_Setting]] = defaultdict(list)
     for hall_number in range(1, 531):
         kind = spglib.get_spacegroup_type(hall_number)
+        assert kind is not None
         setting = _Setting(hall_number, kind.choice.lstrip("-"))
         halls[_squeezed(kind.hall_symbol)] = setting
         numbers[str(kind.number)].append(setting)

@@ -1,6 +1,7 @@
 """Ways in which CIFs are damaged, or unusual and right; each is a function of the text.
 
 The texts are those of the CifWriter of pymatgen: pairs, a loop of operations, then one of atoms.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def many_texts() -> list[tuple[Structure, str]]:
     """Semiconductors, and up to two crystals of each space group of the shared table."""
     found = [(s, cif(s, None)) for s in load_semiconductors()["structure"]]
     table = pd.read_parquet(SHARED)
-    table = table[table["n_sites"] <= 30].groupby("spacegroup_number").head(2)
+    table = table[table["n_sites"] <= 30].groupby("spacegroup_number").head(1)
     for n, row in enumerate(table.itertuples()):
         coords = np.array(row.frac_coords, dtype=float).reshape(-1, 3)
         lattice = np.array(row.lattice, dtype=float).reshape(3, 3)
