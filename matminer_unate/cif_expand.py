@@ -202,16 +202,21 @@ def _merged(
 
 
 def _too_close(a: Site, b: Site, distance: float, total: float) -> str:
-    where = "in one place" if distance < SAME_PLACE else f"{distance:.2g} Å apart"
-    text = f"{a.label} and {b.label} are {where} with occupancies of {total:g} in all"
+    merge = (
+        f"--site-tolerance {distance + 0.05:.1g} (site_tolerance in Python, Å) merges them if they "
+        "are one atom, else mend their coordinates or the cell"
+    )
+    if a is b:
+        return f"images of {a.label} under symmetry are {distance:.2g} Å apart; {merge}"
     if distance < SAME_PLACE:
-        return f"{text}; occupancies of a site must not sum to > 1: mend them or the coordinates"
+        return (
+            f"{a.label} and {b.label} are in one place with occupancies of {total:g} in all; mend "
+            "them or the coordinates"
+        )
+    text = f"{a.label} and {b.label} are {distance:.2g} Å apart"
     if a.element != b.element:
         return f"{text}; mend their coordinates or the cell"
-    return (
-        f"{text}; if they are one atom, --site-tolerance {distance + 0.05:.1g} (site_tolerance in "
-        "Python, Å) merges them, else mend their coordinates or the cell"
-    )
+    return f"{text}; {merge}"
 
 
 def _fill(occupancies: dict[str, float]) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
-_CIF = re.compile(r"^\s*(data_|_cell_)", re.MULTILINE | re.IGNORECASE)
+_CIF = re.compile(r"(?:^|\r)\s*(data_|_cell_)", re.MULTILINE | re.IGNORECASE)
 _LATTICE_KEYS = ("matrix", "pbc", "a", "b", "c", "alpha", "beta", "gamma")
 _SPECIES_KEYS = ("element", "occu", "oxidation_state", "spin")
 

@@ -17,7 +17,7 @@ from matminer_unate.cif_formula import number, parse_formula
 from matminer_unate.cif_symmetry import find_symmetry
 from matminer_unate.cif_tokens import read_blocks
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.parsing import from_cif
+from matminer_unate.parsing import from_cell, from_cif
 from matminer_unate.readers import iter_inputs
 
 HEXAGONAL = """_cell_length_a 3.142
@@ -95,6 +95,13 @@ def _columns(item: gemmi.cif.Item) -> list[tuple[str, list[str]]]:
     width = item.loop.width()
     values = [gemmi.cif.as_string(value) for value in item.loop.values]
     return [(tag, values[k::width]) for k, tag in enumerate(item.loop.tags)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_table_cell_is_known_as_a_cif_whatever_its_ends_of_lines(end: str) -> None:
+    reading = from_cell(f"# a comment\n{block(MG, OXYGEN, H)}".replace("\n", end))
+    assert isinstance(reading, Reading)
+    assert reading.structure.formula == "Mg1 H2 O2"
 
 
 def test_all_in_a_text_field_is_text_even_a_crystal() -> None:
@@ -315,11 +322,16 @@ def test_images_apart_by_less_than_half_an_angstrom_are_refused_with_the_toleran
 ) -> None:
     (tmp_path / "a.cif").write_text(block(MG, "O1 O 0.2933 0.7067 0.2203", H, formula=None))
     (row,) = iter_inputs([tmp_path / "a.cif"])
-    assert "if they are one atom, --site-tolerance" in str(row.error)
-    assert "O1 and O1 are 0.38 Å apart" in str(row.error)
+    assert "images of O1 under symmetry are 0.38 Å apart; --site-tol" in str(row.error)
     wanted = float(str(row.error).partition("--site-tolerance ")[2].split()[0])
     (row,) = iter_inputs([tmp_path / "a.cif"], site_tolerance=wanted)
     assert row.structure.formula == "Mg1 H2 O2"  # type: ignore[union-attr]
+
+
+def test_without_a_tolerance_rounded_thirds_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.cif").write_text(block(MG, "O1 O 0.33 0.67 0.2203", H))
+    (row,) = iter_inputs([tmp_path / "a.cif"], site_tolerance=0)
+    assert "images of O1 under symmetry are 0.031 Å apart" in str(row.error)
 
 
 @pytest.mark.parametrize("tolerance", [-0.1, 1.5, float("nan")])
