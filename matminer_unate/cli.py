@@ -153,7 +153,25 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, type=Path, metavar="FILE", help="table to write: .parquet or .csv")
     add("--column", metavar="NAME", help="column of structures (default: found by its name)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
-    add("--errors", type=Path, metavar="FILE.csv", help="write all rows that failed to this file")
+    add(
+        "--errors",
+        type=Path,
+        metavar="FILE.csv",
+        help="write all rows that failed, are doubtful or have a remark to this file",
+    )
+    add(
+        "--accept-doubtful",
+        action="store_true",
+        help="take crystals that may not be those of their CIFs, e.g. without hydrogens that the "
+        "formula has (default: these rows fail)",
+    )
+    add(
+        "--site-tolerance",
+        type=_tolerance,
+        default=0.3,
+        metavar="Å",
+        help="in CIFs, images of an atom nearer than this are one atom (default: 0.3)",
+    )
     add("--overwrite", action="store_true", help="replace files that exist")
     add("--quiet", action="store_true", help="print nothing but errors and failed rows")
 
@@ -186,6 +204,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
     return int(text)
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no distance from 0 to 1 Å")
+    return value
 
 
 # -- tables ---------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from matminer_unate.cif import SITE_TOLERANCE, Reading, crystal_blocks, read_crystal
 from matminer_unate.errors import StructureError
 from matminer_unate.structure_dicts import from_dict
 
@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
-_CIF = re.compile(r"^\s*(data_|_cell_)", re.MULTILINE | re.IGNORECASE)
-_CIF_BLOCK = re.compile(r"^(?=data_)", re.MULTILINE | re.IGNORECASE)
-_CIF_CELL = re.compile(r"^\s*_cell[_.]", re.MULTILINE | re.IGNORECASE)
-_CIF_SITES = re.compile(r"^\s*_atom_site[_.]", re.MULTILINE | re.IGNORECASE)
-
-_CIF_SUMMARY = "Issues encountered while parsing CIF: "
+_CIF = re.compile(r"(?:^|\r)\s*(data_|_cell_)", re.MULTILINE | re.IGNORECASE)
 
 _MAX_REASON = 300
 """Characters of a foreign error message that are repeated."""
@@ -42,31 +37,35 @@ class Parsed:
     error : StructureError or None
         Set where ``structure`` is None.
     notes : tuple of str
-        What pymatgen warned of while it read a structure all the same.
+        Harmless remarks.
+    doubts : tuple of str
+        Reasons why it may be another crystal than that of the input.
     """
 
     structure: Structure | None
     error: StructureError | None = None
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
-def attempt(parse: Callable[..., Structure], *args: Any) -> Parsed:
+def attempt(parse: Callable[..., Structure | Reading], *args: Any) -> Parsed:
     """Call a parser with its warnings collected and every failure made a StructureError."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         warnings.simplefilter("ignore", DeprecationWarning)
         try:
-            return Parsed(parse(*args), notes=_texts(caught))
+            found = parse(*args)
+            if isinstance(found, Reading):
+                return Parsed(found.structure, notes=found.notes, doubts=found.doubts)
+            return Parsed(found, notes=_texts(caught))
         except StructureError as e:
             return Parsed(None, e)
         except Exception as e:
             # Parsers of other people's formats fail in every way there is; the row must not.
             reason = _one_line(f"{type(e).__name__}: {e}")
-            # pymatgen says why a CIF holds no structure in a warning, and raises a general error.
-            said = "; ".join(_texts(caught)[:1])
             error = StructureError(
-                f"could not be read ({reason}{f' — {said}' if said else ''}); it is damaged or in "
-                "another format: export or download it again"
+                f"could not be read ({reason}); it is damaged or in another format: export or "
+                "download it again"
             )
             error.__cause__ = e
             return Parsed(None, error)
@@ -97,22 +96,14 @@ def decode(content: bytes) -> str:
         return content.decode("latin-1")
 
 
-def cif_blocks(text: str) -> list[str]:
-    """The data blocks of a CIF that are crystals, with cell and atoms; all of it if none is."""
-    parts = _CIF_BLOCK.split(text)
-    return [p for p in parts if _CIF_CELL.search(p) and _CIF_SITES.search(p)] or [text]
-
-
-def from_cif(text: str) -> Structure:
+def from_cif(text: str, site_tolerance: float = SITE_TOLERANCE) -> Reading:
     """Read a CIF with one crystal, in the cell that it is written in."""
-    from pymatgen.io.cif import CifParser
-
-    structures = CifParser.from_str(text).parse_structures(primitive=False)
-    if len(structures) != 1:
+    blocks = crystal_blocks(text)
+    if len(blocks) != 1:
         raise StructureError(
-            f"the CIF text holds {len(structures)} structures; give each a row of its own"
+            f"the CIF text holds {len(blocks)} structures; give each a row of its own"
         )
-    return structures[0]
+    return read_crystal(blocks[0], site_tolerance)
 
 
 def from_poscar(text: str) -> Structure:
@@ -163,7 +154,7 @@ def from_arrays(lattice: Any, frac_coords: Any, species: Any) -> Structure:
     return Structure(Lattice(cell.reshape(3, 3)), elements, coords.reshape(-1, 3))
 
 
-def from_cell(value: Any) -> Structure:
+def from_cell(value: Any, site_tolerance: float = SITE_TOLERANCE) -> Structure | Reading:
     """Read a table cell: CIF or POSCAR text, a pymatgen dict, or its JSON.
 
     Raises
@@ -185,7 +176,7 @@ def from_cell(value: Any) -> Structure:
     if text.startswith("{"):
         return from_dict(_json(text))
     if _CIF.search(text):
-        return from_cif(value)
+        return from_cif(value, site_tolerance)
     if "\n" not in text:
         raise StructureError(
             f"{_one_line(text, 60)!r} is no text of a structure; to read files, pass them or their "
@@ -235,13 +226,8 @@ def _element(species: Any) -> Any:
 
 
 def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:
-    """What was warned of, each once, without what is true of every CIF that was written."""
-    # One warning repeats all others of a file, one a line; what belongs to a line is indented.
-    lines = chain.from_iterable(
-        re.split(r"\n(?!\s)", str(w.message).removeprefix(_CIF_SUMMARY)) for w in caught
-    )
-    said = (_one_line(line) for line in lines if "rounded to ideal values" not in line)
-    return tuple(dict.fromkeys(text for text in said if text))
+    """What was warned of, each once."""
+    return tuple(dict.fromkeys(text for w in caught if (text := _one_line(str(w.message)))))
 
 
 def _one_line(text: str, width: int = _MAX_REASON) -> str:

@@ -33,13 +33,13 @@ def _before_fork() -> None:
 def _in_forked_child() -> None:
     global _starting
     _starting = Lock()  # a thread that the child does not have may hold the other
-    torch = sys.modules.get("torch")
+    torch: Any = sys.modules.get("torch")
     if hasattr(torch, "set_num_threads"):  # else it is being imported
         torch.set_num_threads(1)
     for runtime in _openmp:
         runtime.set_num_threads(1)
     # LightGBM asks for as many threads as the last training was given, also to read a model.
-    lightgbm = getattr(sys.modules.get("lightgbm.basic"), "_LIB", None)
+    lightgbm: Any = getattr(sys.modules.get("lightgbm.basic"), "_LIB", None)
     if hasattr(lightgbm, "LGBM_SetMaxThreads"):
         lightgbm.LGBM_SetMaxThreads(1)
 

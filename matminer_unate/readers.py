@@ -6,7 +6,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -20,16 +20,15 @@ from matminer_unate.ase_files import (
     open_ase,
     open_ase_json,
 )
+from matminer_unate.cif import SITE_TOLERANCE, Reading, crystal_blocks, read_crystal
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.json_tables import open_json, open_json_lines
 from matminer_unate.parsing import (
     Parsed,
     attempt,
-    cif_blocks,
     decode,
     from_arrays,
     from_cell,
-    from_cif,
     from_poscar,
 )
 from matminer_unate.structure_dicts import from_dict
@@ -86,7 +85,10 @@ class InputRow:
     carried : dict of str to scalar
         The other columns of a table row.
     notes : tuple of str
-        What pymatgen warned of while reading.
+        Harmless remarks on how it was read.
+    doubts : tuple of str
+        Reasons why the structure may be another than that of the input; only where doubtful
+        structures were asked for.
     """
 
     identifier: str
@@ -95,6 +97,7 @@ class InputRow:
     error: StructureError | None = None
     carried: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,13 @@ class Source:
     left_behind: tuple[str, ...] = ()
 
 
-def iter_inputs(paths: Iterable[str | Path], column: str | None = None) -> Iterator[InputRow]:
+def iter_inputs(
+    paths: Iterable[str | Path],
+    column: str | None = None,
+    *,
+    accept_doubtful: bool = False,
+    site_tolerance: float = SITE_TOLERANCE,
+) -> Iterator[InputRow]:
     """Read crystals from files, folders and tables, one at a time.
 
     Parameters
@@ -133,6 +142,12 @@ def iter_inputs(paths: Iterable[str | Path], column: str | None = None) -> Itera
         Structure files, folders of them (with their subfolders, sorted), and tables.
     column : str, optional
         The column of structures in tables; by default it is found by its name.
+    accept_doubtful : bool
+        Take crystals that may be others than the file means, e.g. without the hydrogens that its
+        formula has, with ``doubts`` in their rows; by default these rows have an error.
+    site_tolerance : float, Å
+        Of CIFs: images of an atom under symmetry that are nearer than this are one atom on a
+        special position with rounded coordinates.
 
     Returns
     -------
@@ -142,36 +157,61 @@ def iter_inputs(paths: Iterable[str | Path], column: str | None = None) -> Itera
     Raises
     ------
     InputError
-        A path is missing or no readable input at all. All paths are looked at before the first
-        row is read.
+        A path is missing or no readable input at all, or the tolerance is not from 0 to 1 Å. All
+        paths are looked at before the first row is read.
     """
-    sources = open_inputs(paths, column)
+    sources = open_inputs(
+        paths, column, accept_doubtful=accept_doubtful, site_tolerance=site_tolerance
+    )
     return chain.from_iterable(source.rows() for source in sources)
 
 
-def open_inputs(paths: Iterable[str | Path], column: str | None = None) -> list[Source]:
+def open_inputs(
+    paths: Iterable[str | Path],
+    column: str | None = None,
+    *,
+    accept_doubtful: bool = False,
+    site_tolerance: float = SITE_TOLERANCE,
+) -> list[Source]:
     """Find out what each path is and which columns it has, as for :func:`iter_inputs`."""
-    return [_open(Path(path), column) for path in paths]
+    if not 0 <= site_tolerance <= 1:
+        raise InputError(f"site_tolerance is {site_tolerance}; give a distance from 0 to 1 Å")
+    sources = [_open(Path(path), column, site_tolerance) for path in paths]
+    if accept_doubtful:
+        return sources
+    return [replace(source, rows=partial(_certain_rows, source.rows)) for source in sources]
 
 
-def _open(path: Path, column: str | None) -> Source:
+def _certain_rows(rows: Callable[[], Iterator[InputRow]]) -> Iterator[InputRow]:
+    """Make doubtful crystals errors."""
+    for row in rows():
+        if row.doubts:
+            error = StructureError(
+                f"{'; '.join(row.doubts)}; or take it as it is with --accept-doubtful "
+                "(accept_doubtful=True in Python)"
+            )
+            row = replace(row, structure=None, error=error, doubts=())
+        yield row
+
+
+def _open(path: Path, column: str | None, site_tolerance: float) -> Source:
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, site_tolerance)
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder; check the path")
     suffix = _suffix(path)
     if suffix in _PARQUET:
-        return _table(open_parquet(path), column)
+        return _table(open_parquet(path), column, site_tolerance)
     if suffix in _CSV:
-        return _table(open_csv(path), column)
+        return _table(open_csv(path), column, site_tolerance)
     if suffix in _JSON_LINES:
-        return _table(open_json_lines(path), column)
+        return _table(open_json_lines(path), column, site_tolerance)
     if suffix in ASE_SUFFIXES:
-        return _table(open_ase(path), column)
+        return _table(open_ase(path), column, site_tolerance)
     if suffix == ".json":
-        return _json(path, column)
+        return _json(path, column, site_tolerance)
     if _is_structure_file(path):
-        return _file(path)
+        return _file(path, site_tolerance)
     raise InputError(f"{path}: a file of this name is none that can be read; expected {_READABLE}")
 
 
@@ -186,11 +226,11 @@ def _is_structure_file(path: Path) -> bool:
     return _suffix(path) in _STRUCTURES or path.name.startswith(("POSCAR", "CONTCAR"))
 
 
-def _file(path: Path) -> Source:
-    return Source(path, partial(_file_rows, path), n_rows=1)
+def _file(path: Path, site_tolerance: float) -> Source:
+    return Source(path, partial(_file_rows, path, site_tolerance), n_rows=1)
 
 
-def _folder(folder: Path) -> Source:
+def _folder(folder: Path, site_tolerance: float) -> Source:
     # Hidden files are left out: macOS puts a ._x.cif beside every x.cif it copies.
     files = sorted(
         path
@@ -207,25 +247,28 @@ def _folder(folder: Path) -> Source:
             f"{folder}: the folder holds no structure files (.cif, .vasp, .poscar, .json, POSCAR*, "
             f"CONTCAR*)" + (f"; pass its tables by name, e.g. {tables[0]}" if tables else "")
         )
-    return Source(folder, partial(_folder_rows, found), n_rows=len(found), skipped=skipped)
+    rows = partial(_folder_rows, found, site_tolerance)
+    return Source(folder, rows, n_rows=len(found), skipped=skipped)
 
 
-def _folder_rows(files: Sequence[Path]) -> Iterator[InputRow]:
-    return chain.from_iterable(map(_file_rows, files))
+def _folder_rows(files: Sequence[Path], site_tolerance: float) -> Iterator[InputRow]:
+    return chain.from_iterable(_file_rows(path, site_tolerance) for path in files)
 
 
-def _file_rows(path: Path) -> Iterator[InputRow]:
+def _file_rows(path: Path, site_tolerance: float) -> Iterator[InputRow]:
     name = _name(path)
     try:
-        parsed = _parse_file(path)
+        parsed = _parse_file(path, site_tolerance)
     except StructureError as e:
         parsed = [Parsed(None, e)]
     for n, one in enumerate(parsed):
         identifier = name if len(parsed) == 1 else f"{name}#{n}"
-        yield InputRow(identifier, identifier, one.structure, one.error, notes=one.notes)
+        yield InputRow(
+            identifier, identifier, one.structure, one.error, notes=one.notes, doubts=one.doubts
+        )
 
 
-def _parse_file(path: Path) -> list[Parsed]:
+def _parse_file(path: Path, site_tolerance: float) -> list[Parsed]:
     text = _text(path)
     if _suffix(path) == ".json":
         try:
@@ -237,7 +280,7 @@ def _parse_file(path: Path) -> list[Parsed]:
             raise StructureError("the JSON list is empty; export it again")
         return [attempt(from_cell if isinstance(i, str) else from_dict, i) for i in items]
     if _suffix(path) in (".cif", ".mcif"):
-        return [attempt(from_cif, block) for block in cif_blocks(text)]
+        return [attempt(read_crystal, block, site_tolerance) for block in crystal_blocks(text)]
     return [attempt(from_poscar, text)]
 
 
@@ -257,23 +300,26 @@ def _name(path: Path) -> str:
 # -- tables ---------------------------------------------------------------------------------------
 
 
-def _json(path: Path, column: str | None) -> Source:
+def _json(path: Path, column: str | None, site_tolerance: float) -> Source:
     """JSON is a structure, structures, a table, or JSON lines."""
     try:
         content = json.loads(_text(path))
     except json.JSONDecodeError as e:
-        lines = e.msg == "Extra data"
-        return _table(open_json_lines(path), column) if lines else _file(path)
+        if e.msg != "Extra data":
+            return _file(path, site_tolerance)
+        return _table(open_json_lines(path), column, site_tolerance)
     except (StructureError, RecursionError):
         # Said again with its row, so that one damaged file does not stop the others.
-        return _file(path)
+        return _file(path, site_tolerance)
     table = open_json(path, content, column)
     if is_ase_json(content):
         table = open_ase_json(path, content)
-    return _file(path) if table is None else _table(table, column)
+    if table is None:
+        return _file(path, site_tolerance)
+    return _table(table, column, site_tolerance)
 
 
-def _table(table: Table, column: str | None) -> Source:
+def _table(table: Table, column: str | None, site_tolerance: float) -> Source:
     structure = (FRAME,) if FRAME in table.names else _structure_columns(table, column)
     identifier = _identifier_column(table.names)
     # ``id`` is a column of the output already.
@@ -285,7 +331,7 @@ def _table(table: Table, column: str | None) -> Source:
         for name in others
         if name in table.types and not (name in ARRAY_COLUMNS or _may_be_structures(table, name))
     }
-    rows = partial(_table_rows, table, structure, identifier, carried)
+    rows = partial(_table_rows, table, structure, identifier, carried, site_tolerance)
     left = tuple(name for name in others if name not in carried)
     return Source(table.path, rows, table.n_rows, carried, left_behind=left)
 
@@ -300,10 +346,15 @@ def _may_be_structures(table: Table, name: str) -> bool:
 
 
 def _table_rows(
-    table: Table, structure: tuple[str, ...], identifier: str | None, carried: dict[str, Any]
+    table: Table,
+    structure: tuple[str, ...],
+    identifier: str | None,
+    carried: dict[str, Any],
+    site_tolerance: float,
 ) -> Iterator[InputRow]:
     path = _name(table.path)
-    parse: Callable[..., Structure] = from_cell if len(structure) == 1 else from_arrays
+    one_cell = partial(from_cell, site_tolerance=site_tolerance)
+    parse: Callable[..., Structure | Reading] = one_cell if len(structure) == 1 else from_arrays
     if structure == (FRAME,):
         parse = from_frame
     wanted = dict.fromkeys(
@@ -327,6 +378,7 @@ def _table_rows(
             parsed.error,
             {name: cast(record.get(name), kind) for name, kind in carried.items()},
             parsed.notes,
+            parsed.doubts,
         )
 
 

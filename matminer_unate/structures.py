@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matminer_unate.errors import StructureError, warn_user
+from matminer_unate.errors import StructureError
 
 MAX_FRACTIONAL = 1e5
 """Fractional coordinates beyond this have lost the digits that place the atom in its cell."""
@@ -122,8 +122,11 @@ def _from_content(content: Any) -> Any:
     parsed = attempt(from_cell, content)
     if parsed.error is not None:
         raise parsed.error
-    for note in parsed.notes:
-        warn_user(f"a structure was read from text with doubts: {note}")
+    if parsed.doubts:
+        raise StructureError(
+            f"{'; '.join(parsed.doubts)}; if it is right all the same, read it with "
+            "Structure.from_str and pass that"
+        )
     return parsed.structure
 
 

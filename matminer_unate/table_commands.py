@@ -37,7 +37,13 @@ PREDICTED_ROWS = 512
 """Rows that are read and predicted at once."""
 
 _ROW = re.compile(r"\brow (\d+)( \(index [^)]*\))?")
-_COUNTED = re.compile(r"(\d+) (row\(s\) .*?)(?:; the first is (.*))?", re.DOTALL)
+_COUNTED = re.compile(r"(\d+) (?:of \d+ )?(row(?:s|\(s\)) .*?)(?:; the first is (.*))?", re.DOTALL)
+_REMARKS = {
+    "doubtful": "warning: {n} row(s) were taken as asked, but may be other crystals than their "
+    "files mean; the first is {first} ({cure})",
+    "remark": "note: there are remarks on how {n} row(s) were read; the first is {first} ({cure})",
+}
+"""By status of a row in the file of errors."""
 
 Results = Iterator[tuple[list[InputRow], NDArray[np.float32]]]
 """Good rows with their columns, a batch at a time."""
@@ -241,7 +247,12 @@ def _run(
     started = time.perf_counter()
     bar = args.progress
     bar.stage("looking at the input")
-    sources = open_inputs(args.input, args.column)
+    sources = open_inputs(
+        args.input,
+        args.column,
+        accept_doubtful=args.accept_doubtful,
+        site_tolerance=args.site_tolerance,
+    )
     bar.stage("loading the network", sum(source.n_rows for source in sources))
     report = Report(notes)
     with (
@@ -298,13 +309,13 @@ def _check_targets(args: argparse.Namespace) -> None:
 
 @contextmanager
 def _failure_file(path: Path | None) -> Iterator[Any]:
-    """A csv.writer for the rows that failed, or None."""
+    """A csv.writer for the rows that failed or that there is a remark on, or None."""
     if path is None:
         yield None
         return
     with fresh_file(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "place", "reason"])
+        writer.writerow(["id", "place", "status", "reason"])
         yield writer
 
 
@@ -320,17 +331,21 @@ class Report:
     encoding: RowNotes
     n_failed: int = 0
     shown: list[tuple[str, str]] = field(default_factory=list)
-    n_noted: int = 0
-    first_note: str = ""
     model_notes: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+    remarks: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """By status, doubtful or remark: how many rows, and the first of them."""
     failures: Any = None
     bar: Any = None
 
     def prepared(self, row: InputRow, crystal: PreparedCrystal) -> None:
         self.encoding.read(crystal)
-        if row.notes:
-            self.n_noted += 1
-            self.first_note = self.first_note or f"{row.place}: {row.notes[0]}"
+        if not (row.doubts or row.notes):
+            return
+        status = "doubtful" if row.doubts else "remark"
+        reason = "; ".join((*row.doubts, *row.notes))
+        count, first = self.remarks.get(status, (0, f"{row.place}: {reason}"))
+        self.remarks[status] = (count + 1, first)
+        self._write(row, status, reason)
 
     def warned(self, rows: list[InputRow], texts: list[str]) -> None:
         """What a model said while it predicted these rows."""
@@ -347,14 +362,17 @@ class Report:
         reason = " ".join(str(error).split())
         if len(self.shown) < SHOWN_FAILURES:
             self.shown.append((row.place, reason))
-        if self.failures is not None:
-            self.failures.writerow([row.identifier, row.place, reason])
+        self._write(row, "failed", reason)
         self.bar.update()
+
+    def _write(self, row: InputRow, status: str, reason: str) -> None:
+        if self.failures is not None:
+            self.failures.writerow([row.identifier, row.place, status, reason])
 
     def print(self, sources: Sequence[Source], n_good: int, args: argparse.Namespace) -> None:
         """Tell of warnings and failures, on stderr."""
         if not args.quiet:
-            self._print_notes(sources)
+            self._print_notes(sources, args)
         if not self.n_failed:
             return
         say(f"{self.n_failed:,} of {self.n_failed + n_good:,} rows failed:")
@@ -368,14 +386,14 @@ class Report:
         if args.errors:
             print(f"  all of them: {args.errors}", file=sys.stderr)
 
-    def _print_notes(self, sources: Sequence[Source]) -> None:
+    def _print_notes(self, sources: Sequence[Source], args: argparse.Namespace) -> None:
         for text in self.encoding.texts():
             say(f"warning: {text}")
-        if self.n_noted:
-            say(
-                f"warning: pymatgen had doubts about {self.n_noted:,} row(s) that it read; the "
-                f"first is {self.first_note}"
-            )
+        cure = f"all: {args.errors}" if args.errors else "--errors FILE.csv writes all of them"
+        for status, text in _REMARKS.items():
+            count, place = self.remarks.get(status, (0, ""))
+            if count:
+                say(text.format(n=f"{count:,}", first=place, cure=cure))
         own = " ".join(self.encoding.texts())
         notes = [(text, *told) for text, told in self.model_notes.items() if text not in own]
         for text, n, first in notes[:SHOWN_FAILURES]:

@@ -152,7 +152,7 @@ def test_good_files_of_a_folder_are_written_and_bad_ones_listed(
     assert re.search(rf"4 rows with {values.shape[1]} features in .* rows/s\): {out}", printed.out)
     assert "unate: 3 of 7 rows failed:" in printed.err
     assert re.search(r"alloy\.cif +site 0 is disordered", printed.err)
-    assert re.search(r"cut\.cif +could not be read", printed.err)
+    assert re.search(r"cut\.cif +no structures in this CIF: it has a cell but no at", printed.err)
     assert re.search(r"empty\.cif +the file is empty", printed.err)
     assert "1 other file(s)" in printed.err
     assert "notes.txt" in printed.err
@@ -226,13 +226,46 @@ def test_warnings_are_given_once_with_the_total(
     assert err.count("unate: warning: 5 row(s) hold atoms with no neighbour") == 1
 
 
-def test_doubts_of_pymatgen_are_told_with_the_first_row(
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_doubtful_rows_fail_unless_they_are_accepted_and_all_remarks_are_in_the_file_of_errors(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = NAMED["NaCl"].to(fmt="cif").replace("_symmetry_equiv_pos_as_xyz", "_other")
-    (tmp_path / "a.cif").write_text(text.replace("_symmetry", "_unknown"))
-    assert run(tmp_path / "a.cif", "--out", tmp_path / "out.csv") == cli.OK
-    assert re.search(r"doubts about 1 row\(s\).*a\.cif: ", capsys.readouterr().err)
+    salt = NAMED["NaCl"].to(fmt="cif")
+    (tmp_path / "a.cif").write_text(salt.replace("'Na4 Cl4'", "'Na4 Cl4 H4'"))
+    (tmp_path / "b.cif").write_text(salt.replace("  1\n", "  1.002(5)\n"))
+    (tmp_path / "c.cif").write_text(NAMED["Si"].to(fmt="cif"))
+    inputs = [tmp_path / f"{name}.cif" for name in "abc"]
+    failures = tmp_path / "errors.csv"
+    options = ["--out", tmp_path / "out.csv", "--errors", failures, "--overwrite"]
+
+    assert run(*inputs, *options) == cli.SOME_FAILED
+    assert [row["status"] for row in _rows(failures)] == ["failed", "remark"]
+    assert re.search(
+        r"a\.cif +the composition.*Na Cl, is not the formula Na4 Cl4 H4 of the file "
+        r"\(_chemical_formula_sum\): no H was read",
+        capsys.readouterr().err,
+    )
+
+    assert run(*inputs, *options, "--accept-doubtful") == cli.OK
+    doubtful, remark = _rows(failures)
+    assert (doubtful["status"], remark["status"]) == ("doubtful", "remark")
+    assert "no H was read" in doubtful["reason"]
+    assert "Na0, Na1, Na2, Na3, Cl4 and 3 more: an occupancy that is nearly 1" in remark["reason"]
+    err = capsys.readouterr().err
+    assert "unate: warning: 1 row(s) were taken as asked, but may be other crystals" in err
+    assert "unate: note: there are remarks on how 1 row(s) were read" in err
+
+
+def test_a_site_tolerance_that_is_no_distance_is_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run("a.cif", "--out", tmp_path / "out.csv", "--site-tolerance", "3")
+    assert "'3' is no distance from 0 to 1 Å" in capsys.readouterr().err
 
 
 def test_quiet_prints_nothing_when_all_is_well(

@@ -181,7 +181,7 @@ def test_files_that_cannot_be_used_are_named_and_left_out(tmp_path: Path) -> Non
     reasons = {
         "alloy.cif": "disordered",
         "twice.vasp": "closer than 0.1",
-        "torn.cif": "could not be read",
+        "torn.cif": "a cell but no atoms",
         "empty.json": "no sites",
     }
     for name, reason in reasons.items():

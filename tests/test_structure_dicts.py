@@ -15,7 +15,7 @@ from pymatgen.core import Structure
 from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
 
 from matminer_unate import UnateFeaturizer
-from matminer_unate.errors import InputError, StructureError, UnateWarning
+from matminer_unate.errors import InputError, StructureError
 from matminer_unate.readers import InputRow, open_inputs
 from matminer_unate.structures import crystal_arrays
 
@@ -121,10 +121,10 @@ def test_what_holds_no_crystal_is_refused_with_a_cure_that_works(given: Any, wor
         crystal_arrays(given)
 
 
-def test_doubts_about_a_text_are_warned_of() -> None:
-    text = NAMED["NaCl"].to(fmt="cif").replace("_symmetry_equiv_pos_as_xyz", "_other")
-    with pytest.warns(UnateWarning, match="read from text with doubts: "):
-        crystal_arrays(text.replace("_symmetry", "_unknown"))
+def test_a_doubtful_text_is_no_crystal() -> None:
+    text = NAMED["NaCl"].to(fmt="cif").replace("'Na4 Cl4'", "'Na4 Cl4 O4'")
+    with pytest.raises(StructureError, match=r"no O was read.*read it with Structure\.from_str"):
+        crystal_arrays(text)
 
 
 # -- files and tables -----------------------------------------------------------------------------
