@@ -155,8 +155,9 @@ class TightBindingStats(StructureFeaturizer):
     ===================================== ======= ================================================
     gap                                   eV      lowest empty − highest filled level; 15 where
                                                   every orbital is filled
-    level_spread_of_<2d>_electrons_       eV      Fermi level of d more electrons per site − of d
-    per_site                                      fewer; 2d = 0.04, 0.2, 1
+    level_spread_of_<2d>_electrons_       eV      mean level of the electrons d/2 to 3d/2 per site
+    per_site                                      above the last one − of those as far below it;
+                                                  2d = 0.04, 0.2, 1
     fermi_level                           eV      E_F, on the scale of the atoms' levels
     valence_band_edge                     eV      highest filled level
     conduction_band_edge                  eV      lowest empty level
@@ -211,7 +212,7 @@ class TightBindingStats(StructureFeaturizer):
     def __init__(
         self,
         pooling: str | Sequence[str] = ("mean", "std", "min", "max"),
-        max_orbitals: int = 4_000,
+        max_orbitals: int = 10_000,
         on_error: Literal["raise", "nan"] = "raise",
     ) -> None:
         self.pooling = pooling
@@ -248,7 +249,7 @@ class TightBindingStats(StructureFeaturizer):
                 f"max_orbitals={self.max_orbitals}; take a smaller cell, drop this row, or raise "
                 "max_orbitals (time grows with the cube of the orbitals, memory with the square)"
             )
-        graph = radius_graph(lattice, frac_coords, z, CUTOFF)
+        graph = radius_graph(lattice, frac_coords, z, CUTOFF, draw_in=False)
         unknown = frozenset(z[z > LAST_RADIUS].tolist())
         return PrimitiveCrystal(graph, unknown, lattice, frac_coords)
 

@@ -93,6 +93,9 @@ class RockSalt:
         delta = self.chi[o] - self.chi[ion]
         charge = 6 * bond * math.tanh(delta)  # the other ion's is the opposite
         felt = 12 * self.potential(far) - 6 * self.potential(near)  # of the ion's own charge
+        assert bond > 0.3  # counts fully
+        assert not 0.04 < like < 0.06  # fully or not at all
+        assert not 0.2 < like < 0.3
         seen = [delta] + ([0.0] if like > 0.05 else [])
 
         def mean(other: float, own: float) -> float:
@@ -238,7 +241,7 @@ def test_alone_and_among_others_agree(frame: pd.DataFrame) -> None:
 
 def test_equal_graphs_of_isolated_atoms_in_cells_of_unlike_volume_are_told_apart() -> None:
     rows = [Structure(Lattice.cubic(a), ["Cs"], [[0, 0, 0]]) for a in (6.0, 8.0)]
-    with pytest.warns(UnateWarning, match=r"2 row\(s\) hold atoms with no neighbour within 4.5 Å"):
+    with pytest.warns(UnateWarning, match=r"2 row\(s\) hold atoms with no neighbour within 3.82 Å"):
         values = SiteDescriptorStats(pooling="mean").transform(rows)
     assert values[0, -1] == pytest.approx(math.log(216), rel=1e-6)
     assert values[1, -1] == pytest.approx(math.log(512), rel=1e-6)
