@@ -126,9 +126,9 @@ class SiteDescriptorStats(StructureFeaturizer):
     log_bonded_neighbours                       –        log(1 + Σ b), b = 10 w − 2 from 0 to 1
     mean_electronegativity_difference           Pauling  ⟨Δχ⟩
     mean_absolute_electronegativity_difference  Pauling  ⟨abs Δχ⟩
-    max_electronegativity_difference            Pauling  m · max(Δχ − 3.5 (m − u)), u = 50 w − 2 from
-                                                         0 to 1, m = max u: the largest Δχ over j,
-                                                         which fade in from w = 0.04 to 0.06
+    max_electronegativity_difference            Pauling  m · max(Δχ − 3.5 (m − u)), m = max u: the
+                                                         largest Δχ over j, which fade in as
+                                                         u = 50 w − 2 goes from 0 to 1
     min_electronegativity_difference            Pauling  the same of the smallest
     std_electronegativity_difference            Pauling  √(⟨Δχ²⟩ − ⟨Δχ⟩²)
     pauling_ionicity                            –        ⟨1 − exp(−Δχ²/4)⟩
