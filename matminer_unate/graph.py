@@ -49,6 +49,9 @@ MAX_IMAGES = 1_000
 MAX_BINS = 300_000
 """Cubes, one cutoff wide, that pymatgen's search may lay out; it takes 220 bytes for each."""
 
+Edges = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+"""Targets, sources, images of the sources, and vectors (Å)."""
+
 ALWAYS_FEW = 5_000_000
 """Pairs (site, image of a site) up to which no count of the edges is needed beforehand."""
 
@@ -374,7 +377,7 @@ def _drawn_in_edges(
     lattice: NDArray[np.float64],
     cutoff: float,
     skin: float,
-) -> Iterator[tuple[NDArray[np.int64], ...]]:
+) -> Iterator[Edges]:
     """Targets, sources, images and shortened vectors of the edges of isolated sites, in parts."""
     radius = 1.1 * cutoff + skin  # enough where the nearest neighbour is inside the cutoff
     # Ends: a site's own image along the shortest lattice vector is found sooner or later.

@@ -93,9 +93,9 @@ class RockSalt:
         delta = self.chi[o] - self.chi[ion]
         charge = 6 * bond * math.tanh(delta)  # the other ion's is the opposite
         felt = 12 * self.potential(far) - 6 * self.potential(near)  # of the ion's own charge
-        assert bond > 0.3  # counts fully
+        bonded = sum(n * min(max(10 * w - 2, 0), 1) for n, w in ((6, bond), (12, like)))
+        assert bond > 0.06  # its electronegativity counts fully
         assert not 0.04 < like < 0.06  # fully or not at all
-        assert not 0.2 < like < 0.3
         seen = [delta] + ([0.0] if like > 0.05 else [])
 
         def mean(other: float, own: float) -> float:
@@ -103,7 +103,7 @@ class RockSalt:
 
         return {
             "log_bond_weight": math.log(total),
-            "log_bonded_neighbours": math.log(1 + 6 * (bond > 0.25) + 12 * (like > 0.25)),
+            "log_bonded_neighbours": math.log(1 + bonded),
             "mean_electronegativity_difference": opposite * delta,
             "mean_absolute_electronegativity_difference": opposite * abs(delta),
             "max_electronegativity_difference": max(seen),
