@@ -187,8 +187,8 @@ class TightBindingStats(StructureFeaturizer):
       200, 300 and 1,000 sites 0.01, 0.06, 0.1, 0.2, 0.6, 1.7 and 36 s: larger cells get fewer k
       points, and those of more than 2,000 orbitals are solved in single precision, which changes
       columns by up to 3·10⁻⁵. 2,400 orbitals take 3 s and 0.5 GB, 6,000 36 s and 1.6 GB, so that
-      the default ``max_orbitals`` (2,500 sites of silicon, 1,100 of iron) comes to about 3 minutes
-      and 4 GB. BLAS is held to one thread; to use more cores, give each process a part of the rows.
+      the default ``max_orbitals`` (2,500 sites of silicon, 1,100 of iron) takes 2 minutes and
+      4 GB. BLAS is held to one thread; to use more cores, give each process a part of the rows.
     * The first crystals take longer: free atoms and the integrals of each pair of elements are
       computed once a process. With them, the first 1,000 crystals of MP-20 take 33 ms each.
     * f electrons are core. All elements up to Lr are solved; those beyond take the atom one row
