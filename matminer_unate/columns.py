@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from matminer_unate.checkpoint import WeightsConfig
 from matminer_unate.encoding import PreparedCrystal, encode, prepare, weights_config
 from matminer_unate.errors import StructureError, UnateError, warn_user
-from matminer_unate.graph import RadiusGraph
+from matminer_unate.graph import ISOLATED, RadiusGraph
 
 Prepared = TypeVar("Prepared", bound=PreparedCrystal)
 
@@ -36,7 +36,7 @@ class RowNotes:
     unknown : set of int
         Atomic numbers of which too little is known.
     rows_unknown, rows_isolated : int
-        Rows that hold such species, and rows that hold atoms with no neighbour in the cutoff.
+        Rows that hold such species, and rows that hold isolated atoms (see ``RadiusGraph``).
     first_unknown, first_isolated : int or None
         The first row of each, where rows were told.
     """
@@ -96,8 +96,8 @@ class EncodingNotes(RowNotes):
 
     def about_isolated(self) -> str:
         return (
-            f"atoms with no neighbour within {self.config.cutoff} Å; these are encoded with their "
-            "first shell drawn in"
+            f"atoms with no neighbour within {ISOLATED * self.config.cutoff:.3g} Å; these are "
+            "encoded with their neighbours drawn in"
         )
 
 

@@ -79,6 +79,10 @@ DESCRIPTOR_NAMES: dict[DescriptorGroup, tuple[str, ...]] = {
 }
 
 _BOND_SOFTNESS = 0.37  # Å, the universal bond-valence parameter (Brown & Altermatt 1985)
+_BONDED, _FELT = 0.25, 0.05
+"""Bond weights at which a neighbour counts by half as bonded, and as one whose electronegativity is
+compared: nothing at 0.8 times that, all at 1.2 times."""
+_ANY_DIFFERENCE = 3.5  # Pauling; no two elements differ by as much
 _WOLF_ALPHA = 0.35  # 1/Å
 _MAX_GUESSES = 20_000
 
@@ -261,6 +265,11 @@ class _Sites:
         return states, imbalance
 
 
+def _fade_in(weight: Floats, half: float) -> Floats:
+    """From 0 at 0.8 ``half`` to 1 at 1.2 ``half``: a threshold that does not jump."""
+    return np.clip(2.5 * weight / half - 2.0, 0.0, 1.0)
+
+
 def _physics(s: _Sites) -> Floats:
     table = _elements()
     i, j, d = s.target, s.source, s.distance
@@ -276,9 +285,14 @@ def _physics(s: _Sites) -> Floats:
 
     delta = chi[zj] - chi[zi]
     mean_delta = mean(delta)
-    strong = bond > 0.05
-    largest = s.max(np.where(strong, delta, -9.0))
-    smallest = -s.max(np.where(strong, -delta, -9.0))
+    bonded = s.sum(_fade_in(bond, _BONDED))
+    counts = _fade_in(bond, _FELT)
+    most = s.max(counts)
+
+    def largest(values: Floats) -> Floats:
+        # A neighbour that fades falls below all others before it is gone, so nothing jumps.
+        return most * s.max(values - _ANY_DIFFERENCE * (most[i] - counts))
+
     charge = s.sum(bond * np.tanh(delta))
     state, imbalance = s.oxidation_states()
     wolf = erfc(_WOLF_ALPHA * d) / d - erfc(_WOLF_ALPHA * s.cutoff) / s.cutoff
@@ -287,11 +301,11 @@ def _physics(s: _Sites) -> Floats:
     return np.stack(
         [
             np.log(norm),
-            np.log1p(s.sum((bond > 0.25).astype(float))),
+            np.log1p(bonded),
             mean_delta,
             mean(np.abs(delta)),
-            np.where(largest > -9.0, largest, 0.0),
-            np.where(smallest < 9.0, smallest, 0.0),
+            largest(delta),
+            -largest(-delta) + 0.0,
             np.sqrt(np.maximum(mean(delta**2) - mean_delta**2, 0.0)),
             mean(1.0 - np.exp(-0.25 * delta**2)),
             -s.max(-d / radius_sum),

@@ -79,8 +79,8 @@ class UnateFeaturizer(StructureFeaturizer):
     Notes
     -----
     * Elements the weights have not seen are encoded as masked species, with a warning.
-    * An atom with no neighbour within the cutoff is encoded with its first shell drawn in, with a
-      warning.
+    * An atom with no neighbour within 0.85 cutoffs is encoded with its neighbours drawn in, with a
+      warning: ever more the farther they are, so that no column jumps where the last one leaves.
     * Rows are batched inside this process; ``set_n_jobs`` has no effect.
 
     References

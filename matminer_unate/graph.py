@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,20 +23,19 @@ from matminer_unate.structures import (
     MIN_DISTANCE,
     cell_heights,
     crystal_arrays,
+    too_close,
 )
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
 
-SHELL_FRACTION = 0.8
-"""Length, in cutoffs, that the shell of an otherwise isolated atom is shortened to.
+ISOLATED = 0.85
+"""Cutoffs. A site whose nearest neighbour is farther has its surroundings drawn in. Of the sites of
+36,738 crystals of the Materials Project these are 0.2 %."""
 
-The envelope of the encoder vanishes at the cutoff, so at its true length the shell would carry no
-weight at all; at 0.8 cutoffs each bond weighs about a tenth of a short one.
-"""
-
-SHELL_TOLERANCE = 0.05
-"""Å. Neighbours this much farther than the nearest one still belong to the first shell."""
+FARTHEST = 0.95
+"""Cutoffs. Where the nearest neighbour of an isolated site is drawn to if it is very far away. The
+envelope of the encoder vanishes at the cutoff, so there it would carry no weight at all."""
 
 COINCIDENT = 1e-8
 """Å. Below this, a point found at image (0, 0, 0) of the same site is the site itself."""
@@ -48,6 +48,9 @@ MAX_IMAGES = 1_000
 
 MAX_BINS = 300_000
 """Cubes, one cutoff wide, that pymatgen's search may lay out; it takes 220 bytes for each."""
+
+Edges = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+"""Targets, sources, images of the sources, and vectors (Å)."""
 
 ALWAYS_FEW = 5_000_000
 """Pairs (site, image of a site) up to which no count of the edges is needed beforehand."""
@@ -67,7 +70,8 @@ class RadiusGraph:
     edge_image : (n_edges, 3) int64
         The lattice translation T of the source.
     n_isolated : int
-        Sites with nobody inside the cutoff, which were given their first shell instead.
+        Sites whose nearest neighbour is beyond ``ISOLATED`` cutoffs, with their surroundings drawn
+        in; in graphs made without ``draw_in``, sites with nobody inside the cutoff.
     """
 
     atomic_numbers: NDArray[np.int64]
@@ -91,8 +95,14 @@ def radius_graph(
     atomic_numbers: NDArray[np.int64],
     cutoff: float,
     skin: float = 0.0,
+    draw_in: bool = True,
 ) -> RadiusGraph:
     """Build the periodic radius graph of one crystal.
+
+    Every site gets an edge, and edges change continuously when atoms move: those that appear or
+    vanish do so at the cutoff, where the encoder's envelope is zero. So that a site does not lose
+    its last edge there, the surroundings of an isolated one are drawn in: where its nearest
+    neighbour is at d₁, all its edges are shortened by d₁ − :func:`drawn_in` (d₁), direction kept.
 
     Parameters
     ----------
@@ -105,13 +115,13 @@ def radius_graph(
     skin : float, Å
         Also keep pairs up to ``cutoff + skin``, so that atoms can later be moved a little without
         searching again. The encoder must not be given edges longer than the cutoff.
+    draw_in : bool
+        Whether to draw in what surrounds isolated sites. Without, every vector is true, and a site
+        with nobody inside the cutoff has no edge.
 
     Returns
     -------
     RadiusGraph
-        An atom with no neighbour inside the cutoff gets its first shell, with the vectors
-        shortened to ``SHELL_FRACTION * cutoff`` (direction kept), and is counted in
-        ``n_isolated``.
 
     Raises
     ------
@@ -125,8 +135,20 @@ def radius_graph(
     reach = max(cutoff + skin, 1.7 * volume ** (1 / 3))
     if _n_images(heights, reach) > MAX_IMAGES:
         basis = reduced_basis(lattice)
-        return _graph_in(basis, lattice, frac_coords, atomic_numbers, cutoff, skin)
-    return _graph(lattice, frac_coords, atomic_numbers, cutoff, skin)
+        return _graph_in(basis, lattice, frac_coords, atomic_numbers, cutoff, skin, draw_in)
+    return _graph(lattice, frac_coords, atomic_numbers, cutoff, skin, draw_in)
+
+
+def drawn_in(nearest: NDArray[np.float64], cutoff: float) -> NDArray[np.float64]:
+    """Where the nearest neighbour of a site, at this distance (Å), is drawn to.
+
+    The distance itself up to ``ISOLATED`` cutoffs; beyond it grows ever more slowly towards
+    ``FARTHEST`` cutoffs, so that the volume of a sparse crystal can still be told. Both the value
+    and the slope are continuous.
+    """
+    room = (FARTHEST - ISOLATED) * cutoff
+    beyond = np.maximum(nearest - ISOLATED * cutoff, 0.0)
+    return np.minimum(nearest, ISOLATED * cutoff) + room * beyond / (room + beyond)
 
 
 def graph_to_data(graph: RadiusGraph) -> Data:
@@ -199,6 +221,7 @@ def _graph(
     atomic_numbers: NDArray[np.int64],
     cutoff: float,
     skin: float,
+    draw_in: bool,
 ) -> RadiusGraph:
     """The graph, searched in the cell as it is."""
     _check_size(frac_coords, lattice, cutoff + skin)
@@ -212,22 +235,18 @@ def _graph(
         raise _too_close(int(source[worst]), int(target[worst]), float(distance[worst]))
     vector = cartesian[source] + image @ lattice - cartesian[target]
 
-    near = target[distance <= cutoff + COINCIDENT] if skin else target
-    isolated = np.flatnonzero(np.bincount(near, minlength=len(atomic_numbers)) == 0)
-    if len(isolated):
-        connected = ~np.isin(target, isolated)
-        target, source = target[connected], source[connected]
-        image, vector = image[connected], vector[connected]
+    alone = ISOLATED * cutoff if draw_in else cutoff + COINCIDENT
+    near = np.bincount(target[distance <= alone], minlength=len(atomic_numbers))
+    isolated = np.flatnonzero(near == 0)
+    if draw_in and len(isolated):
+        others = ~np.isin(target, isolated)
+        parts = [(target[others], source[others], image[others], vector[others])]
         # In blocks, because a wide search around many atoms at once could find very many pairs.
         size = max(1, 4_000_000 // len(cartesian))
-        shells = [
-            _first_shells(isolated[start : start + size], cartesian, lattice, cutoff)
-            for start in range(0, len(isolated), size)
-        ]
-        target = np.concatenate([target, *(s[0] for s in shells)])
-        source = np.concatenate([source, *(s[1] for s in shells)])
-        image = np.concatenate([image, *(s[2] for s in shells)])
-        vector = np.concatenate([vector, *(s[3] for s in shells)])
+        for start in range(0, len(isolated), size):
+            block = isolated[start : start + size]
+            parts += _drawn_in_edges(block, cartesian, lattice, cutoff, skin)
+        target, source, image, vector = (np.concatenate(p) for p in zip(*parts, strict=True))
 
     order = np.argsort(target, kind="stable")
     return RadiusGraph(
@@ -246,13 +265,14 @@ def _graph_in(
     atomic_numbers: NDArray[np.int64],
     cutoff: float,
     skin: float,
+    draw_in: bool,
 ) -> RadiusGraph:
     """The graph of a skewed cell by way of a compact one.
 
     An unreduced cell of an ordinary crystal can have its neighbours millions of images away.
     """
     in_basis = frac_coords @ np.linalg.inv(basis)
-    graph = _graph(basis @ lattice, in_basis, atomic_numbers, cutoff, skin)
+    graph = _graph(basis @ lattice, in_basis, atomic_numbers, cutoff, skin, draw_in)
     # Where the two cells bring a site into themselves, in images of the given one.
     home = np.floor(frac_coords) - np.floor(in_basis) @ basis
     source, target = graph.edge_index
@@ -294,12 +314,7 @@ def _check_size(
 
 
 def _too_close(source: int, target: int, distance: float) -> StructureError:
-    if source == target:
-        return _repeats_itself(distance)
-    return StructureError(
-        f"sites {source} and {target} are {distance:.3g} Å apart, closer than {MIN_DISTANCE} Å; "
-        "merge or remove duplicate sites (Structure.merge_sites)"
-    )
+    return _repeats_itself(distance) if source == target else too_close(source, target, distance)
 
 
 def _repeats_itself(distance: float) -> StructureError:
@@ -356,18 +371,17 @@ def _sparse_neighbours(
     return target, source[hit], images[hit], np.linalg.norm(vector, axis=1)
 
 
-def _first_shells(
+def _drawn_in_edges(
     sites: NDArray[np.int64],
     cartesian: NDArray[np.float64],
     lattice: NDArray[np.float64],
     cutoff: float,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """Targets, sources, images and shortened vectors of the nearest shells of isolated sites."""
-    parts = []
-    radius = cutoff
+    skin: float,
+) -> Iterator[Edges]:
+    """Targets, sources, images and shortened vectors of the edges of isolated sites, in parts."""
+    radius = 1.1 * cutoff + skin  # enough where the nearest neighbour is inside the cutoff
     # Ends: a site's own image along the shortest lattice vector is found sooner or later.
     while len(sites):
-        radius *= 1.5
         centres = np.ascontiguousarray(cartesian[sites])
         centre, source, image, distance = _neighbours(centres, cartesian, lattice, radius)
         itself = (source == sites[centre]) & ~image.any(axis=1)
@@ -375,10 +389,15 @@ def _first_shells(
         distance = distance[~itself]
         nearest = np.full(len(sites), np.inf)
         np.minimum.at(nearest, centre, distance)
-        shell = distance <= nearest[centre] + SHELL_TOLERANCE
-        parts.append((sites[centre[shell]], source[shell], image[shell]))
-        sites = sites[np.isinf(nearest)]
-    target, source, image = (np.concatenate(part) for part in zip(*parts, strict=True))
-    vector = cartesian[source] + image @ lattice - cartesian[target]
-    vector *= SHELL_FRACTION * cutoff / np.linalg.norm(vector, axis=1, keepdims=True)
-    return target, source, image, vector
+        known = np.isfinite(nearest)
+        pull = np.full(len(sites), np.inf)
+        pull[known] = nearest[known] - drawn_in(nearest[known], cutoff)
+        complete = cutoff + skin + pull <= radius
+        keep = complete[centre] & (distance - pull[centre] <= cutoff + skin)
+        centre, source, image = centre[keep], source[keep], image[keep]
+        target = sites[centre]
+        vector = cartesian[source] + image @ lattice - cartesian[target]
+        length = np.linalg.norm(vector, axis=1)
+        yield target, source, image, vector * (1 - pull[centre] / length)[:, None]
+        sites = sites[~complete]
+        radius *= 1.5

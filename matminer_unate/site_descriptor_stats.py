@@ -22,7 +22,7 @@ from matminer_unate.descriptors import (
 from matminer_unate.encoding import PreparedCrystal
 from matminer_unate.entries import arrays_of
 from matminer_unate.errors import InputError
-from matminer_unate.graph import radius_graph
+from matminer_unate.graph import ISOLATED, radius_graph
 from matminer_unate.pooling import check_pooling, pool
 from matminer_unate.structure_featurizer import StructureFeaturizer
 from matminer_unate.structures import cell_heights
@@ -71,7 +71,7 @@ class MeasuredCrystal(PreparedCrystal):
 
     def key(self) -> bytes:
         """The same for crystals whose descriptors are the same."""
-        # Where an isolated atom's shell was drawn in, the graph does not tell the volume.
+        # Where an isolated atom's neighbours were drawn in, the graph does not tell the volume.
         return graph_digest(self.graph) + struct.pack("<d", self.volume)
 
 
@@ -94,8 +94,8 @@ class DescriptorNotes(RowNotes):
 
     def about_isolated(self) -> str:
         return (
-            f"atoms with no neighbour within {self.cutoff} Å; these are described with their first "
-            "shell drawn in"
+            f"atoms with no neighbour within {ISOLATED * self.cutoff:.3g} Å; these are described "
+            "with their neighbours drawn in"
         )
 
 
@@ -123,11 +123,13 @@ class SiteDescriptorStats(StructureFeaturizer):
     descriptor                                  unit     formula
     =========================================== ======== ===========================================
     log_bond_weight                             –        log Σ w
-    log_bonded_neighbours                       –        log(1 + number of j with w > 0.25)
+    log_bonded_neighbours                       –        log(1 + Σ b), b = 10 w − 2 from 0 to 1
     mean_electronegativity_difference           Pauling  ⟨Δχ⟩
     mean_absolute_electronegativity_difference  Pauling  ⟨abs Δχ⟩
-    max_electronegativity_difference            Pauling  max Δχ over j with w > 0.05 (0 if none)
-    min_electronegativity_difference            Pauling  min Δχ over j with w > 0.05 (0 if none)
+    max_electronegativity_difference            Pauling  m · max(Δχ − 3.5 (m − u)), m = max u: the
+                                                         largest Δχ over j, which fade in as
+                                                         u = 50 w − 2 goes from 0 to 1
+    min_electronegativity_difference            Pauling  the same of the smallest
     std_electronegativity_difference            Pauling  √(⟨Δχ²⟩ − ⟨Δχ⟩²)
     pauling_ionicity                            –        ⟨1 − exp(−Δχ²/4)⟩
     shortest_bond_over_radius_sum               –        min d/r̂
@@ -189,8 +191,9 @@ class SiteDescriptorStats(StructureFeaturizer):
     -----
     * Elements without a tabulated electronegativity or radius (He, Ne, Ar, Rn, and Bk on) take the
       mean over the elements, with a warning.
-    * An atom with no neighbour within the cutoff is described with its first shell drawn in to 0.8
-      cutoffs, with a warning.
+    * Of an atom with no neighbour within 0.85 cutoffs, the neighbours are drawn in, with a warning:
+      where the nearest is at d₁ = 0.85 cutoffs + x, all distances are taken shorter by x²/(x + 0.1
+      cutoffs). So no column jumps where a last neighbour leaves the cutoff.
     * Three descriptors are the same at every site of a crystal: their ``std`` is 0.
     * Rows are batched inside this process; ``set_n_jobs`` has no effect.
 

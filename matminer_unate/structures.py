@@ -25,8 +25,9 @@ shortest bond there is, in H₂, has 0.74 Å."""
 MAX_LENGTH = 1e5
 """Å. Longest lattice vector taken for real."""
 
-MIN_DISTANCE = 0.1
-"""Å. Two atoms closer than this are taken for a mistake in the input, not for a bond."""
+MIN_DISTANCE = 0.5
+"""Å. Two atoms closer than this are a mistake in the input, not a bond: the shortest there is, in
+H₂, has 0.74 Å. Rounded positions of high symmetry (.33 for 1/3) split into such pairs."""
 
 MAX_DENSITY = 2.0
 """Atoms per Å³. Diamond has 0.18 and hydrogen at 500 GPa below 1; a cell in nm instead of Å has
@@ -255,16 +256,32 @@ def check_crystal(
         shortest = min(Lattice(lattice).get_lll_reduced_lattice().abc)
         if shortest < MIN_CELL:
             raise StructureError(f"the crystal repeats itself every {shortest:.2g} Å")
-    rows = max(1, MAX_PAIRS // len(numbers))
-    for start in range(0, len(numbers), rows):
+    _check_distances(lattice, frac_coords)
+
+
+def _check_distances(lattice: NDArray[np.float64], frac_coords: NDArray[np.float64]) -> None:
+    """Raise StructureError where two sites are closer than ``MIN_DISTANCE``."""
+    if min(cell_heights(lattice)[0]) <= 2 * MIN_DISTANCE:  # too skewed for what follows
+        from pymatgen.core import Lattice
+
+        reduced = np.array(Lattice(lattice).get_lll_reduced_lattice().matrix)
+        frac_coords, lattice = frac_coords @ lattice @ np.linalg.inv(reduced), reduced
+    rows = max(1, MAX_PAIRS // len(frac_coords))
+    for start in range(0, len(frac_coords), rows):
         # Rounding finds the nearest image of whatever is as near as this.
         apart = frac_coords[start : start + rows, None] - frac_coords
         vector = (apart - np.round(apart)) @ lattice
         square = np.einsum("ijk,ijk->ij", vector, vector)
         near = np.argwhere(square < MIN_DISTANCE**2)
         if len(near) > len(square):  # each site is near itself
-            i, j = next((i + start, j) for i, j in near if i + start != j)
-            raise StructureError(
-                f"sites {i} and {j} are closer than {MIN_DISTANCE} Å; merge or remove duplicate "
-                "sites (Structure.merge_sites)"
-            )
+            i, j = next((i, j) for i, j in near if i + start != j)
+            raise too_close(i + start, j, square[i, j] ** 0.5)
+
+
+def too_close(one: int, other: int, distance: float) -> StructureError:
+    """The error that names two sites this near to each other (Å), and the cure."""
+    return StructureError(
+        f"sites {one} and {other} are {distance:.3g} Å apart, closer than {MIN_DISTANCE} Å; "
+        "merge or remove duplicate sites (Structure.merge_sites), and write coordinates such as "
+        "1/3 with all their digits"
+    )

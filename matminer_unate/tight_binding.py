@@ -42,6 +42,9 @@ K_LENGTH = 9.0
 """Å. Along each axis, k points times the height of the cell are at least this."""
 MAX_WORK = 4e8
 """k points times orbitals cubed; fewer k points in larger cells. About 2 s."""
+LARGE = 2_000
+"""Orbitals. Larger cells, which have Γ alone, are solved in single precision: half the time and
+memory."""
 
 SMALLEST_OVERLAP = 0.05
 """Eigenvalues of the overlap are raised to this, as wide orbitals can be linearly dependent."""
@@ -52,7 +55,10 @@ NO_EMPTY_STATE = 15.0
 """eV. The gap where every orbital is filled, as in solid noble gases."""
 
 SPREADS = (0.02, 0.1, 0.5)
-"""Electrons per site. How far apart the Fermi levels are of this many more and fewer electrons."""
+"""Electrons per site, d. How far the Fermi levels are apart of about this many more and this many
+fewer electrons; see :func:`band_edges`."""
+SAME_FILLING = 1e-6
+"""Electrons. Above rounding, and below what any state of a grid of k points holds."""
 
 WINDOW_CENTRES = np.array([-12, -8, -5.5, -3.5, -2, -1, 0, 1, 2, 3.5, 5.5, 8.0])
 WINDOW_WIDTHS = np.array([2, 1.3, 1, 0.8, 0.5, 0.4, 0.4, 0.4, 0.5, 0.8, 1, 1.5])
@@ -113,7 +119,7 @@ def site_targets(lattice: Floats, frac_coords: Floats, atomic_numbers: Ints) -> 
         :func:`matminer_unate.graph.radius_graph`.
     """
     check_crystal(lattice, frac_coords, atomic_numbers)
-    graph = radius_graph(lattice, frac_coords, atomic_numbers, CUTOFF)
+    graph = radius_graph(lattice, frac_coords, atomic_numbers, CUTOFF, draw_in=False)
     sites, crystal = quantities(lattice, frac_coords, graph)
     rows = np.broadcast_to(crystal, (len(sites), len(crystal)))
     return np.concatenate([sites, rows], axis=1).astype(np.float32)
@@ -122,7 +128,7 @@ def site_targets(lattice: Floats, frac_coords: Floats, atomic_numbers: Ints) -> 
 def quantities(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> tuple[Floats, Floats]:
     """Columns ``SITE_NAMES`` (n_sites, …) and ``CRYSTAL_NAMES`` (…) of a checked crystal.
 
-    ``graph`` has the bonds within ``CUTOFF``.
+    ``graph`` has the bonds within ``CUTOFF``, none drawn in.
     """
     with _blas().limit(limits=1, user_api="blas"):
         return describe(solve(lattice, frac_coords, graph))
@@ -176,6 +182,8 @@ def solve(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> Bands:
     at_inversion = np.abs(2 * points - np.rint(2 * points)).max() < 1e-9
     # At k and −k alike the matrices are real.
     phase = np.cos(angle) if at_inversion else np.exp(1j * angle)
+    if len(used) > LARGE:
+        phase = phase.astype(np.float32)
     H, S = (bloch_sum(b, phase, i * n + j, n, used) for b in (hopping, overlap))
     diagonal = np.arange(len(used))
     H[:, diagonal, diagonal] += level[:, ANGULAR].ravel()[used]
@@ -190,19 +198,33 @@ def solve(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> Bands:
 
 
 def states(H: NDArray, S: NDArray) -> tuple[Floats, Floats]:
-    """Energies (n_k, n_bands) of H c = E S c, and shares (n_k, n_orbitals, n_bands), Re c* S c."""
+    """Energies (n_k, n_bands) of H c = E S c, and shares (n_k, n_orbitals, n_bands), Re c* S c.
+
+    ``H`` may be overwritten.
+    """
+    if not has_independent_orbitals(S):
+        return states_of_dependent_orbitals(H, S)
+    # No eigenvalue of S needs to be raised, as in nearly all crystals: half the time.
+    energy, share = np.empty(S.shape[:2]), np.empty(S.shape, dtype=S.real.dtype)
+    for k in range(len(S)):
+        # LAPACK works on columns: a real matrix is handed over as its transpose, without a copy.
+        real = np.isrealobj(H)
+        a, b = (H[k].T, S[k].T) if real else (H[k], S[k])
+        energy[k], c = eigh(a, b, driver="gvd", check_finite=False, overwrite_a=real)
+        share[k] = (c.conj() * (S[k] @ c)).real
+    return energy, share
+
+
+def has_independent_orbitals(S: NDArray) -> bool:
+    """Whether all eigenvalues of the overlaps (n_k, n_orbitals, n_orbitals) are large enough."""
     lifted = S.copy()
     diagonal = np.arange(S.shape[1])
     lifted[:, diagonal, diagonal] -= SMALLEST_OVERLAP
     try:
         np.linalg.cholesky(lifted)
     except np.linalg.LinAlgError:
-        return states_of_dependent_orbitals(H, S)
-    # No eigenvalue of S needs to be raised, as in nearly all crystals: half the time.
-    energy, c = np.empty(S.shape[:2]), np.empty_like(S)
-    for k in range(len(S)):
-        energy[k], c[k] = eigh(H[k], S[k], driver="gvd", check_finite=False)
-    return energy, (c.conj() * (S @ c)).real
+        return False
+    return True
 
 
 def states_of_dependent_orbitals(H: NDArray, S: NDArray) -> tuple[Floats, Floats]:
@@ -249,9 +271,7 @@ def bonds(
     j, i = graph.edge_index
     wrapped = frac_coords - np.floor(frac_coords)
     vector = (wrapped[j] + graph.edge_image - wrapped[i]) @ lattice
-    # The graph gives isolated sites a shell out of reach, at a false distance.
-    near = (vector**2).sum(axis=1) < CUTOFF**2
-    return i[near], j[near], graph.edge_image[near], vector[near]
+    return i, j, graph.edge_image, vector
 
 
 def blocks(zi: Ints, zj: Ints, vector: Floats) -> tuple[Floats, Floats]:
@@ -278,16 +298,23 @@ def bloch_sum(block: Floats, phase: NDArray, pair: Ints, n: int, used: Ints) -> 
 
     ``pair`` is n i + j; orbital o of site i is 9 i + o in ``used``.
     """
-    matrix = np.zeros((len(phase), n * n, 81), dtype=phase.dtype)
+    matrix = np.zeros((len(phase), len(used), len(used)), dtype=phase.dtype)
     order = np.argsort(pair, kind="stable")
     found, starts = np.unique(pair[order], return_index=True)
     flat = block.reshape(-1, 81)[order]
     ends = np.append(starts, len(order))[1:]
-    for first, last, p in zip(starts, ends, found, strict=True):
-        matrix[:, p] = phase[:, order[first:last]] @ flat[first:last]
     site, orbital = used // 9, used % 9
-    place = (site[:, None] * n + site) * 81 + orbital[:, None] * 9 + orbital
-    return matrix.reshape(len(phase), -1)[:, place]
+    pairs = np.searchsorted(found, n * np.arange(n + 1))
+    own = np.searchsorted(site, np.arange(n + 1))
+    for i in range(n):  # row by row: of large cells, nearly all pairs are out of reach
+        row = np.zeros((len(phase), n, 81), dtype=phase.dtype)
+        for k in range(pairs[i], pairs[i + 1]):
+            bonds_of_pair = slice(starts[k], ends[k])
+            row[:, found[k] - n * i] = phase[:, order[bonds_of_pair]] @ flat[bonds_of_pair]
+        here = slice(own[i], own[i + 1])
+        place = site * 81 + orbital[here, None] * 9 + orbital
+        matrix[:, here] = row.reshape(len(phase), -1)[:, place]
+    return matrix
 
 
 # Bands → targets
@@ -299,8 +326,9 @@ def describe(bands: Bands) -> tuple[Floats, Floats]:
     count = min(bands.n_electrons.sum(), 2.0 * e.shape[1])
     top, bottom, spreads = band_edges(e, bands.weight, count, n)
     fermi = fermi_level(e, bands.weight, count)
-    if bottom - top > DOS_WIDTH:
-        fermi = 0.5 * (top + bottom)
+    # Where there is a gap, its middle: by count alone, rounding would decide. In between, a share.
+    insulating = np.clip((bottom - top) / DOS_WIDTH - 0.5, 0.0, 1.0)
+    fermi += insulating * (0.5 * (top + bottom) - fermi)
     filled = 2 / (1 + np.exp(np.clip((e - fermi) / THERMAL, -60, 60)))
     occupied, empty = bands.weight[:, None] * filled, bands.weight[:, None] * (2 - filled)
 
@@ -351,23 +379,39 @@ def describe(bands: Bands) -> tuple[Floats, Floats]:
 def band_edges(
     energy: Floats, weight: Floats, count: float, n_sites: int
 ) -> tuple[float, float, Floats]:
-    """Highest filled state, lowest empty state, and the level spreads (see ``SPREADS``).
+    """Highest filled level, lowest empty level (eV), and the level spreads (see ``SPREADS``).
 
     States of all k points are filled in the order of their energies, so nothing depends on the
-    number of electrons of a cell being even. The spreads tell bad metals from good ones, where the
-    gap is zero.
+    number of electrons of a cell being even. With L(x) the level of the electron at a filling of x,
+    a staircase whose steps are as wide as states hold electrons, the levels are L(count − 0) and
+    L(count + 0), the same where a state is filled in part. The spread is the mean of L over
+    fillings from count + d/2 to count + 3d/2 − the mean from count − 3d/2 to count − d/2, with d
+    electrons per site; beyond its ends L is flat. None of this depends on how states of equal
+    energy are ordered, and where energies change by up to δ, it changes by up to 2δ, whereas L at
+    a filling of its own would jump where two bands part. Spreads tell bad metals from good ones,
+    where the gap is zero.
     """
     order = np.argsort(energy, axis=None)
     levels = energy.ravel()[order]
-    weights = np.repeat(weight, energy.shape[1])[order]
-    filling = 2 * (np.cumsum(weights) - 0.5 * weights)
-    n_filled = int((filling < count).sum())
-    top = float(levels[n_filled - 1])
-    full = n_filled == len(levels)
-    bottom = top + NO_EMPTY_STATE if full else float(levels[n_filled])
-    extra = np.array(SPREADS) * n_sites
-    above = np.full(len(SPREADS), bottom) if full else np.interp(count + extra, filling, levels)
-    return top, bottom, above - np.interp(count - extra, filling, levels)
+    held = 2 * np.repeat(weight, energy.shape[1])[order]
+    filling = np.cumsum(held)
+    top = float(levels[np.searchsorted(filling, count - SAME_FILLING)])
+    empty = int(np.searchsorted(filling, count + SAME_FILLING, side="right"))
+    full = empty == len(levels)
+    bottom = top + NO_EMPTY_STATE if full else float(levels[empty])
+
+    extra = n_sites * np.array(SPREADS)
+    room = 2 * extra.max()  # to either end, for the flat continuation
+    nodes = np.concatenate([[-room, 0.0], filling, filling[-1:] + room])
+    steps = np.concatenate([[room * levels[0]], held * levels, [room * levels[-1]]])
+    total = np.concatenate([[0.0], np.cumsum(steps)])
+
+    def mean(middle: Floats) -> Floats:
+        ends = np.interp([middle - extra / 2, middle + extra / 2], nodes, total)
+        return (ends[1] - ends[0]) / extra
+
+    above = np.full(len(SPREADS), bottom) if full else mean(count + extra)
+    return top, bottom, above - mean(count - extra)
 
 
 def fermi_level(energy: Floats, weight: Floats, count: float) -> float:

@@ -155,8 +155,9 @@ class TightBindingStats(StructureFeaturizer):
     ===================================== ======= ================================================
     gap                                   eV      lowest empty − highest filled level; 15 where
                                                   every orbital is filled
-    level_spread_of_<2d>_electrons_       eV      Fermi level of d more electrons per site − of d
-    per_site                                      fewer; 2d = 0.04, 0.2, 1
+    level_spread_of_<2d>_electrons_       eV      mean level of the electrons d/2 to 3d/2 per site
+    per_site                                      above the last one − of those as far below it;
+                                                  2d = 0.04, 0.2, 1
     fermi_level                           eV      E_F, on the scale of the atoms' levels
     valence_band_edge                     eV      highest filled level
     conduction_band_edge                  eV      lowest empty level
@@ -183,9 +184,11 @@ class TightBindingStats(StructureFeaturizer):
       can change columns by 10⁻³. k points go up in steps with the size of the cell, so that
       strains change some columns in jumps.
     * One core takes 11 ms for a crystal (up to 16 sites), and for perovskites of 5, 20, 60, 100,
-      200 and 300 sites 0.01, 0.06, 0.1, 0.2, 0.6 and 1.7 s: larger cells get fewer k points. At
-      the default ``max_orbitals`` (440 sites of iron) it is 18 s and 1 GB. BLAS is held to one
-      thread; to use more cores, give each process a part of the rows.
+      200, 300 and 1,000 sites 0.01, 0.06, 0.1, 0.2, 0.6, 1.7 and 36 s: larger cells get fewer k
+      points, and those of more than 2,000 orbitals are solved in single precision, which changes
+      columns by up to 3·10⁻⁵. 2,400 orbitals take 3 s and 0.5 GB, 6,000 36 s and 1.6 GB, so that
+      the default ``max_orbitals`` (2,500 sites of silicon, 1,100 of iron) takes 2 minutes and
+      4 GB. BLAS is held to one thread; to use more cores, give each process a part of the rows.
     * The first crystals take longer: free atoms and the integrals of each pair of elements are
       computed once a process. With them, the first 1,000 crystals of MP-20 take 33 ms each.
     * f electrons are core. All elements up to Lr are solved; those beyond take the atom one row
@@ -211,7 +214,7 @@ class TightBindingStats(StructureFeaturizer):
     def __init__(
         self,
         pooling: str | Sequence[str] = ("mean", "std", "min", "max"),
-        max_orbitals: int = 4_000,
+        max_orbitals: int = 10_000,
         on_error: Literal["raise", "nan"] = "raise",
     ) -> None:
         self.pooling = pooling
@@ -248,7 +251,7 @@ class TightBindingStats(StructureFeaturizer):
                 f"max_orbitals={self.max_orbitals}; take a smaller cell, drop this row, or raise "
                 "max_orbitals (time grows with the cube of the orbitals, memory with the square)"
             )
-        graph = radius_graph(lattice, frac_coords, z, CUTOFF)
+        graph = radius_graph(lattice, frac_coords, z, CUTOFF, draw_in=False)
         unknown = frozenset(z[z > LAST_RADIUS].tolist())
         return PrimitiveCrystal(graph, unknown, lattice, frac_coords)
 

@@ -461,7 +461,7 @@ def test_unknown_elements_are_masked_with_one_warning(featurizer: UnateFeaturize
 
 def test_isolated_atoms_are_encoded_with_one_warning(featurizer: UnateFeaturizer) -> None:
     caesium = Structure.from_spacegroup("Im-3m", Lattice.cubic(6.141), ["Cs"], [[0, 0, 0]])
-    with pytest.warns(UnateWarning, match=r"1 row\(s\) hold atoms with no neighbour within 4.5 Å"):
+    with pytest.warns(UnateWarning, match=r"1 row\(s\) hold atoms with no neighbour within 3.82 Å"):
         assert np.isfinite(featurizer.transform([caesium])).all()
 
 

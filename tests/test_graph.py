@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,15 @@ from numpy.typing import NDArray
 from pymatgen.core import Lattice, Structure
 
 from matminer_unate.errors import StructureError
-from matminer_unate.graph import SHELL_FRACTION, RadiusGraph, radius_graph, structure_to_data
-from matminer_unate.structures import crystal_arrays
+from matminer_unate.graph import (
+    FARTHEST,
+    ISOLATED,
+    RadiusGraph,
+    drawn_in,
+    radius_graph,
+    structure_to_data,
+)
+from matminer_unate.structures import check_crystal, crystal_arrays
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 CUTOFF = 4.5
@@ -104,20 +113,72 @@ def test_edge_sets_equal_vesins_on_500_real_crystals() -> None:
 
 
 def test_a_one_atom_cell_is_linked_to_its_own_images() -> None:
-    graph = radius_graph(*crystal_arrays(Structure(Lattice.cubic(3.0), ["Po"], [[0, 0, 0]])), 3.1)
+    graph = radius_graph(*crystal_arrays(Structure(Lattice.cubic(3.0), ["Po"], [[0, 0, 0]])), 3.6)
     assert graph.n_edges == 6
     np.testing.assert_allclose(np.linalg.norm(graph.edge_vector, axis=1), 3.0, atol=1e-6)
 
 
 def test_an_isolated_atom_gets_its_first_shell_shortened() -> None:
-    # bcc caesium: eight neighbours at 5.32 Å, none within 4.5 Å.
+    # bcc caesium: eight neighbours at 5.318 Å and six at 6.141 Å, none within 4.5 Å.
     caesium = Structure.from_spacegroup("Im-3m", Lattice.cubic(6.141), ["Cs"], [[0, 0, 0]])
     graph = radius_graph(*crystal_arrays(caesium), CUTOFF)
     assert graph.n_isolated == 2
     assert graph.n_edges == 16
-    np.testing.assert_allclose(
-        np.linalg.norm(graph.edge_vector, axis=1), SHELL_FRACTION * CUTOFF, rtol=1e-6
+    # 0.85 cutoffs are 3.825 Å, the nearest is 1.493 Å beyond, 0.45 Å are the most that it can be.
+    expected = 3.825 + 0.45 * 1.493 / (0.45 + 1.493)
+    np.testing.assert_allclose(np.linalg.norm(graph.edge_vector, axis=1), expected, atol=1e-3)
+    true = radius_graph(*crystal_arrays(caesium), 5.5, draw_in=False).edge_vector
+    scaled = true * (expected / 5.318)
+    order = [np.lexsort(np.round(v, 2).T) for v in (graph.edge_vector[:8], scaled[:8])]
+    np.testing.assert_allclose(graph.edge_vector[:8][order[0]], scaled[:8][order[1]], atol=2e-3)
+
+
+def test_the_nearest_neighbour_is_drawn_in_smoothly_and_farther_ones_less_near() -> None:
+    distance = np.linspace(0.5, 60, 100_000)
+    place = drawn_in(distance, CUTOFF)
+    near = distance <= ISOLATED * CUTOFF
+    np.testing.assert_array_equal(place[near], distance[near])
+    slope = np.diff(place) / np.diff(distance)
+    assert slope.min() > 0
+    assert np.abs(np.diff(slope)).max() < 3e-3  # no kink
+    assert place.max() < FARTHEST * CUTOFF
+
+
+@pytest.mark.parametrize("element", ["Xe", "Cs"])
+def test_edges_come_and_go_at_the_cutoff_alone(element: str) -> None:
+    # Of a site and its lattice, stretched until nobody is near: lengths in order, step by step.
+    lattice = Lattice([[0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    before = None
+    for nearest in np.arange(3.5, 6.5, 0.002):
+        structure = Structure(Lattice(lattice.matrix * nearest / 2**0.5), [element], [[0, 0, 0]])
+        graph = radius_graph(*crystal_arrays(structure), CUTOFF)
+        lengths = np.linalg.norm(graph.edge_vector, axis=1)
+        lengths = np.sort(np.concatenate([lengths, np.full(60, CUTOFF)]))[:60]
+        assert lengths[0] < CUTOFF - 0.2
+        if before is not None:
+            assert np.abs(lengths - before).max() < 0.004
+        before = lengths
+
+
+def test_of_an_isolated_atom_a_second_neighbour_keeps_its_distance_from_the_first() -> None:
+    structure = Structure(
+        Lattice.cubic(30), ["Xe", "H", "H"], [[0, 0, 0], [0, 0, 5 / 30], [0, 0, -5.1 / 30]]
     )
+    graph = radius_graph(*crystal_arrays(structure), CUTOFF)
+    lengths = np.linalg.norm(graph.edge_vector[graph.edge_index[1] == 0], axis=1)
+    first = drawn_in(np.array(5.0), CUTOFF)
+    np.testing.assert_allclose(np.sort(lengths), [first, first + 0.1], atol=1e-5)
+
+
+def test_without_drawing_in_every_vector_is_true_and_lone_sites_have_none() -> None:
+    structure = Structure(
+        Lattice.cubic(20), ["Xe", "H", "H"], [[0.5, 0.5, 0.5], [0, 0, 0], [0.2, 0, 0]]
+    )
+    graph = radius_graph(*crystal_arrays(structure), CUTOFF, draw_in=False)
+    assert graph.n_isolated == 1
+    assert graph.edge_index[1].tolist() == [1, 2]
+    np.testing.assert_allclose(np.linalg.norm(graph.edge_vector, axis=1), 4.0, atol=1e-5)
+    assert radius_graph(*crystal_arrays(structure), CUTOFF).n_isolated == 3
 
 
 def test_an_atom_alone_in_a_large_box_gets_its_nearest_images() -> None:
@@ -146,6 +207,41 @@ def test_coinciding_atoms_are_named_with_the_cure() -> None:
     on_top = Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [1, 0, 0]])
     with pytest.raises(StructureError, match="0 Å apart"):
         radius_graph(*crystal_arrays(on_top), CUTOFF)
+
+
+@pytest.mark.parametrize("check", [check_crystal, lambda *crystal: radius_graph(*crystal, CUTOFF)])
+def test_no_two_atoms_are_closer_than_half_an_angstrom(check: Callable[..., Any]) -> None:
+    # A skewed cell: the neighbour is found whatever image of it is given.
+    lattice = np.array([[5.0, 0, 0], [4.9, 0.9, 0], [0, 4.9, 5.0]])
+    cases = ((0.1, "0.1"), (0.3, "0.3"), (0.49, "0.49"), (0.51, None))
+    for (distance, text), image in itertools.product(cases, ([0, 0, 0], [3, -2, 1])):
+        coords = np.array([[0, 0, 0], [distance, 0, 0] @ np.linalg.inv(lattice) + image])
+        crystal = lattice, coords, np.array([1, 1])
+        if text is None:
+            check(*crystal)
+            continue
+        apart = rf"sites [01] and [01] are {text} Å apart, closer than 0.5 Å; merge or remove"
+        with pytest.raises(StructureError, match=apart):
+            check(*crystal)
+
+
+def test_positions_of_high_symmetry_rounded_to_two_digits_are_refused_with_the_cure() -> None:
+    with_digits = Structure.from_spacegroup(
+        "P6_3mc", Lattice.hexagonal(3.25, 5.207), ["Zn"], [[1 / 3, 2 / 3, 0]]
+    )
+    assert len(with_digits) == 2
+    rounded = Structure.from_spacegroup(
+        "P6_3mc", Lattice.hexagonal(3.25, 5.207), ["Zn"], [[0.33, 0.67, 0]], tol=1e-5
+    )
+    assert len(rounded) == 6  # triples
+    with pytest.raises(StructureError, match=r"sites \d and \d .* 1/3 with all their digits"):
+        radius_graph(*crystal_arrays(rounded), CUTOFF)
+
+
+def test_hydrogen_molecules_are_not_too_short() -> None:
+    molecule = Structure(Lattice.cubic(3.0), ["H", "H"], [[0, 0, 0], [0.74 / 3, 0, 0]])
+    check_crystal(*crystal_arrays(molecule))
+    assert radius_graph(*crystal_arrays(molecule), CUTOFF).n_edges > 0
 
 
 def test_a_skin_adds_the_edges_just_outside_and_no_others() -> None:

@@ -93,6 +93,9 @@ class RockSalt:
         delta = self.chi[o] - self.chi[ion]
         charge = 6 * bond * math.tanh(delta)  # the other ion's is the opposite
         felt = 12 * self.potential(far) - 6 * self.potential(near)  # of the ion's own charge
+        bonded = sum(n * min(max(10 * w - 2, 0), 1) for n, w in ((6, bond), (12, like)))
+        assert bond > 0.06  # its electronegativity counts fully
+        assert not 0.04 < like < 0.06  # fully or not at all
         seen = [delta] + ([0.0] if like > 0.05 else [])
 
         def mean(other: float, own: float) -> float:
@@ -100,7 +103,7 @@ class RockSalt:
 
         return {
             "log_bond_weight": math.log(total),
-            "log_bonded_neighbours": math.log(1 + 6 * (bond > 0.25) + 12 * (like > 0.25)),
+            "log_bonded_neighbours": math.log(1 + bonded),
             "mean_electronegativity_difference": opposite * delta,
             "mean_absolute_electronegativity_difference": opposite * abs(delta),
             "max_electronegativity_difference": max(seen),
@@ -238,7 +241,7 @@ def test_alone_and_among_others_agree(frame: pd.DataFrame) -> None:
 
 def test_equal_graphs_of_isolated_atoms_in_cells_of_unlike_volume_are_told_apart() -> None:
     rows = [Structure(Lattice.cubic(a), ["Cs"], [[0, 0, 0]]) for a in (6.0, 8.0)]
-    with pytest.warns(UnateWarning, match=r"2 row\(s\) hold atoms with no neighbour within 4.5 Å"):
+    with pytest.warns(UnateWarning, match=r"2 row\(s\) hold atoms with no neighbour within 3.82 Å"):
         values = SiteDescriptorStats(pooling="mean").transform(rows)
     assert values[0, -1] == pytest.approx(math.log(216), rel=1e-6)
     assert values[1, -1] == pytest.approx(math.log(512), rel=1e-6)

@@ -180,7 +180,7 @@ def test_files_that_cannot_be_used_are_named_and_left_out(tmp_path: Path) -> Non
     text = next(str(w.message) for w in warned if w.category is UnateWarning)
     reasons = {
         "alloy.cif": "disordered",
-        "twice.vasp": "closer than 0.1",
+        "twice.vasp": "0.003 Å apart, closer than 0.5",
         "torn.cif": "a cell but no atoms",
         "empty.json": "no sites",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from matminer_unate.free_atoms import (
     valence_shells,
 )
 from matminer_unate.structures import crystal_arrays
-from matminer_unate.tight_binding import SITE_NAMES, SITE_TARGET_NAMES, site_targets
+from matminer_unate.tight_binding import SITE_NAMES, SITE_TARGET_NAMES, band_edges, site_targets
 from matminer_unate.two_centre import DISTANCES, integral_table, rotations, two_centre
 
 CRYSTALS = crystals()
@@ -177,7 +178,45 @@ def test_a_cell_doubled_along_one_axis_has_the_same_targets(name):
     double = primitive.copy()
     double.make_supercell([2, 1, 1])
     expected = targets(primitive).repeat(2, axis=0)
-    np.testing.assert_allclose(targets(double), expected, atol=0.05)
+    np.testing.assert_allclose(targets(double), expected, atol=1e-3)
+
+
+def test_edges_and_spreads_do_not_depend_on_the_order_of_equal_energies():
+    # Γ and three k points of weight 1, 2, 2, 2 (of 7), with equal energies between them.
+    weight = np.array([1, 2, 2, 2]) / 7
+    energy = np.array([[0, 1, 1, 5.0], [0, 1, 3, 5], [1, 1, 3, 6], [0, 1, 4, 6]])
+    expected = None
+    for order in itertools.permutations(range(4)):
+        for noise in (0.0, 1e-12):
+            moved = energy + noise * np.random.default_rng(len(order)).normal(size=energy.shape)
+            found = band_edges(moved[list(order)], weight[list(order)], 3.3, 2)
+            found = np.array([*found[:2], *found[2]])
+            expected = found if expected is None else expected
+            np.testing.assert_allclose(found, expected, atol=1e-10)
+    # 10/7 electrons at 0 and 22/7 at 1 eV: the last one is at 1 eV, filled in part.
+    assert expected[:2].tolist() == [1.0, 1.0]
+
+
+def test_spreads_are_those_of_the_fermi_level_where_levels_are_even():
+    # One level each 0.01 eV with 0.002 electrons: 5 eV an electron.
+    energy = 0.01 * np.arange(2000)[None]
+    top, bottom, spreads = band_edges(energy, np.array([1e-3]), 2.0, 1)
+    assert bottom - top == pytest.approx(0.01)
+    np.testing.assert_allclose(spreads, [0.2, 1.0, 5.0], rtol=1e-9)
+
+
+def test_spreads_follow_energies_that_are_moved_however_bands_part():
+    random = np.random.default_rng(0)
+    energy = np.sort(random.integers(0, 5, (6, 8)).astype(float), axis=1)
+    weight = np.array([1, 2, 2, 1, 2, 2]) / 10
+    for count in (1.0, 7.2, 8.0, 15.9):
+        before = band_edges(energy, weight, count, 2)
+        for _ in range(20):
+            shift = 1e-3 * random.uniform(-1, 1, energy.shape)
+            after = band_edges(energy + shift, weight, count, 2)
+            assert abs(after[0] - before[0]) <= 1e-3
+            assert abs(after[1] - before[1]) <= 1e-3
+            assert np.abs(after[2] - before[2]).max() <= 2e-3
 
 
 @pytest.mark.parametrize("name", ["NaCl", "Si"])
@@ -252,8 +291,8 @@ def test_one_atom_cells_of_rare_elements_give_finite_numbers_for_float16(element
     assert np.abs(values).max() < np.finfo(np.float16).max
 
 
-def test_sites_in_one_place_give_finite_numbers():
-    close = Structure(Lattice.cubic(3.0), ["H", "O"], [[0, 0, 0], [0.1, 0, 0]])
+def test_sites_that_are_very_close_give_finite_numbers():
+    close = Structure(Lattice.cubic(3.0), ["H", "O"], [[0, 0, 0], [0.17, 0, 0]])
     assert np.isfinite(targets(close)).all()
 
 

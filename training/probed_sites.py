@@ -104,7 +104,7 @@ def shell(crystal: Crystal) -> Floats:
     shell does not end there.
     """
     z = crystal.atomic_numbers
-    graph = radius_graph(crystal.lattice, crystal.frac_coords, z, REACH)
+    graph = radius_graph(crystal.lattice, crystal.frac_coords, z, REACH, draw_in=False)
     if graph.n_isolated:
         return np.full((len(z), 2), np.nan)
     distance = np.linalg.norm(graph.edge_vector, axis=1).astype(np.float64)
