@@ -17,6 +17,7 @@ from matminer_unate.checkpoint import WeightsConfig
 from matminer_unate.encoding import PreparedCrystal, encode, prepare, weights_config
 from matminer_unate.errors import StructureError, UnateError, warn_user
 from matminer_unate.graph import ISOLATED, RadiusGraph
+from matminer_unate.pooling import pooled
 
 Prepared = TypeVar("Prepared", bound=PreparedCrystal)
 
@@ -179,7 +180,7 @@ def compute_columns(
     def encoded(crystals: Iterator[tuple[int, PreparedCrystal]]) -> Iterator[Computed]:
         graphs = ((row, crystal.graph) for row, crystal in crystals)
         for batch in encode(graphs, weights, device, batch_size, "columns"):
-            yield batch.rows, batch.columns(pooling)
+            yield batch.rows, pooled(batch, pooling)
 
     return fill_columns(
         structures,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral
@@ -30,7 +30,6 @@ from matminer_unate.checkpoint import (
 )
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.graph import RadiusGraph, radius_graph
-from matminer_unate.pooling import pool
 from matminer_unate.processes import single_threaded_workers
 from matminer_unate.structures import crystal_arrays
 
@@ -62,10 +61,6 @@ class Encoded:
     sites: NDArray[np.float32]
     site_start: NDArray[np.int64]
     crystals: NDArray[np.float32]
-
-    def columns(self, pooling: Sequence[str]) -> NDArray[np.float32]:
-        """Pooled site vectors and the columns of whole crystals, (len(rows), n_columns)."""
-        return np.hstack([pool(self.sites, self.site_start, pooling), self.crystals])
 
 
 @dataclass(frozen=True)

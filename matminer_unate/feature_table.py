@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from matminer_unate.encoding import PreparedCrystal, encode, prepare, weights_config
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizer import UnateFeaturizer
-from matminer_unate.pooling import check_pooling
+from matminer_unate.pooling import check_pooling, pooled
 from matminer_unate.readers import InputRow, Source
 from matminer_unate.tables import plain_text
 
@@ -74,7 +74,7 @@ def encode_rows(
     for encoded in encode(
         graphs(), featurizer.weights, featurizer.device, featurizer.batch_size, "columns"
     ):
-        columns = encoded.columns(pooling)
+        columns = pooled(encoded, pooling)
         batch = [waiting.pop(n) for n in encoded.rows]
         finite = [bool(np.isfinite(vector).all()) for vector in columns]
         for row, good in zip(batch, finite, strict=True):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
+
+if TYPE_CHECKING:
+    from matminer_unate.encoding import Encoded
 
 POOLINGS = ("mean", "std", "min", "max", "sum")
 """All but ``sum`` are the same for a primitive cell, a conventional cell and a supercell."""
@@ -64,3 +68,9 @@ def pool(
     if "max" in pooling:
         blocks["max"] = np.maximum.reduceat(values, starts)
     return np.concatenate([blocks[name] for name in pooling], axis=1).astype(np.float32)
+
+
+def pooled(encoded: Encoded, pooling: Sequence[str]) -> NDArray[np.float32]:
+    """Pooled site vectors and the columns of whole crystals, (n_crystals, n_columns)."""
+    sites = pool(encoded.sites, encoded.site_start, pooling)
+    return np.hstack([sites, encoded.crystals])
