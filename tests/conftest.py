@@ -6,19 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_encoder import TINY
 
-from matminer_unate.cartnet import EncoderConfig, SiteEncoder
+from matminer_unate.cartnet import SiteEncoder
 from matminer_unate.checkpoint import save_encoder
-
-TINY = EncoderConfig(
-    width=16,
-    n_layers=2,
-    n_rbf=8,
-    n_moments=2,
-    latent_dim=8,
-    latent_layers=(0, 1, 2),
-    column_states=(0, 1, 2),
-)
 
 
 @pytest.fixture(scope="session")

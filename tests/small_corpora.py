@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 from pymatgen.core import Structure
 
 from corpora import Corpus
 from matminer_unate.structures import crystal_arrays
-from sources import Crystal
+from sources import Crystal, formula_part
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 """Real data sets, beside the checkout on some machines."""
@@ -63,3 +64,23 @@ def write_parquet(path: Path, crystals: Sequence[Crystal]) -> str:
     ]
     pd.DataFrame(rows).to_parquet(path)
     return str(path)
+
+
+def materials_project(structures: list[Structure]) -> pd.DataFrame:
+    """A table with the columns of the Materials Project files."""
+    formulas = [s.composition.reduced_formula for s in structures]
+    return pd.DataFrame(
+        {
+            "lattice": [s.lattice.matrix.ravel() for s in structures],
+            "frac_coords": [s.frac_coords.ravel() for s in structures],
+            "species": [[e.Z for e in s.species] for s in structures],
+            "n_sites": [len(s) for s in structures],
+            "formula_reduced": formulas,
+            "formula_split": [formula_part(f) for f in formulas],
+            "split": None,
+            "band_gap_ev": np.linspace(0, 5, len(structures)),
+            "formation_energy_ev_per_atom": np.linspace(-3, 0, len(structures)),
+            "bulk_modulus_vrh_gpa": np.linspace(0, 200, len(structures)),
+            "band_gap_optb88vdw_ev": np.linspace(0, 5, len(structures)),
+        }
+    )

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from small_corpora import prototypes
-from test_protocols import materials_project
+from small_corpora import materials_project, prototypes
 
 import bandgap
 from arms import ARMS, PRESETS, Preset, make_network, shape, site_vectors

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from tiny_encoder import TINY
 
 from matminer_unate import UnateFeaturizer
 from matminer_unate.cartnet import SiteEncoder

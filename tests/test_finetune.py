@@ -10,38 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fine_tuning_cases import make, no_tight_binding, structures, volumes
 from pymatgen.core import Lattice, Structure, SymmOp
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
-from small_corpora import prototypes
 
 from matminer_unate import UnateFineTuneRegressor, finetune_training
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
 from matminer_unate.tight_binding_stats import TightBindingStats
 
 
-def structures(n: int = 24) -> list[Structure]:
-    """Of elements that the tiny weights know."""
-    known = [s for s in prototypes() if max(s.atomic_numbers) <= 83]
-    return known[:n]
-
-
-def volumes(crystals: list[Structure]) -> np.ndarray:
-    """Å³ per atom."""
-    return np.array([s.volume / len(s) for s in crystals])
-
-
 @pytest.fixture(scope="module")
 def fitted(tiny_weights: Path) -> UnateFineTuneRegressor:
     return make(tiny_weights, epochs=30, n_members=2).fit(structures(), volumes(structures()))
-
-
-def make(weights: Path, **options: object) -> UnateFineTuneRegressor:
-    defaults: dict[str, object] = {
-        "epochs": 3, "batch_size": 8, "n_members": 1, "tight_binding": False, "progress": False,
-        "device": "cpu",
-    }  # fmt: skip
-    return UnateFineTuneRegressor(weights, **defaults | options)
 
 
 def test_it_learns(fitted: UnateFineTuneRegressor) -> None:
@@ -130,10 +111,6 @@ def test_the_columns_of_the_tight_binding_model_reach_the_head(
         without = model.predict(X)
     assert np.isfinite(without).all()
     assert not np.allclose(without, found)
-
-
-def no_tight_binding(self: TightBindingStats, structure: object) -> None:
-    raise StructureError("it is too large")
 
 
 def test_scikit_learn_can_cross_validate_and_pickle_it(tiny_weights: Path) -> None:

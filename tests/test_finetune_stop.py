@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fine_tuning_cases import make, structures, volumes
 from sklearn.utils.validation import check_is_fitted
-from test_finetune import make, structures, volumes
 
 from matminer_unate import UnateFineTuneRegressor, finetune, finetune_inputs, fitting
 from matminer_unate.errors import UnateWarning

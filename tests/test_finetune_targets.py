@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY
+from fine_tuning_cases import make, no_tight_binding, structures, volumes
 from pymatgen.core import Lattice, Structure
-from test_finetune import make, no_tight_binding, structures, volumes
+from tiny_encoder import TINY
 
 from matminer_unate import UnateFineTuneRegressor
 from matminer_unate.cartnet import SiteEncoder

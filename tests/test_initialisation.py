@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
-from test_finetune import make, structures, volumes
+from fine_tuning_cases import make, structures, volumes
+from tiny_encoder import TINY
 
 from matminer_unate import UnateFineTuneRegressor, finetune_training
 from matminer_unate.cartnet import CartNet, EncoderConfig, SiteEncoder

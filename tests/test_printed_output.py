@@ -166,9 +166,9 @@ def test_prediction_warms_up_on_one_row_and_goes_on_in_growing_chunks(tiny_weigh
         return np.zeros((len(structures), 1))
 
     model: Any = SimpleNamespace(config=config, predict=predict)
-    report = table_commands.Report(EncodingNotes(config))
+    said = table_commands.Report(EncodingNotes(config))
     done = [
-        len(good) for good, _ in table_commands.predict_rows(rows(90), model, report, stages.append)
+        len(good) for good, _ in table_commands.predict_rows(rows(90), model, said, stages.append)
     ]
     assert sizes == done == [1, 4, 16, 64, 5]
     assert [stage.split(" (")[0] for stage in stages] == ["warming up", "predicting"]
@@ -189,10 +189,10 @@ def test_what_a_model_warns_of_names_the_row_of_the_input(
         return np.zeros((len(structures), 1))
 
     model: Any = SimpleNamespace(config=config, predict=predict)
-    report = table_commands.Report(EncodingNotes(config))
-    list(table_commands.predict_rows(rows(6), model, report))
+    said = table_commands.Report(EncodingNotes(config))
+    list(table_commands.predict_rows(rows(6), model, said))
     args: Any = SimpleNamespace(quiet=False, errors=None)
-    report.print([], 6, args)
+    said.print([], 6, args)
     err = capsys.readouterr().err
     assert "unate: warning: 6 row(s) hold elements without energies; the first is place 0\n" in err
     assert "unate: warning: place 3 has no columns of tight binding\n" in err

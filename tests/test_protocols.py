@@ -12,35 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pymatgen.core import Structure
 from sklearn.model_selection import KFold
-from small_corpora import prototypes
+from small_corpora import materials_project, prototypes
 
 from matminer_unate.errors import InputError
 from protocols import Labelled, load_labelled, nested_subset, shuffled_split
 from sources import formula_part
 
 RECORDED = Path(__file__).parent / "data"
-
-
-def materials_project(structures: list[Structure]) -> pd.DataFrame:
-    """A table with the columns of the Materials Project files."""
-    formulas = [s.composition.reduced_formula for s in structures]
-    return pd.DataFrame(
-        {
-            "lattice": [s.lattice.matrix.ravel() for s in structures],
-            "frac_coords": [s.frac_coords.ravel() for s in structures],
-            "species": [[e.Z for e in s.species] for s in structures],
-            "n_sites": [len(s) for s in structures],
-            "formula_reduced": formulas,
-            "formula_split": [formula_part(f) for f in formulas],
-            "split": None,
-            "band_gap_ev": np.linspace(0, 5, len(structures)),
-            "formation_energy_ev_per_atom": np.linspace(-3, 0, len(structures)),
-            "bulk_modulus_vrh_gpa": np.linspace(0, 200, len(structures)),
-            "band_gap_optb88vdw_ev": np.linspace(0, 5, len(structures)),
-        }
-    )
 
 
 @pytest.fixture(scope="module")
