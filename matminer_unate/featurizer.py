@@ -91,7 +91,7 @@ class UnateFeaturizer(StructureFeaturizer):
     --------
     >>> from matminer_unate import UnateFeaturizer
     >>> from matminer_unate.datasets import load_semiconductors
-    >>> df = load_semiconductors()
+    >>> df = load_semiconductors().head(20)
     >>> df = UnateFeaturizer().featurize_dataframe(df, "structure", pbar=False)
     """
 

@@ -207,7 +207,7 @@ class SiteDescriptorStats(StructureFeaturizer):
     --------
     >>> from matminer_unate import SiteDescriptorStats
     >>> from matminer_unate.datasets import load_semiconductors
-    >>> df = load_semiconductors()
+    >>> df = load_semiconductors().head(20)
     >>> df = SiteDescriptorStats().featurize_dataframe(df, "structure", pbar=False)
     """
 

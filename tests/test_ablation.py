@@ -14,6 +14,7 @@ from matminer_unate.checkpoint import DEFAULT_WEIGHTS
 from matminer_unate.encoding import weights_config
 from pretrain import parse_arguments
 from result_tables import read_results
+from stopping import Children
 
 
 @pytest.mark.parametrize("table", ablation.TABLES)
@@ -32,14 +33,14 @@ def test_a_table_keeps_finished_rows_and_adds_the_missing_ones(
 ) -> None:
     broken = {"no jitter"}
 
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+    def run(_: Children, command: list[str], **__: Any) -> subprocess.CompletedProcess[str]:
         name, seed = (command[command.index(k) + 1] for k in ("--single", "--seed"))
         if name in broken:
             return subprocess.CompletedProcess(command, 1, "", "out of memory")
         row = {"row": name, "seed": int(seed), "gap_2000_kernel_ridge": 0.4}
         return subprocess.CompletedProcess(command, 0, f"epoch 1\n{json.dumps(row)}\n", "")
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(Children, "run", run)
     monkeypatch.setattr(ablation, "prepare", lambda data, work: None)
     out = str(tmp_path / "table.csv")
     command = ["--data", str(tmp_path), "--work", str(tmp_path), "--out", out, "--jobs", "1"]

@@ -307,7 +307,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "path": (Path("NaCl.cif"), "got PosixPath", "Structure.from_file"),
     "bytes": (b"data_NaCl", "got bytes", "Structure.from_str"),
     "dict": ({"a": 1}, "no pymatgen Structure dict", "Structure.as_dict()"),
-    "text": ("data_x\n_cell_length_a 1\n", "could not be read", "export"),
+    "text": ("data_x\n_cell_length_a 1\n", "a cell but no atoms", "export"),
     "list of sites": (list(GOOD["NaCl"]), "got list", "Structure.from_sites"),
     "empty list": ([], "got list", "each row holds one structure"),
     "pair": ((GOOD["NaCl"], GOOD["Si"]), "got tuple", "each row holds one structure"),
@@ -481,10 +481,12 @@ def test_other_guises_of_a_crystal_get_its_row(featurizer: UnateFeaturizer, name
 
 
 def test_isotopes_are_their_element_and_unknown_elements_warn(featurizer: UnateFeaturizer) -> None:
-    rows = featurizer.featurize_many([one("H"), one("D"), one("T")], pbar=False)
+    rows = featurizer.featurize_many(
+        [one(s, Lattice.cubic(3)) for s in ("H", "D", "T")], pbar=False
+    )
     assert rows[0] == rows[1] == rows[2]
     with pytest.warns(UnateWarning, match="structure holds.*not seen.*masked species"):
-        assert np.isfinite(featurizer.featurize(one("Og"))).all()
+        assert np.isfinite(featurizer.featurize(one("Og", Lattice.cubic(3)))).all()
 
 
 # -- what would hang or fill the memory ----------------------------------------------------------

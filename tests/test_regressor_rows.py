@@ -176,14 +176,15 @@ def test_other_blocks_cannot_be_done_without(regressor, fitted, table, y, groups
         ("unate_tiny_mean_l1_003", "'unate .*tiny_weights0'"),
     ]:
         holes = without(table, [6], begin)
-        message = f"row 6: it lacks the columns of {block}, which no model does without; drop"
+        lacking = rf"row 6 \(index 6\): it lacks the columns of {block}"
+        message = f"{lacking}, which no model does without; drop"
         with pytest.raises(InputError, match=message):
             fitted.predict(holes)
         with pytest.raises(InputError, match=message):
             clone(regressor).fit(holes, y, groups)
     lenient = copy.copy(fitted).set_params(on_error="nan")
     with pytest.warns(
-        UnateWarning, match="1 of 28 rows lack columns .*row 6: it lacks the columns"
+        UnateWarning, match="1 of 28 rows lack columns .*row 6 .*: it lacks the columns"
     ):
         found, std = lenient.predict(holes, return_std=True)
     assert np.flatnonzero(np.isnan(found)).tolist() == np.flatnonzero(np.isnan(std)).tolist() == [6]

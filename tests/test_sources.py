@@ -224,7 +224,7 @@ def test_a_source_of_nothing_else_is_an_error(tmp_path: Path) -> None:
         ({"lattice": None}, "do not fit"),
         ({"lattice": [0.5, 0, 0, 0, 0.5, 0, 0, 0, 0.5]}, "are its lengths in Å"),
         ({"frac_coords": [0, 0, 0, np.nan, 0, 0]}, "not finite"),
-        ({"frac_coords": [0, 0, 0.01, 1, 1, -0.002]}, "sites 0 and 1 are closer"),
+        ({"frac_coords": [0, 0, 0.01, 1, 1, -0.002]}, "sites 0 and 1 are 0.0492 Å apart, closer"),
         ({"species": [], "frac_coords": []}, "no sites"),
     ],
 )
@@ -249,7 +249,7 @@ def test_coinciding_atoms_are_found_in_blocks_too(monkeypatch: pytest.MonkeyPatc
     structures.check_crystal(spinel.lattice, spinel.frac_coords, spinel.atomic_numbers)
     moved = spinel.frac_coords.copy()
     moved[-2] = moved[7] + [1, 0, 0.001]
-    with pytest.raises(ValueError, match="sites 7 and 54 are closer"):
+    with pytest.raises(ValueError, match=r"sites 7 and 54 are 0\.008\d+ Å apart, closer"):
         structures.check_crystal(spinel.lattice, moved, spinel.atomic_numbers)
 
 
