@@ -13,11 +13,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matminer_unate.featurizer import UnateFeaturizer
-    from matminer_unate.finetune import UnateFineTuneRegressor
-    from matminer_unate.regressor import UnateRegressor
-    from matminer_unate.site_descriptor_stats import SiteDescriptorStats
-    from matminer_unate.tight_binding_stats import TightBindingStats
+    from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
+    from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
+    from matminer_unate.featurizers.unate import UnateFeaturizer
+    from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
+    from matminer_unate.regressors.unate_regressor import UnateRegressor
 
 __all__ = [
     "SiteDescriptorStats",
@@ -32,11 +32,11 @@ __version__ = version("matminer_unate")
 
 
 _MODULES = {
-    "SiteDescriptorStats": "site_descriptor_stats",
-    "TightBindingStats": "tight_binding_stats",
-    "UnateFeaturizer": "featurizer",
-    "UnateFineTuneRegressor": "finetune",
-    "UnateRegressor": "regressor",
+    "SiteDescriptorStats": "featurizers.site_descriptor_stats",
+    "TightBindingStats": "featurizers.tight_binding_stats",
+    "UnateFeaturizer": "featurizers.unate",
+    "UnateFineTuneRegressor": "finetuning.fine_tune_regressor",
+    "UnateRegressor": "regressors.unate_regressor",
 }
 
 

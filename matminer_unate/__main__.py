@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from matminer_unate.cli import main
+from matminer_unate.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

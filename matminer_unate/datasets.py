@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+
 __all__ = ["load_moduli", "load_semiconductors"]
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from tiny_encoder import TINY
 
-from matminer_unate.cartnet import SiteEncoder
-from matminer_unate.checkpoint import save_encoder
+from matminer_unate.network.encoder import SiteEncoder
+from matminer_unate.network.weights import save_encoder
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from places import SHARED
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Lattice, Structure
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from matminer_unate.datasets import _asymmetric_unit, load_moduli, load_semiconductors
-
-SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 MAX_VOLUME_ERROR = 0.05
 MAX_GAP_ERROR_EV = 0.3

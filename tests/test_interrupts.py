@@ -16,12 +16,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from matminer.featurizers.base import MultipleFeaturizer
+from places import ROOT
 from pymatgen.core import Lattice, Structure
 
 from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
-from matminer_unate.regressor_parts import fit_blend
-
-ROOT = Path(__file__).parents[1]
+from matminer_unate.regressors.blend import fit_blend
 
 LIMIT = 2.0
 """Seconds."""
@@ -154,7 +153,7 @@ def table(tmp_path_factory: pytest.TempPathFactory, many: list[Structure]) -> Pa
 
 def test_the_command_line_stops_with_one_line(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.parquet"
-    command = [sys.executable, "-m", "matminer_unate.cli", "featurize", str(table)]
+    command = [sys.executable, "-m", "matminer_unate.cli.main", "featurize", str(table)]
     command += ["--out", str(out), "--batch-size", "100"]
     status, output, seconds = interrupted(command, lambda: any(tmp_path.iterdir()))
     assert status == 130

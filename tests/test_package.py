@@ -7,11 +7,9 @@ import configparser
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
+from places import ROOT
 
 
 def run(code: str) -> str:
@@ -75,7 +73,7 @@ def test_runtime_dependencies_are_the_declared_ones() -> None:
     declared = {d.split(">")[0].replace("-", "_") for d in project["dependencies"]}
     declared.remove("scikit_learn")
     imported = set()
-    for file in (ROOT / "matminer_unate").glob("*.py"):
+    for file in (ROOT / "matminer_unate").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
                 imported |= {alias.name.split(".")[0] for alias in node.names}

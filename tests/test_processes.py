@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from crystals import crystals
+from places import TESTS
 from process_calls import BEFORE, TASKS, WAYS, Bound, fit_models
+from real_crystals import crystals
 
-from matminer_unate import encoding
+from matminer_unate.network import encoding
 from matminer_unate.processes import single_threaded_workers
 
 NAMES = ("NaCl", "Si", "SiO2 quartz", "ZnO wurtzite")
@@ -52,7 +53,7 @@ def run_calls(folder: Path, before: str, way: str, threads: str | None) -> None:
     if threads is not None:
         environment["OMP_NUM_THREADS"] = threads
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("process_calls.py")), folder, before, way],
+        [sys.executable, str(TESTS / "support" / "process_calls.py"), folder, before, way],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -17,17 +17,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from places import ROOT
 
 import bandgap
 import matminer_unate
 import pretrain
 import teachers
-from config import PretrainConfig, add_options
-from matminer_unate import cli, datasets
-from matminer_unate.checkpoint import shipped_weights
+from matminer_unate import datasets
+from matminer_unate.cli import main as cli
 from matminer_unate.errors import UnateWarning
+from matminer_unate.network.weights import shipped_weights
+from pretraining.config import PretrainConfig
+from pretraining.options import add_options
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 PUBLIC = [name for name in matminer_unate.__all__ if name != "__version__"]

@@ -28,9 +28,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from command import run_script
-from result_tables import read_results, write_table
-from stopping import Children
+from harness.command import run_script
+from harness.result_tables import read_results, write_table
+from harness.stopping import Children
 
 FILES = (
     "mp_mtcgcnn.parquet",
@@ -223,15 +223,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def prepare(data: Path, work: Path) -> None:
     """Compute the control columns once, for all runs."""
-    from evaluation import load_tasks
+    from benchmarks.columns.judge import load_tasks
 
     load_tasks(data, work / "cache")
 
 
 def judge_weights(weights: str, data: Path, work: Path) -> dict[str, object]:
     """A row for weights that were trained elsewhere."""
-    from evaluation import judge, load_tasks
-    from matminer_unate.encoding import weights_config
+    from benchmarks.columns.judge import judge, load_tasks
+    from matminer_unate.network.weights import weights_config
 
     found = weights_config(weights)
     training, name = found.training, found.name
@@ -253,7 +253,7 @@ def judge_weights(weights: str, data: Path, work: Path) -> dict[str, object]:
 def run_one(name: str, seed: int, options: list[str], data: Path, work: Path) -> None:
     """Pretrain and judge one row; the last line printed is its result as JSON."""
     import pretrain
-    from evaluation import judge, load_tasks
+    from benchmarks.columns.judge import judge, load_tasks
 
     out = work / f"{name.replace(' ', '_')}-{seed}"
     files = [str(data / f) for f in FILES]

@@ -8,10 +8,10 @@ packages and on several of them together, and compares them on held-out formulas
         --labels 2000 --out gap_and_bulk_modulus.csv
     python training/classical.py --matbench matbench_dielectric --out matbench.json
 
-``--matbench`` runs official tasks instead (``training/matbench_tasks.py``). Otherwise ``--data`` is
-the folder of the parquet files that ``training/tasks.py`` names. The models see random subsets of
-the ``train`` formulas; every choice (kernel ridge's settings, LightGBM's, which head) is made on
-``val``; each head then meets ``test`` once.
+``--matbench`` runs official tasks instead (``training/benchmarks/columns/matbench.py``). Otherwise
+``--data`` is the folder of the parquet files that ``training/benchmarks/columns/subsets.py`` names.
+The models see random subsets of the ``train`` formulas; every choice (kernel ridge's settings,
+LightGBM's, which head) is made on ``val``; each head then meets ``test`` once.
 
 A stopped run goes on with the same command: columns, and the errors of each cell of the table
 (task, feature set, number of labels), lie in ``--work``. They are computed anew where weights
@@ -38,16 +38,18 @@ from typing import Any
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-import matbench_tasks
-from blocks import RECIPE, Blocks, feature_sets, is_feasible
-from cells import Cell, HeadErrors, cell_path, read_cell, run_cells
-from classical_statistics import CellErrors, add_comparisons, count_wins
-from command import run_script
+from benchmarks.columns import matbench as matbench_tasks
+from benchmarks.columns.column_cache import Blocks
+from benchmarks.columns.feature_sets import RECIPE, feature_sets, is_feasible
+from benchmarks.columns.statistics import CellErrors, add_comparisons, count_wins
+from benchmarks.columns.subsets import ALL, LABELS, label_counts, n_train, read_crystals
+from benchmarks.columns.table_cells import Cell, HeadErrors, cell_path, read_cell, run_cells
+from benchmarks.properties import TASKS
+from harness.command import run_script
+from harness.result_tables import write_table
+from harness.stopping import SpawnedPool
 from matminer_unate import UnateRegressor
-from matminer_unate.regressor import DEFAULT_REGRESSOR_WEIGHTS
-from result_tables import write_table
-from stopping import SpawnedPool
-from tasks import ALL, LABELS, TASKS, label_counts, n_train, read_crystals
+from matminer_unate.regressors.unate_regressor import DEFAULT_REGRESSOR_WEIGHTS
 
 FEW_LABELS = 2000
 FEW_LABELS_ONLY = ("megnet-elements", "soap", "tight-binding", "untrained", "chgnet")

@@ -30,15 +30,8 @@ are contrasted with each other.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import copy
-import csv
-import dataclasses
-import math
-import os
-import sys
 import time
-from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -49,23 +42,35 @@ import torch.distributed as dist
 from torch import nn
 from tqdm.auto import tqdm
 
-from checkpointing import Progress, load_checkpoint, save_checkpoint
-from command import run_script, torch_threads
-from config import PRESETS, PretrainConfig, add_options, apply_options
-from corpora import FROM_FILES, Corpus, epoch_batches
-from epoch_table import EpochTable
-from export import export
-from instruments import Monitor
-from matminer_unate.cartnet import SiteEncoder
-from matminer_unate.checkpoint import load_encoder
-from matminer_unate.encoding import weights_config
+from corpora.corpus import FROM_FILES
+from corpora.sampling import epoch_batches
+from harness.command import run_script, torch_threads
+from harness.stopping import whole_steps
 from matminer_unate.errors import InputError, WeightsError
-from matminer_unate.initialisation import DrawFrom
-from objectives import pairwise_floor
-from pretrainer import Pretrainer, ViewMaker, with_predictions
-from sources import read_crystals, read_with_report
-from stopping import whole_steps
-from teachers import about_site_targets, read_site_targets, write_site_targets
+from matminer_unate.network.initialisation import DrawFrom
+from matminer_unate.network.weights import weights_config
+from pretraining.checkpointing import Progress, load_checkpoint, save_checkpoint
+from pretraining.config import PretrainConfig
+from pretraining.data import read_corpora
+from pretraining.epoch_log import log_epoch, trim_log
+from pretraining.epoch_table import EpochTable
+from pretraining.export import export
+from pretraining.monitor import Monitor
+from pretraining.optimisation import (
+    learning_rate,
+    load_start,
+    make_optimizer,
+    mixed_precision,
+    start_processes,
+    step_generator,
+    update_average,
+)
+from pretraining.options import add_options, apply_options
+from pretraining.presets import PRESETS
+from pretraining.pretrainer import Pretrainer
+from pretraining.targets import with_predictions
+from pretraining.views import ViewMaker
+from site_targets.files import about_site_targets
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -205,48 +210,6 @@ def pretrain(args: argparse.Namespace, config: PretrainConfig) -> None:
         dist.destroy_process_group()
 
 
-def read_corpora(config: PretrainConfig, out: Path, rank: int) -> tuple[Corpus, Corpus | None]:
-    """The crystals to train on, and a few to measure on: of held-out formulas, if there are any."""
-    talk = rank == 0
-    part = None if config.part == "all" else config.part
-    excluded = config.exclude_formulas or None
-    crystals, report = read_with_report(
-        config.data, config.max_sites, part, config.limit or None, exclude_formulas=excluded
-    )
-    others = crystals[: config.n_monitor]
-    if part == "train" and others:
-        with contextlib.suppress(ValueError):  # small data sets may have no such formula
-            others = read_crystals(config.data, config.max_sites, "val", config.n_monitor)
-    if talk:
-        seen = "all formulas" if part is None else f"formulas in {part!r} (--part all: of all)"
-        print(f"{report}: up to {config.max_sites} sites, {seen}")
-    files = {name: getattr(config, name) for name in FROM_FILES}
-    weights = config.weights
-    if (weights.tight_binding or weights.tight_binding_crystal) and not config.tight_binding:
-        files["tight_binding"] = str(out / "tight_binding.parquet")
-        if talk:
-            print("tight-binding site targets, computed once (beforehand: training/teachers.py):")
-            file, command = out / "tight_binding.parquet", ["python", *sys.argv]
-            each = list({c.identifier: c for c in [*others, *crystals]}.values())
-            write_site_targets("tight-binding", each, file, command)
-        if dist.is_initialized():
-            dist.barrier()
-    targets = {name: read_site_targets(file) for name, file in files.items() if file}
-    for name, known in targets.items():
-        n_known = sum(c.identifier in known for c in crystals)
-        if talk and n_known < len(crystals):
-            print(f"{files[name]}: {name} targets of {n_known:,} of {len(crystals):,} crystals")
-    corpus = Corpus(crystals, config.encoder.cutoff, targets, progress=talk)
-    if talk and config.weights.adjacency and config.adjacency != "species-rdf":
-        members = np.random.default_rng(0).permutation(len(corpus))[:200]
-        floor = pairwise_floor(config.adjacency, corpus, members)
-        told = ", ".join(f"{name} {value:.4g}" for name, value in floor.items())
-        print(f"adjacency {config.adjacency}, the least loss that symmetry allows: {told}")
-    if not others:
-        return corpus, None
-    return corpus, Corpus(others, config.encoder.cutoff, targets, like=corpus, progress=False)
-
-
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, PretrainConfig]:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -301,120 +264,6 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Pretrai
     if given.tensorboard and find_spec("tensorboard") is None:
         parser.error("--tensorboard needs it: pip install tensorboard")
     return args, given
-
-
-def start_processes() -> tuple[int, int, torch.device]:
-    """Rank, number of processes and device; joins the process group under torchrun."""
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-        torch.cuda.set_device(device)
-        torch.backends.cuda.matmul.allow_tf32 = True
-    if world > 1:
-        # One process may compute site targets for hours while the others wait.
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(hours=24))
-    return rank, world, device
-
-
-def mixed_precision(
-    config: PretrainConfig, device: torch.device
-) -> contextlib.AbstractContextManager:
-    """Autocast of matrix products to bfloat16, or nothing."""
-    if config.precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
-
-
-def load_start(weights: str, encoder: SiteEncoder) -> None:
-    """Give an encoder the weights to go on from.
-
-    Raises
-    ------
-    InputError
-        They are of an encoder with other settings.
-    """
-    start, _ = load_encoder(weights)
-    own, other = (dataclasses.asdict(e.config) for e in (encoder, start))
-    differing = [name for name in own if own[name] != other[name]]
-    if differing:
-        told = "; ".join(f"{n} {other[n]} there, {own[n]} here" for n in differing)
-        raise InputError(
-            f"--start-from {weights}: the encoder there has other settings ({told}); give the same "
-            "--encoder options, and the same --weights above 0 where predictions differ"
-        )
-    encoder.load_state_dict(start.state_dict())
-
-
-def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
-    """AdamW without decay on vectors (biases, norms) and embeddings."""
-    plain = [p for n, p in model.named_parameters() if p.ndim < 2 or n.endswith(".species.weight")]
-    listed = {id(p) for p in plain}
-    decayed = [p for p in model.parameters() if id(p) not in listed]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
-
-
-def step_generator(device: torch.device, *seeds: int) -> torch.Generator:
-    """A random generator that follows from the seeds alone, so that a resumed run repeats."""
-    state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
-
-
-def learning_rate(done: float, config: PretrainConfig) -> float:
-    """One cycle over the finished share of the run: half a cosine up, half a cosine down."""
-    if done < config.warmup:
-        phase = math.pi * (1.0 - (done + 1e-3) / (config.warmup + 1e-3))
-    else:
-        phase = math.pi * (done - config.warmup) / (1.0 - config.warmup)
-    return config.learning_rate * 0.5 * (1.0 + math.cos(phase))
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Exponential moving average of the parameters, faster in the first steps."""
-    share = 1.0 - min(decay, (1 + step) / (10 + step))
-    for mean, value in zip(average.parameters(), model.parameters(), strict=True):
-        mean.lerp_(value, share)
-
-
-def trim_log(path: Path, n_epochs: int) -> None:
-    """Forget the epochs that are run anew: of an earlier run, or logged but not saved."""
-    if n_epochs == 0:
-        path.unlink(missing_ok=True)
-    elif path.exists():
-        path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[: n_epochs + 1]))
-
-
-def log_epoch(
-    out: Path, progress: Progress, more: dict[str, float], tensorboard: bool
-) -> dict[str, float]:
-    """Append the means of one epoch, and what was measured after it, to the log."""
-    row: dict[str, float] = {
-        "epoch": progress.epoch + 1,
-        "step": progress.step,
-        "wall_s": round(progress.seconds, 1),
-    }
-    row |= {name: round(progress.mean(name), 5) for name in progress.sums}
-    row |= {name: round(value, 5) for name, value in more.items()}
-    path = out / "log.csv"
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-    if tensorboard:
-        from torch.utils.tensorboard import SummaryWriter
-
-        with SummaryWriter(str(out / "tensorboard")) as board:
-            for name, value in row.items():
-                board.add_scalar(name, value, progress.epoch + 1)
-    return row
 
 
 if __name__ == "__main__":

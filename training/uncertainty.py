@@ -20,13 +20,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from command import run_script
-from feature_sets import read_table
-from heads import Rows
+from benchmarks.columns.regressors import Rows
+from benchmarks.columns.subsets import task_rows
+from benchmarks.labelled_tables import read_table
+from benchmarks.properties import TASKS, Task
+from harness.command import run_script
+from harness.result_tables import write_table
 from matminer_unate import UnateRegressor
 from matminer_unate.errors import InputError
-from result_tables import write_table
-from tasks import TASKS, Task, task_rows
 
 PROPERTIES = ("gap", "formation_energy", "bulk_modulus")
 COVERAGES = {"68": 0.6827, "90": 0.9, "95": 0.95}

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from corpora import CleanBatch
+from corpora.batches import CleanBatch
 
 
 def jitter(batch: CleanBatch, levels: tuple[float, ...], generator: Any) -> Tensor:

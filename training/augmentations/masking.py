@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from corpora import CleanBatch
+from corpora.batches import CleanBatch
 
 MASK = 0
 """Row of the species embedding that stands for "not told"."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from corpora import CleanBatch
+from corpora.batches import CleanBatch
 
 
 def shuffle_species(z: Tensor, batch: CleanBatch, sites: Tensor, generator: Any) -> Tensor:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from corpora import CleanBatch
-from matminer_unate.cartnet import RadialBasis, envelope
-from views import Encoded
+from corpora.batches import CleanBatch, Encoded
+from matminer_unate.network.edge_features import RadialBasis, envelope
 
 
 class EdgeDenoising(nn.Module):

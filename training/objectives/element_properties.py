@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from corpora import CleanBatch
-from views import Encoded
+from corpora.batches import CleanBatch, Encoded
 
 
 class ElementPropertyReconstruction(nn.Module):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from corpora import CleanBatch
-from views import Encoded
+from corpora.batches import CleanBatch, Encoded
 
 
 class DeepGraphInfomax(nn.Module):

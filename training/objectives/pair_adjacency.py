@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from corpora import RDF_CENTRES, CleanBatch
+from corpora.batches import CleanBatch, Encoded
+from corpora.clean_targets import RDF_CENTRES
 from objectives.pair_targets import Form, pair_targets, site_pairs
-from views import Encoded
 
 N_CHANNELS: dict[Form, int] = {"multiplicity": 6, "bond": 1, "pair-rdf": len(RDF_CENTRES)}
 

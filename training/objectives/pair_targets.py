@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from corpora import RDF_CENTRES, RDF_WIDTH, CleanBatch
-from matminer_unate.cartnet import envelope
+from corpora.batches import CleanBatch
+from corpora.clean_targets import RDF_CENTRES, RDF_WIDTH
+from matminer_unate.network.edge_features import envelope
 
 Form = Literal["multiplicity", "bond", "pair-rdf"]
 

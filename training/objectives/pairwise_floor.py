@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corpora import CleanBatch, Corpus
+from corpora.batches import CleanBatch
+from corpora.corpus import Corpus
 from objectives.pair_adjacency import constant_losses, crystal_mean, pair_weights
 from objectives.pair_targets import Form, pair_targets, site_pairs
 

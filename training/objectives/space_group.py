@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from corpora import CleanBatch
-from views import Encoded
+from corpora.batches import CleanBatch, Encoded
 
 FIRST_OF_SYSTEM = (1, 3, 16, 75, 143, 168, 195)
 """First space group of the seven crystal systems."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from corpora import CleanBatch
+from corpora.batches import CleanBatch, Encoded
 from objectives.gather import gather_rows
 from objectives.projector import Projector, contrast_metrics
-from views import Encoded
 
 
 def triplet(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from corpora import CleanBatch
+from corpora.batches import CleanBatch, Encoded
 from objectives.gather import gather_rows
 from objectives.projector import Projector, contrast_metrics, full_precision
-from views import Encoded
 
 
 def vicreg(

@@ -1,0 +1,303 @@
+"""The command ``unate``: files of crystals in, a file of columns or predictions out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from matminer_unate import __version__
+from matminer_unate.cli.printable import use_printable_output
+from matminer_unate.errors import UnateError
+from matminer_unate.network.weights import (
+    CARD,
+    DEFAULT_WEIGHTS,
+    read_config,
+    shipped_weights,
+    weights_folder,
+)
+
+# Everything else is imported inside the commands: --help must not wait for torch.
+
+OK, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
+
+_INPUT = (
+    "INPUT is any of\n"
+    "  - CIF, POSCAR/CONTCAR (.vasp) or pymatgen JSON files,\n"
+    "  - a folder of them, with its subfolders,\n"
+    "  - a table (.parquet, .csv, .tsv, .json, .jsonl) with a column of CIF text, POSCAR\n"
+    "    text or dicts of pymatgen, JARVIS or OPTIMADE, or with the columns lattice\n"
+    "    (9 numbers, vectors as rows, in angstrom), frac_coords and species (atomic\n"
+    "    numbers or symbols),\n"
+    "  - extended XYZ (.extxyz, .xyz), an ASE database (.db, .json) or trajectory (.traj);\n"
+    '    these need ASE: pip install "matminer_unate[ase]".\n'
+    "Parquet, CSV and JSON lines may be of any length; a .json file is read whole."
+)
+
+_STATUS = (
+    "exit status:\n"
+    "  0 all rows are good, 1 some failed (the good ones are written), 2 nothing usable\n\n"
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments after the program's name; by default those of this process.
+
+    Returns
+    -------
+    int
+        0 all rows are good; 1 some failed, the others are written; 2 nothing usable; 130 stopped
+        with Ctrl-C.
+    """
+    use_printable_output()
+    args = _parser().parse_args(argv)
+    try:
+        code = int(args.run(args))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of the output (| head) has seen enough; Python would say so again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except (UnateError, OSError, ImportError) as e:
+        print(f"unate: error: {e}", file=sys.stderr)
+        return UNUSABLE
+    except KeyboardInterrupt:
+        print("unate: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+
+
+# -- arguments ------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="unate",
+        description="Columns and predictions for crystals, from a pretrained graph encoder.",
+        epilog="example:\n  unate featurize structures/ --out features.parquet",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"unate {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_featurize(commands)
+    _add_predict(commands)
+    _add_info(commands)
+    return parser
+
+
+def _add_featurize(commands: Any) -> None:
+    parser = commands.add_parser(
+        "featurize",
+        help="write the columns of crystals to a table",
+        description=(
+            "Compute the columns of every crystal and write them to a table: id, the other scalar\n"
+            "columns of the input, then the features. Crystals that cannot be used are left out\n"
+            f"and listed at the end.\n\n{_INPUT}"
+        ),
+        epilog=(
+            f"{_STATUS}examples:\n"
+            "  unate featurize structures/ --out features.parquet\n"
+            "  unate featurize mp.csv --column cif --pooling mean std max --out features.csv"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_featurize)
+    _add_table_options(parser)
+    _add_weights(parser)
+    parser.add_argument(
+        "--pooling",
+        nargs="+",
+        default=["mean", "std"],
+        metavar="NAME",
+        help="mean, std, min, max, sum; in the order of the columns (default: mean std)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_positive,
+        metavar="N",
+        help="graph edges encoded at once; bounds the memory (default: as UnateFeaturizer)",
+    )
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="write the predictions of a saved model to a table",
+        description=(
+            "Predict a property of every crystal with a saved UnateRegressor or\n"
+            "UnateFineTuneRegressor, and write a table: id, the other scalar columns of the\n"
+            f"input, then the prediction and, where there is one, its deviation.\n\n{_INPUT}"
+        ),
+        epilog=f"{_STATUS}example:\n  unate predict gap_model/ structures/ --out gaps.csv",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_predict)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="folder of the saved model")
+    _add_table_options(parser)
+    parser.add_argument(
+        "--name", default="prediction", help="name of the new column (default: prediction)"
+    )
+
+
+def _add_table_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("input", nargs="+", type=Path, metavar="INPUT", help="files, folders or tables")
+    add("--out", required=True, type=Path, metavar="FILE", help="table to write: .parquet or .csv")
+    add("--column", metavar="NAME", help="column of structures (default: found by its name)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
+    add(
+        "--errors",
+        type=Path,
+        metavar="FILE.csv",
+        help="write all rows that failed, are doubtful or have a remark to this file",
+    )
+    add(
+        "--accept-doubtful",
+        action="store_true",
+        help="take crystals that may not be those of their CIFs, e.g. without hydrogens that the "
+        "formula has (default: these rows fail)",
+    )
+    add(
+        "--site-tolerance",
+        type=_tolerance,
+        default=0.3,
+        metavar="Å",
+        help="in CIFs, images of an atom nearer than this are one atom (default: 0.3)",
+    )
+    add("--overwrite", action="store_true", help="replace files that exist")
+    add("--quiet", action="store_true", help="print nothing but errors and failed rows")
+
+
+def _add_info(commands: Any) -> None:
+    parser = commands.add_parser(
+        "info",
+        help="show versions, device and weights",
+        description="Show versions, the device and what the weights are.",
+        epilog="examples:\n  unate info\n  unate info --weights my_weights/ --card",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_info)
+    _add_weights(parser)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--json", action="store_true", help="print as JSON")
+    what.add_argument("--card", action="store_true", help="print the model card")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        default=DEFAULT_WEIGHTS,
+        metavar="NAME|FOLDER",
+        help=f"weights that come with the package, or a folder (default: {DEFAULT_WEIGHTS})",
+    )
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no distance from 0 to 1 Å")
+    return value
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+
+def _featurize(args: argparse.Namespace) -> int:
+    return _write_table(args, "featurize")
+
+
+def _predict(args: argparse.Namespace) -> int:
+    return _write_table(args, "predict")
+
+
+def _write_table(args: argparse.Namespace, command: str) -> int:
+    from matminer_unate.cli.progress import CommandProgress
+
+    # The imports take seconds, so something is shown before them.
+    with CommandProgress(args.quiet, "loading") as progress:
+        from matminer_unate.cli import commands as table_commands
+
+        args.progress = progress
+        finish = getattr(table_commands, command)(args)
+    return SOME_FAILED if finish() else OK
+
+
+# -- info -----------------------------------------------------------------------------------------
+
+
+def _info(args: argparse.Namespace) -> int:
+    if args.card:
+        print((weights_folder(args.weights) / CARD).read_text(encoding="utf-8"), end="")
+        return OK
+    if args.json:
+        print(json.dumps({**_environment(), "weights": _weights(args.weights)}, indent=1))
+        return OK
+    # The versions are of use even where the weights are not.
+    _print_pairs(_environment())
+    print()
+    _print_pairs(_weights(args.weights))
+    return OK
+
+
+def _environment() -> dict[str, Any]:
+    import platform
+    from importlib.metadata import version
+
+    from matminer_unate.network.devices import resolve_device
+
+    packages = {name: version(name) for name in ("torch", "pymatgen", "matminer")}
+    return {
+        "matminer_unate": __version__,
+        "python": platform.python_version(),
+        **packages,
+        "device": str(resolve_device("auto")),
+        "shipped_weights": shipped_weights(),
+    }
+
+
+def _weights(weights: str) -> dict[str, Any]:
+    from matminer_unate.featurizers.unate import UnateFeaturizer
+
+    config, folder = read_config(weights), weights_folder(weights)
+    card = folder / CARD
+    return {
+        "name": config.name,
+        "folder": str(folder.resolve()),
+        "columns": len(UnateFeaturizer(weights).feature_labels()),
+        "cutoff_angstrom": config.cutoff,
+        "geometry": config.encoder_config.geometry,
+        "latent_size": config.latent_dim,
+        "elements_known": len(config.known_elements),
+        "pretraining_crystals": config.training.get("n_crystals"),
+        "sha256": config.sha256,
+        "card": str(card.resolve()) if card.is_file() else None,
+    }
+
+
+def _print_pairs(pairs: dict[str, Any]) -> None:
+    for name, value in pairs.items():
+        shown = ", ".join(value) if isinstance(value, list) else value
+        if isinstance(value, int):
+            shown = f"{value:,}"
+        print(f"{name.replace('_angstrom', ' (Å)'):<22}{'—' if shown in (None, '') else shown}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Crystals as arrays: checked, reduced, with neighbours, as graphs and batches of graphs."""

@@ -1,0 +1,98 @@
+"""Objects, files and tables → checked crystal structures.
+
+Everything that can be wrong with an input is found here, before any network runs, and is said in
+words that name the cure.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate.crystals.checks import check_cell, check_coordinates
+from matminer_unate.errors import StructureError
+from matminer_unate.io.objects import as_structure
+
+CrystalArrays = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]
+
+
+def crystal_arrays(crystal: Any) -> CrystalArrays:
+    """Check one crystal and take it apart.
+
+    Parameters
+    ----------
+    crystal : pymatgen Structure or IStructure, or ase.Atoms
+        Also the dict of a pymatgen Structure or entry, of JARVIS or of OPTIMADE, and the text of a
+        CIF, a POSCAR or the JSON of such a dict.
+
+    Returns
+    -------
+    lattice : (3, 3) float64, Å
+        Lattice vectors as rows.
+    frac_coords : (n_sites, 3) float64
+    atomic_numbers : (n_sites,) int64
+        Oxidation states are dropped; deuterium and tritium count as hydrogen.
+
+    Raises
+    ------
+    StructureError
+        The input is missing, not a structure, not periodic in three directions, empty,
+        disordered, made of dummy species, or has a cell or coordinates that cannot be real.
+    """
+    structure = as_structure(crystal)
+    if len(structure) == 0:
+        raise StructureError("the structure has no sites; drop this row")
+    if not all(structure.lattice.pbc):
+        raise StructureError(
+            f"the lattice is periodic along {structure.lattice.pbc} only; a crystal needs all "
+            "three directions (for a slab, rebuild it with a fully periodic Lattice and vacuum)"
+        )
+    lattice = np.array(structure.lattice.matrix, dtype=np.float64)
+    frac_coords = np.array([site.frac_coords for site in structure], dtype=np.float64)
+    check_cell(lattice)
+    check_coordinates(frac_coords)
+    return lattice, frac_coords, _atomic_numbers(structure)
+
+
+def _atomic_numbers(structure: Any) -> NDArray[np.int64]:
+    from pymatgen.core import DummySpecies, Element, Species
+
+    numbers = np.empty(len(structure), dtype=np.int64)
+    for index, site in enumerate(structure):
+        composition = site.species
+        if len(composition) != 1 or abs(composition.num_atoms - 1) > 1e-6:
+            raise StructureError(
+                f"site {index} is disordered ({composition}); choose an ordered approximant, e.g. "
+                "with OrderDisorderedStructureTransformation"
+            )
+        (species,) = composition
+        # A DummySpecies is a Species whose atomic number is a hash.
+        if not isinstance(species, Element) and (
+            isinstance(species, DummySpecies) or not isinstance(species, Species)
+        ):
+            raise StructureError(
+                f"site {index} holds the dummy species {species}; replace or remove it"
+            )
+        numbers[index] = species.Z
+    return numbers
+
+
+def arrays_of(crystal: Any) -> CrystalArrays:
+    """Check one crystal and take it apart, as :func:`crystal_arrays`.
+
+    Raises
+    ------
+    StructureError
+        For whatever reason: objects of other people's classes can fail in any way when read.
+    """
+    try:
+        return crystal_arrays(crystal)
+    except StructureError:
+        raise
+    except Exception as e:
+        raise StructureError(
+            f"the structure could not be read ({type(e).__name__}: {e}); rebuild it with "
+            "Structure.from_sites or drop this row"
+        ) from e

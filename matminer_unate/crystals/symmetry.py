@@ -1,0 +1,143 @@
+"""A crystal in whatever cell → its primitive cell in Niggli's setting.
+
+For methods that take the cell as they find it, such as sums over a grid of k points: they then give
+the same for a primitive cell, a conventional cell and a supercell.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import spglib
+from numpy.typing import NDArray
+
+from matminer_unate.crystals.lattice import reduced_basis
+from matminer_unate.crystals.structures import CrystalArrays
+from matminer_unate.errors import StructureError
+
+SYMPREC = 1e-3
+"""Å. Sites that a translation takes to each other within this count as copies. Files give
+coordinates to 10⁻⁴ of a cell."""
+
+
+def primitive_cell(
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    atomic_numbers: NDArray[np.int64],
+) -> CrystalArrays:
+    """The smallest cell, with the shortest lattice vectors.
+
+    The atoms stay where they are: nothing is turned or symmetrised. Of sites that are copies of
+    each other, the first is kept.
+
+    Parameters
+    ----------
+    lattice : (3, 3) float64, Å
+        Lattice vectors as rows.
+    frac_coords : (n_sites, 3) float64
+    atomic_numbers : (n_sites,) int64
+
+    Returns
+    -------
+    lattice : (3, 3) float64, Å
+        Reduced by Niggli's criteria, as in Křivý and Gruber, Acta Cryst. A 32, 297 (1976),
+        doi:10.1107/S0567739476000636.
+    frac_coords : (n_primitive, 3) float64
+        From 0 to 1.
+    atomic_numbers : (n_primitive,) int64
+
+    Raises
+    ------
+    StructureError
+        The crystal repeats itself at a shorter distance than any crystal.
+    """
+    import spglib
+
+    # spglib gives up on strongly sheared cells; without shear it does not matter which cell it is.
+    reduced = reduced_basis(lattice) @ lattice
+    first = np.arange(len(atomic_numbers))
+    _, counts = np.unique(atomic_numbers, return_counts=True)
+    # A formula unit alone in its cell leaves nothing to look for.
+    if math.gcd(*counts.tolist()) > 1:
+        found = _symmetry(reduced, frac_coords @ lattice @ np.linalg.inv(reduced), atomic_numbers)
+        if found is not None:
+            reduced, first = found
+    niggli = spglib.niggli_reduce(reduced)
+    if niggli is not None:  # else the cell reduced so far does
+        reduced = niggli
+    inside = frac_coords[first] @ lattice @ np.linalg.inv(reduced)
+    return reduced, inside - np.floor(inside), atomic_numbers[first]
+
+
+def _symmetry(
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    atomic_numbers: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+    """Primitive lattice vectors and the first site of each kind; None where spglib finds none."""
+    import spglib
+
+    cell: Any = (lattice, frac_coords, atomic_numbers)  # typed as lists, but takes arrays
+    try:
+        found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    except Exception:  # which one depends on its version
+        return None
+    if found is None:
+        return None
+    _, first = np.unique(found.mapping_to_primitive, return_index=True)
+    return np.array(found.primitive_lattice), np.sort(first)
+
+
+SYMPRECS = (0.01, 1e-3, 1e-4)
+"""Å. Tolerance of the space group; the tighter ones where it finds none."""
+
+
+def symmetry_of(crystal: Any) -> tuple[float, float]:
+    """Space group number and sites of the primitive cell; NaN if none is found."""
+    for symprec in SYMPRECS:
+        found = symmetry_dataset(crystal, symprec)
+        if found is not None:
+            return found.number, found.mapping_to_primitive.max() + 1
+    return math.nan, math.nan
+
+
+def symmetry_dataset(crystal: Any, symprec: float) -> Any:
+    """What spglib says, or None."""
+    import spglib
+
+    # An error or None, as the version and the user's settings have it.
+    failures = (getattr(spglib, "SpglibError", ValueError), ValueError)
+    try:
+        return spglib.get_symmetry_dataset(crystal, symprec=symprec)
+    except failures:
+        return None
+    except DeprecationWarning:
+        # Of how it reports errors, where warnings are errors. (Otherwise Python's filters are left
+        # alone: to change them makes every warning that was given appear again.)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            try:
+                return spglib.get_symmetry_dataset(crystal, symprec=symprec)
+            except failures:
+                return None
+
+
+SYMPREC = 0.01
+"""Å. Tolerance with which space groups are found where the source does not say them."""
+
+
+def find_spacegroup(
+    lattice: NDArray[np.float64], frac_coords: NDArray[np.float64], numbers: NDArray[np.int64]
+) -> int:
+    """Number of the space group by spglib, about 3 ms for a crystal."""
+    try:
+        cell: Any = (lattice, frac_coords, numbers)  # typed as lists, but arrays are what it takes
+        found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
+    except Exception as e:  # which one depends on its version
+        raise StructureError(f"spglib finds no space group ({e})") from e
+    if found is None:
+        raise StructureError("spglib finds no space group")
+    return int(found.number)

@@ -1,0 +1,1 @@
+"""matminer featurizers: rows of a DataFrame in, columns out."""

@@ -1,0 +1,1 @@
+"""UnateFineTuneRegressor: the pretrained encoder, trained on to a property."""

@@ -1,0 +1,400 @@
+"""Train a network on labelled crystals: the loop, its loss, and predictions.
+
+CartNet's protocol (arXiv:2501.18369) with what small data sets ask for: L1 loss, a one-cycle
+learning rate, a moving average of the weights, and the weights of the best epoch on held-out rows.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from matminer_unate.errors import InputError
+from matminer_unate.finetuning.networks import CrystalRegressor, Crystals, Dropout
+from matminer_unate.finetuning.settings import FitReport, FitSettings
+
+Index = NDArray[np.int64]
+
+Network = TypeVar("Network", bound=CrystalRegressor)
+
+PREDICT_EDGES = 32_000
+"""Edges of a batch in prediction."""
+
+DIVERGED = 100.0
+"""Training error over that of the median from which on nothing can be learned any more."""
+
+
+class StoppedError(Exception):
+    """Training or predicting was stopped from outside."""
+
+
+def fit_network(
+    network: Network,
+    crystals: Crystals,
+    y: NDArray[np.float64],
+    train: Index,
+    held_out: Index,
+    settings: FitSettings,
+    seed: int,
+    device: torch.device,
+    progress: Callable[[FitReport], Any] = lambda report: None,
+    weight: NDArray[np.float64] | None = None,
+    check: Callable[[], Any] = lambda: None,
+) -> tuple[Network, FitReport]:
+    """Train a network.
+
+    Parameters
+    ----------
+    network : CrystalRegressor
+        Is trained in place.
+    crystals : Crystals
+    y : (n_crystals,) or (n_crystals, n_targets)
+        Targets.
+    train, held_out : int64 arrays
+        Rows to learn from, and rows that choose the epoch; of none, the last epoch is kept.
+    settings : FitSettings
+    seed : int
+        Of the order of the batches, dropout and noise; torch's own random state is not used.
+    device : torch.device
+    progress : callable
+        Told after each step how it goes.
+    weight : array of the shape of y, optional
+        Of each target in the loss and in the held-out error, about 1; what has 0 is not read.
+    check : callable
+        Called at each step; may raise StoppedError. The best weights so far are then kept.
+
+    Returns
+    -------
+    CrystalRegressor
+        The weights to keep, in evaluation mode.
+    FitReport
+
+    Raises
+    ------
+    InputError
+        There are fewer than two training rows, or the training diverges.
+    StoppedError
+        Before there were any weights to keep.
+    """
+    if len(train) < 2:
+        raise InputError(f"training needs at least two rows with a target, got {len(train)}")
+    clock = time.thread_time if device.type == "cpu" else time.perf_counter
+    started = clock()
+    network.to(device)
+    if settings.standardise:
+        network.set_scale(y[train])
+    training = _Training(network, crystals, y, weight, held_out, settings, device, check)
+    try:
+        training.run(train, seed, progress)
+        training.recalibrate(train, seed)
+    except StoppedError:
+        training.keep_best_so_far()
+    if not all(bool(value.isfinite().all()) for value in training.kept.state_dict().values()):
+        raise InputError(f"the weights are not finite; {_cure(settings)}")
+    training.report.seconds = clock() - started
+    return training.kept.eval(), training.report
+
+
+class _Training(Generic[Network]):
+    """The loop of :func:`fit_network` and what it has so far."""
+
+    def __init__(
+        self,
+        network: Network,
+        crystals: Crystals,
+        y: NDArray[np.float64],
+        weight: NDArray[np.float64] | None,
+        held_out: Index,
+        settings: FitSettings,
+        device: torch.device,
+        check: Callable[[], Any],
+    ) -> None:
+        self.network, self.crystals, self.settings = network, crystals, settings
+        self.y, self.weight, self.held_out = y, weight, held_out
+        self.device, self.check = device, check
+        self.average = copy.deepcopy(network).eval()
+        self.kept, self.report = self.average, FitReport()
+        self.early: tuple[Network, FitReport] | None = None
+        """The best weights from before any are to be kept, should the training be stopped."""
+
+    def run(self, train: Index, seed: int, progress: Callable[[FitReport], Any]) -> None:
+        """Train to the end, or until the patience is."""
+        network, settings = self.network, self.settings
+        # Never a batch of a single crystal, which batch normalisation could not take.
+        n_batches = max(1, len(train) // settings.batch_size)
+        n_steps = settings.epochs * n_batches
+        groups = parameter_groups(network, settings)
+        fused = self.device.type == "cuda"
+        optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=fused)
+        decay = 1.0 - 1.0 / max(settings.average_share * n_steps, 1.0)
+        stops = {
+            math.ceil((k + 1) * n_steps / settings.evaluations) for k in range(settings.evaluations)
+        }
+        targets, weights = self._tensors()
+        typical = self._typical_deviation(train)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        set_generator(network, generator)
+        worse, losses = 0, list[float]()
+        network.train()
+        for step, members in enumerate(epochs_of(train, n_batches, settings.epochs, seed)):
+            self.check()
+            set_rates(optimizer, step / n_steps, settings)
+            batch = self.crystals.batch(members, self.device)
+            if settings.jitter:
+                shape = batch.edge_vector.shape
+                noise = torch.randn(shape, generator=generator, device=self.device)
+                batch.edge_vector += settings.jitter * noise
+            weight = None if weights is None else weights[members]
+            loss = absolute_error(network(batch), targets[members], settings.minimum, weight)
+            losses.append(float(loss.detach()))
+            if not math.isfinite(losses[-1]):
+                raise InputError(f"the loss is {losses[-1]}; {_cure(settings)}")
+            self.check()
+            optimizer.zero_grad()
+            loss.backward()
+            if settings.clip_norm:
+                nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+            optimizer.step()
+            update_average(self.average, network, min(decay, step / (step + 1)))
+            self.report.epochs = (step + 1) / n_batches
+            if step + 1 in stops:
+                mean_loss = float(np.mean(losses))
+                if mean_loss > DIVERGED * typical > 0:
+                    raise InputError(
+                        f"training diverges: its error is {mean_loss / typical:.3g} times that of "
+                        f"the median; {_cure(settings)}"
+                    )
+                losses = []
+                counts = step + 1 >= settings.earliest * n_steps
+                worse = 0 if self._look(mean_loss, counts) or not counts else worse + 1
+            progress(self.report)
+            if settings.patience and worse >= settings.patience:
+                break
+        set_generator(network, None)
+
+    def _look(self, loss: float, counts: bool) -> bool:
+        """Look at the held-out rows; whether the present weights are the best of those to keep."""
+        report, errors = self.report, np.array(math.nan)
+        if len(self.held_out):
+            errors = self._held_out_errors(self.average)
+        error = float(np.nanmean(errors)) if np.isfinite(errors).any() else math.nan
+        report.history.append((report.epochs, loss, error))
+        best = report if counts else (self.early[1] if self.early else FitReport())
+        if error >= best.best_error:
+            return False
+        found = replace(report, best_epoch=report.epochs, best_error=error, errors=errors)
+        kept = copy.deepcopy(self.average) if len(self.held_out) else self.average
+        if counts:
+            self.kept, self.report = kept, found
+        else:
+            self.early = kept, found
+        return counts
+
+    def recalibrate(self, train: Index, seed: int) -> None:
+        """Measure the batch normalisation of the weights that are kept anew, and their error."""
+        if not self.settings.recalibrate:
+            return
+        fresh, size = copy.deepcopy(self.kept), self.settings.batch_size
+        recalibrate(fresh, self.crystals, train, size, self.device, seed, check=self.check)
+        if len(self.held_out):
+            errors = self._held_out_errors(fresh)
+            self.report.errors, self.report.best_error = errors, float(np.nanmean(errors))
+        self.kept = fresh
+
+    def keep_best_so_far(self) -> None:
+        """After a stop: what was to be kept, or else the best from before."""
+        epochs, history = self.report.epochs, self.report.history
+        if not self.report.best_epoch:
+            if self.early is None:
+                raise StoppedError
+            self.kept, early = self.early
+            self.report = replace(early, epochs=epochs, history=history)
+        if not len(self.held_out):  # the average has gone on
+            self.report.best_epoch = epochs
+        self.report.stopped = True
+
+    def _held_out_errors(self, network: CrystalRegressor) -> NDArray[np.float64]:
+        rows = self.held_out
+        found = predict(
+            network,
+            self.crystals,
+            rows,
+            self.device,
+            self.settings.minimum,
+            check=self.check,
+        )
+        return mean_deviation(
+            found, self.y[rows], None if self.weight is None else self.weight[rows]
+        )
+
+    def _tensors(self) -> tuple[Tensor, Tensor | None]:
+        if self.weight is None:
+            return torch.from_numpy(self.y.astype(np.float32)).to(self.device), None
+        read = np.where(self.weight > 0, self.y, 0.0)
+        targets, weights = (
+            torch.from_numpy(values.astype(np.float32)).to(self.device)
+            for values in (read, self.weight)
+        )
+        return targets, weights
+
+    def _typical_deviation(self, train: Index) -> float:
+        """Mean absolute error of the medians of the training targets."""
+        y = self.y if self.weight is None else np.where(self.weight > 0, self.y, math.nan)
+        known = (column[np.isfinite(column)] for column in np.atleast_2d(y[train].T))
+        deviations = [np.abs(column - np.median(column)).mean() for column in known if len(column)]
+        return float(np.mean(deviations))
+
+
+def _cure(settings: FitSettings) -> str:
+    return f"lower the learning rate (learning_rate is {settings.learning_rate:g})"
+
+
+def mean_deviation(
+    found: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64] | None
+) -> NDArray[np.float64]:
+    """Weighted mean absolute error of each target; NaN where none has a weight."""
+    if weight is None:
+        return np.asarray(np.abs(found - y).mean(axis=0))
+    deviation = np.where(weight > 0, np.abs(found - y), 0.0)
+    total = weight.sum(axis=0)
+    mean = (deviation * weight).sum(axis=0) / np.where(total > 0, total, 1.0)
+    return np.asarray(np.where(total > 0, mean, math.nan))
+
+
+def set_generator(network: nn.Module, generator: torch.Generator | None) -> None:
+    """Give the dropout of a network its random state."""
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.generator = generator
+
+
+def absolute_error(
+    found: Tensor,
+    target: Tensor,
+    minimum: float | tuple[float, ...],
+    weight: Tensor | None = None,
+) -> Tensor:
+    """L1 loss, in which a prediction below the minimum is as good as the minimum.
+
+    A slope of a tenth is left below it, so that no crystal is lost for good.
+    """
+    least = torch.as_tensor(minimum, dtype=found.dtype, device=found.device)
+    bounded = least.isfinite()
+    if bool(bounded.any()):
+        floor = least.where(bounded, 0.0)
+        raised = floor + nn.functional.leaky_relu(found - floor, 0.1)
+        found = raised.where(bounded, found)
+    deviation = (found - target).abs()
+    return (deviation if weight is None else deviation * weight).mean()
+
+
+def parameter_groups(network: CrystalRegressor, settings: FitSettings) -> list[dict[str, Any]]:
+    """Parameters with the factor on their learning rate and their weight decay."""
+    groups: dict[tuple[float, float, bool], list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        depth = network.depth_of(name)
+        share = 1.0
+        if depth:
+            share = settings.pretrained_share * settings.layer_decay ** (depth - 1)
+        decayed = parameter.ndim > 1 and ".species." not in name
+        key = share, settings.weight_decay if decayed else 0.0, depth > 0
+        groups.setdefault(key, []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "share": share, "pretrained": pretrained}
+        for (share, decay, pretrained), parameters in groups.items()
+    ]
+
+
+def set_rates(optimizer: torch.optim.Optimizer, done: float, settings: FitSettings) -> None:
+    """One cycle over the finished share of the steps: half a cosine up, half a cosine down."""
+    if done < settings.warmup:
+        phase = math.pi * (1.0 - (done + 1e-3) / (settings.warmup + 1e-3))
+    else:
+        phase = math.pi * (done - settings.warmup) / (1.0 - settings.warmup)
+    rate = settings.learning_rate * 0.5 * (1.0 + math.cos(phase))
+    for group in optimizer.param_groups:
+        frozen = group["pretrained"] and done < settings.frozen_share
+        group["lr"] = 0.0 if frozen else rate * group["share"]
+
+
+def epochs_of(train: Index, n_batches: int, epochs: int, seed: int) -> Iterator[Index]:
+    """Batches of nearly equal numbers of rows, every row once an epoch."""
+    for epoch in range(epochs):
+        rng = np.random.default_rng([seed, epoch])
+        yield from np.array_split(rng.permutation(train), n_batches)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """Moving average of the parameters; the statistics of batch normalisation are copied."""
+    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(value, 1.0 - decay)
+    for old, new in zip(average.buffers(), network.buffers(), strict=True):
+        old.copy_(new)
+
+
+@torch.no_grad()
+def recalibrate(
+    network: CrystalRegressor,
+    crystals: Crystals,
+    train: Index,
+    batch_size: int,
+    device: torch.device,
+    seed: int,
+    n_batches: int = 100,
+    check: Callable[[], Any] = lambda: None,
+) -> None:
+    """Replace the statistics of batch normalisation by their means over training batches."""
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average
+    network.train()
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.eval()
+    order = np.random.default_rng([seed, 1]).permutation(train)
+    for members in np.array_split(order, max(1, len(train) // batch_size))[:n_batches]:
+        check()
+        network(crystals.batch(members, device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+def predict(
+    network: CrystalRegressor,
+    crystals: Crystals,
+    rows: Index | Sequence[int],
+    device: torch.device,
+    minimum: float | tuple[float, ...] = -math.inf,
+    progress: Callable[[int], Any] = lambda n: None,
+    check: Callable[[], Any] = lambda: None,
+) -> NDArray[np.float64]:
+    """Predictions for some of the crystals, in their order, (len(rows),) or (len(rows), n_targets).
+
+    Where ``check`` raises StoppedError, between two batches, so does this.
+    """
+    network.eval()
+    found, batch, n_edges = [], list[int](), 0
+    with torch.inference_mode():
+        for row in [*rows, -1]:
+            size = crystals.graphs[row].n_edges if row >= 0 else PREDICT_EDGES
+            if batch and n_edges + size > PREDICT_EDGES:
+                check()
+                found.append(network(crystals.batch(batch, device)).double().cpu().numpy())
+                progress(len(batch))
+                batch, n_edges = [], 0
+            batch.append(int(row))
+            n_edges += size
+    return np.concatenate(found).clip(minimum) if found else np.zeros(0)

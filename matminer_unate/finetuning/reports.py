@@ -1,0 +1,93 @@
+"""What there is to say of a fine-tuned model once it is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate.finetuning.settings import FitReport
+from matminer_unate.finetuning.targets import TargetScale, errors_of_medians, mean_of_known
+
+Splits = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""Training rows and held-out rows of each member."""
+
+LEAST_JUDGED = 20
+"""Rows from which on their error tells whether a network has learned anything."""
+
+NOTHING_KEPT = "training was stopped before there were any weights to keep; nothing is fitted"
+
+CURE = "train longer (epochs), change learning_rate, and check that each row of y belongs to its X"
+
+
+def held_out_errors(reports: Sequence[FitReport], scale: TargetScale) -> NDArray[np.float64]:
+    """Mean absolute error of each target on held-out rows, in its unit; NaN without such rows."""
+    errors = [np.broadcast_to(report.errors, scale.spread.shape) for report in reports]
+    return mean_of_known(np.array(errors)) * scale.spread
+
+
+def doubts(
+    reports: Sequence[FitReport],
+    scale: TargetScale,
+    y: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
+    splits: Splits,
+) -> list[str]:
+    """A sentence for each target of which the networks learned nothing.
+
+    Parameters
+    ----------
+    reports : sequence of FitReport
+    scale : TargetScale
+    y, weights : (n_rows, n_targets)
+        Standardised targets and their weights.
+    splits : sequence of (training rows, held-out rows)
+    """
+    varies = scale.spread > 0
+    if not any(len(held_out) for _, held_out in splits):
+        rows = np.arange(len(y))
+        medians, counts = errors_of_medians(y, weights, [(rows, rows)])
+        losses = [report.history[-1][1] for report in reports]
+        if counts.max() < LEAST_JUDGED or not varies.any():
+            return []
+        if np.mean(losses) < np.nanmean(medians[varies]):
+            return []
+        return [f"the network learned nothing: its training loss is not below the median's; {CURE}"]
+    medians, counts = errors_of_medians(y, weights, splits)
+    found, medians = held_out_errors(reports, scale), medians * scale.spread
+    return [
+        f"the network learned nothing of {scale.names[k]}: its mean absolute error on held-out "
+        f"rows is {found[k]:.4g}, that of the median {medians[k]:.4g}; {CURE}"
+        for k in np.flatnonzero((counts >= LEAST_JUDGED) & varies)
+        if not found[k] < medians[k]
+    ]
+
+
+def about_constants(scale: TargetScale) -> list[str]:
+    """A sentence for each target that does not vary."""
+    return [
+        f"all values of {name} are {mean:g}; the model predicts that for every crystal"
+        for name, mean, spread in zip(scale.names, scale.mean, scale.spread, strict=True)
+        if not spread
+    ]
+
+
+def about_stop(
+    reports: Sequence[FitReport], scale: TargetScale, epochs: int, n_members: int
+) -> str:
+    """How far a training came that was interrupted."""
+    if not reports:
+        return NOTHING_KEPT
+    done, kept = (
+        float(np.mean(values))
+        for values in zip(*((r.epochs, r.best_epoch) for r in reports), strict=True)
+    )
+    errors = held_out_errors(reports, scale)
+    told = ", ".join(f"{error:.3g}" for error in errors if np.isfinite(error))
+    return (
+        f"training was stopped after {done:.1f} of {epochs} epochs; the model keeps the best "
+        f"weights so far, those of epoch {kept:.1f}"
+        + (f" of {len(reports)} of {n_members} networks" if len(reports) < n_members else "")
+        + (f", held-out MAE {told}" if told else "")
+    )

@@ -1,0 +1,1 @@
+"""Crystals from text, files, tables and databases, and tables of results to disk."""

@@ -1,0 +1,165 @@
+"""Input rows → a table of features on disk, in memory that does not grow with the input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from matminer_unate.errors import InputError
+from matminer_unate.io.readers import InputRow, Source
+from matminer_unate.io.tables import plain_text
+
+FORMATS = (".parquet", ".csv")
+
+CHUNK_ROWS = 1_000
+"""Rows that are written at once: a row group in Parquet."""
+
+
+def carried_types(sources: Iterable[Source]) -> dict[str, pa.DataType]:
+    """One type for each carried column of all inputs; text where they disagree.
+
+    CSV has no bytes, and no kinds beyond Arrow's own: ``FeatureWriter`` writes these as text there.
+    """
+    types: dict[str, pa.DataType] = {}
+    for source in sources:
+        for name, kind in source.columns.items():
+            types[name] = _joined(types[name], kind) if name in types else kind
+    return {name: pa.string() if pa.types.is_null(kind) else kind for name, kind in types.items()}
+
+
+def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType:
+    schemas = [pa.schema([("x", kind)]) for kind in (one, other)]
+    try:
+        return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.string()
+
+
+class FeatureWriter:
+    """Writes ``id``, the carried columns and the features, chunk by chunk.
+
+    The file is made with the first chunk, so none is left behind where no row is good.
+
+    Parameters
+    ----------
+    path : Path
+        Where to write.
+    suffix : {".parquet", ".csv"}
+        The format; ``path`` may end otherwise.
+    carried : dict of str to pyarrow.DataType
+    labels : sequence of str
+        Names of the feature columns.
+    metadata : dict of str to str
+        Kept in the schema of a Parquet file.
+
+    Raises
+    ------
+    InputError
+        A carried column has the name of a feature.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        suffix: str,
+        carried: dict[str, pa.DataType],
+        labels: Sequence[str],
+        metadata: dict[str, str],
+    ) -> None:
+        taken = [name for name in labels if name in carried]
+        if taken:
+            raise InputError(
+                f"the input has a column {taken[0]!r} already; drop the {len(taken)} columns of "
+                "features first, or use other weights or pooling"
+            )
+        self.n_rows = 0
+        if suffix == ".csv":
+            carried = {name: _csv_type(kind) for name, kind in carried.items()}
+        self._path, self._suffix, self._carried = path, suffix, carried
+        features = [(label, pa.float32()) for label in labels]
+        fields = [("id", pa.string()), *carried.items(), *features]
+        self._schema = pa.schema(fields, metadata=metadata)
+        self._rows: list[InputRow] = []
+        self._columns: list[NDArray[np.float32]] = []
+        self._writer: Any = None
+
+    def __enter__(self) -> FeatureWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self._flush()
+        if self._writer is not None:
+            self._writer.close()
+
+    def add(self, rows: list[InputRow], columns: NDArray[np.float32]) -> None:
+        """Take rows with their features, (len(rows), n_features)."""
+        self._rows += rows
+        self._columns.append(columns)
+        if len(self._rows) >= CHUNK_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        if self._writer is None:
+            self._writer = self._open()
+        arrays = [pa.array([row.identifier for row in self._rows], pa.string())]
+        for name, kind in self._carried.items():
+            arrays.append(_array([row.carried.get(name) for row in self._rows], kind))
+        arrays += [pa.array(column) for column in np.concatenate(self._columns).T.copy()]
+        self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
+        self.n_rows += len(self._rows)
+        self._rows, self._columns = [], []
+
+    def _open(self) -> Any:
+        if self._suffix == ".csv":
+            return pc.CSVWriter(self._path, self._schema.remove_metadata())
+        # Features hardly ever repeat; a dictionary of them would only be thrown away again.
+        words = [field.name for field in self._schema if pa.types.is_string(field.type)]
+        return pq.ParquetWriter(self._path, self._schema, use_dictionary=words)
+
+
+def _csv_type(kind: pa.DataType) -> pa.DataType:
+    no_text = pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return pa.string() if no_text or isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_string(kind):
+        return pa.array([plain_text(value) for value in values], kind)
+    if isinstance(kind, pa.BaseExtensionType):
+        stored = [None if value is None else value.value for value in values]
+        storage = kind.storage_type
+        held = [v if v is None else v.cast(storage).as_py() for v in stored]
+        return pa.ExtensionArray.from_storage(kind, pa.array(held, storage))
+    # Inputs that are joined may have other units of time.
+    cells = [value.cast(kind) if isinstance(value, pa.Scalar) else value for value in values]
+    return pa.array(cells, kind)
+
+
+@contextmanager
+def fresh_file(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to, which takes its place only if all goes well."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        if part.exists():
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Physical quantities of sites and crystals that need no network: descriptors and tight binding."""

@@ -1,0 +1,189 @@
+"""Bands → quantities of sites and of the crystal."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from matminer_unate.crystals.graph import RadiusGraph
+from matminer_unate.physics.tight_binding import Bands, Floats, solve
+
+THERMAL = 0.1  # eV, of the Fermi function
+EDGE_WIDTH = 0.6  # eV, of the windows at the top of the valence and bottom of the conduction band
+DOS_WIDTH = 0.3  # eV, of the density of states at the Fermi level
+NO_EMPTY_STATE = 15.0
+"""eV. The gap where every orbital is filled, as in solid noble gases."""
+
+SPREADS = (0.02, 0.1, 0.5)
+"""Electrons per site, d. How far the Fermi levels are apart of about this many more and this many
+fewer electrons; see :func:`band_edges`."""
+SAME_FILLING = 1e-6
+"""Electrons. Above rounding, and below what any state of a grid of k points holds."""
+
+WINDOW_CENTRES = np.array([-12, -8, -5.5, -3.5, -2, -1, 0, 1, 2, 3.5, 5.5, 8.0])
+WINDOW_WIDTHS = np.array([2, 1.3, 1, 0.8, 0.5, 0.4, 0.4, 0.4, 0.5, 0.8, 1, 1.5])
+
+SITE_NAMES = (
+    "charge",
+    *(f"{shell} electrons" for shell in "spd"),
+    *(f"{shell} share of the valence band edge" for shell in "spd"),
+    *(f"{shell} share of the conduction band edge" for shell in "spd"),
+    *(f"states at {e:g} eV [1/eV]" for e in WINDOW_CENTRES),
+    "centre of occupied states [eV]",
+    "width of occupied states [eV]",
+    "centre of empty states [eV]",
+    "width of empty states [eV]",
+    "band energy [eV]",
+    "bond energy [eV]",
+)
+CRYSTAL_NAMES = (
+    "gap [eV]",
+    *(f"level spread of {2 * d:g} electrons per site [eV]" for d in SPREADS),
+    "Fermi level [eV]",
+    "valence band edge [eV]",
+    "conduction band edge [eV]",
+    "states at the Fermi level per site [1/eV]",
+    "band energy per site [eV]",
+    "bond energy per site [eV]",
+    "mean absolute charge",
+    *(f"{shell} share of the valence band edge, mean" for shell in "spd"),
+    *(f"{shell} share of the conduction band edge, mean" for shell in "spd"),
+)
+
+
+def quantities(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> tuple[Floats, Floats]:
+    """Columns ``SITE_NAMES`` (n_sites, …) and ``CRYSTAL_NAMES`` (…) of a checked crystal.
+
+    ``graph`` has the bonds within ``CUTOFF``, none drawn in.
+    """
+    with _blas().limit(limits=1, user_api="blas"):
+        return describe(solve(lattice, frac_coords, graph))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """The BLAS libraries of this process, to be told to use one thread.
+
+    On small matrices their threads mostly wait for each other: with four of them on four busy
+    cores, 60 crystals took more than ten minutes instead of four seconds.
+    """
+    return ThreadpoolController()
+
+
+# Bands → targets
+
+
+def describe(bands: Bands) -> tuple[Floats, Floats]:
+    """Columns ``SITE_NAMES`` (n_sites, …) and ``CRYSTAL_NAMES`` of a crystal's bands."""
+    e, n = bands.energy, len(bands.n_electrons)
+    count = min(bands.n_electrons.sum(), 2.0 * e.shape[1])
+    top, bottom, spreads = band_edges(e, bands.weight, count, n)
+    fermi = fermi_level(e, bands.weight, count)
+    # Where there is a gap, its middle: by count alone, rounding would decide. In between, a share.
+    insulating = np.clip((bottom - top) / DOS_WIDTH - 0.5, 0.0, 1.0)
+    fermi += insulating * (0.5 * (top + bottom) - fermi)
+    filled = 2 / (1 + np.exp(np.clip((e - fermi) / THERMAL, -60, 60)))
+    occupied, empty = bands.weight[:, None] * filled, bands.weight[:, None] * (2 - filled)
+
+    def window(centre: float, width: float) -> Floats:
+        return np.exp(-0.5 * ((e - centre) / width) ** 2) / (width * np.sqrt(2 * np.pi))
+
+    edges = [occupied * window(top, EDGE_WIDTH), empty * window(bottom, EDGE_WIDTH)]
+    functions = [
+        *(edge * n / (edge.sum() + 1e-6) for edge in edges),
+        *(occupied * e**k for k in range(3)),
+        *(empty * (e - fermi) ** k for k in range(3)),
+        *(
+            2 * bands.weight[:, None] * window(fermi + c, w)
+            for c, w in zip(WINDOW_CENTRES, WINDOW_WIDTHS, strict=True)
+        ),
+    ]
+    projected = np.reshape(functions, (len(functions), -1)) @ bands.share.reshape(e.size, -1)
+    by_shell = projected.reshape(len(functions), n, 3)
+    valence_edge, conduction_edge, electrons = by_shell[:3]
+    total = by_shell.sum(axis=2)
+    charge = bands.n_electrons - total[2]
+    band_energy = total[3]
+    bond_energy = band_energy - (electrons * bands.level).sum(axis=1)
+    occupied_centre, occupied_width = moments(total[2:5])
+    empty_centre, empty_width = moments(total[5:8])
+    sites = np.column_stack(
+        [
+            charge,
+            electrons,
+            valence_edge,
+            conduction_edge,
+            total[8:].T,
+            occupied_centre - fermi,
+            occupied_width,
+            empty_centre,
+            empty_width,
+            band_energy,
+            bond_energy,
+        ]
+    )
+    states = 2 * (bands.weight[:, None] * window(fermi, DOS_WIDTH)).sum() / n
+    crystal = [bottom - top, *spreads, fermi, top, bottom, states]
+    crystal += [band_energy.mean(), bond_energy.mean(), np.abs(charge).mean()]
+    shares = np.concatenate([valence_edge.mean(axis=0), conduction_edge.mean(axis=0)])
+    return sites, np.concatenate([crystal, shares])
+
+
+def band_edges(
+    energy: Floats, weight: Floats, count: float, n_sites: int
+) -> tuple[float, float, Floats]:
+    """Highest filled level, lowest empty level (eV), and the level spreads (see ``SPREADS``).
+
+    States of all k points are filled in the order of their energies, so nothing depends on the
+    number of electrons of a cell being even. With L(x) the level of the electron at a filling of x,
+    a staircase whose steps are as wide as states hold electrons, the levels are L(count − 0) and
+    L(count + 0), the same where a state is filled in part. The spread is the mean of L over
+    fillings from count + d/2 to count + 3d/2 − the mean from count − 3d/2 to count − d/2, with d
+    electrons per site; beyond its ends L is flat. None of this depends on how states of equal
+    energy are ordered, and where energies change by up to δ, it changes by up to 2δ, whereas L at
+    a filling of its own would jump where two bands part. Spreads tell bad metals from good ones,
+    where the gap is zero.
+    """
+    order = np.argsort(energy, axis=None)
+    levels = energy.ravel()[order]
+    held = 2 * np.repeat(weight, energy.shape[1])[order]
+    filling = np.cumsum(held)
+    top = float(levels[np.searchsorted(filling, count - SAME_FILLING)])
+    empty = int(np.searchsorted(filling, count + SAME_FILLING, side="right"))
+    full = empty == len(levels)
+    bottom = top + NO_EMPTY_STATE if full else float(levels[empty])
+
+    extra = n_sites * np.array(SPREADS)
+    room = 2 * extra.max()  # to either end, for the flat continuation
+    nodes = np.concatenate([[-room, 0.0], filling, filling[-1:] + room])
+    steps = np.concatenate([[room * levels[0]], held * levels, [room * levels[-1]]])
+    total = np.concatenate([[0.0], np.cumsum(steps)])
+
+    def mean(middle: Floats) -> Floats:
+        ends = np.interp([middle - extra / 2, middle + extra / 2], nodes, total)
+        return (ends[1] - ends[0]) / extra
+
+    above = np.full(len(SPREADS), bottom) if full else mean(count + extra)
+    return top, bottom, above - mean(count - extra)
+
+
+def fermi_level(energy: Floats, weight: Floats, count: float) -> float:
+    """Where the Fermi function fills the bands with the given number of electrons, by bisection."""
+    low, high = energy.min() - 10, energy.max() + 10
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        filled = 2 / (1 + np.exp(np.clip((energy - middle) / THERMAL, -60, 60)))
+        if weight @ filled.sum(axis=1) < count:
+            low = middle
+        else:
+            high = middle
+    return float(middle)
+
+
+def moments(sums: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation from sums of e⁰, e¹ and e², (3, n_sites)."""
+    norm = np.maximum(sums[0], 1e-6)
+    mean = sums[1] / norm
+    return mean, np.sqrt(np.maximum(sums[2] / norm - mean**2, 0.0))

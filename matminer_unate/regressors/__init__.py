@@ -1,0 +1,1 @@
+"""UnateRegressor: columns of all kinds, kernel ridge and trees, and error bars."""

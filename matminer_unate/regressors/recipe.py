@@ -1,0 +1,304 @@
+"""Structures → the columns that UnateRegressor learns from, block by block."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from matminer_unate.crystals.formula import composition
+from matminer_unate.crystals.structures import arrays_of
+from matminer_unate.crystals.symmetry import symmetry_of
+from matminer_unate.errors import InputError, StructureError
+from matminer_unate.featurizers.rows import row_name
+from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
+from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
+from matminer_unate.network.weights import weights_config
+from matminer_unate.regressors.work_bar import WorkBar
+
+FORMULA = "formula"
+"""Column of reduced formulas, the groups of cross-validation."""
+
+CELL_NAMES = ("cell_volume_per_atom", "cell_spacegroup_number", "cell_n_sites_primitive")
+
+COMPOSITION = "composition and cell"
+SITES = "sites"
+TIGHT_BINDING = "tight binding"
+FINGERPRINT = "fingerprint"
+LEARNED = "unate "
+"""Names of blocks; those of learned columns begin so."""
+
+OPTIONAL = (TIGHT_BINDING,)
+"""Blocks that a crystal may lack: a model without them is fitted too."""
+
+START_UP = 3.0
+"""Seconds that the first network of a process takes to load, mostly torch."""
+PAIR_SECONDS, NEW_ELEMENTS = 0.1, 60
+"""What each of the first crystals takes for integrals of its elements, and how many do."""
+SITE_SECONDS = {SITES: 2e-4, TIGHT_BINDING: 1.2e-3, LEARNED: 2e-4}
+ROW_SECONDS = {COMPOSITION: 2e-3, SITES: 2e-3, TIGHT_BINDING: 4e-3, LEARNED: 1.5e-3}
+"""Roughly, of one core; for the time left."""
+
+
+@dataclass
+class Described:
+    """The columns of many structures, and what was in the way.
+
+    Attributes
+    ----------
+    table : DataFrame
+        Reduced formula and columns; NaN in rows that are no usable structure, and in blocks that a
+        row has not.
+    unusable : dict of int to StructureError
+        Why, by row.
+    lacking : dict of (int, str) to Exception
+        Why a row lacks a block.
+    """
+
+    table: pd.DataFrame
+    unusable: dict[int, StructureError] = field(default_factory=dict)
+    lacking: dict[tuple[int, str], Exception] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Which columns.
+
+    Attributes
+    ----------
+    weights : tuple of str or Path
+        Of the learned columns.
+    device : str
+    tight_binding : bool
+        With what a tight-binding model says of the electrons.
+    """
+
+    weights: tuple[str | Path, ...]
+    device: str
+    tight_binding: bool
+
+    def blocks(self) -> dict[str, list[str]]:
+        """Names of the columns by block; those that the trees learn from come first."""
+        blocks = {
+            COMPOSITION: [*magpie().feature_labels(), *CELL_NAMES],
+            SITES: SiteDescriptorStats().feature_labels(),
+        }
+        if self.tight_binding:
+            blocks[TIGHT_BINDING] = tight_binding_stats().feature_labels()
+        blocks[FINGERPRINT] = SiteDescriptorStats(descriptors="fingerprint").feature_labels()
+        for weights in self.weights:
+            blocks[f"{LEARNED}{weights}"] = self._learned(weights).feature_labels()
+        return blocks
+
+    def n_tree_columns(self) -> int:
+        """How many of the columns, from the first, the trees learn from."""
+        return sum(len(names) for block, names in self.blocks().items() if not is_wide(block))
+
+    def _learned(self, weights: str | Path) -> UnateFeaturizer:
+        return UnateFeaturizer(weights, device=self.device)
+
+    def names(self) -> list[str]:
+        """Names of all columns."""
+        return [name for block in self.blocks().values() for name in block]
+
+    def seconds(self, structures: Sequence[Any]) -> dict[str, float]:
+        """What the stages of :meth:`describe` will roughly take on one core."""
+        n_sites = float(sum(_length(s) for s in structures))
+        stages = {"columns: structures": 5e-4 * len(structures)}
+        for name, rows, sites in self._stages():
+            stages[name] = rows * len(structures) + sites * n_sites
+        if "torch" not in sys.modules and len(structures):
+            stages[name] += START_UP
+            if self.tight_binding:
+                new = min(len(structures), NEW_ELEMENTS)
+                stages[f"columns: {TIGHT_BINDING}"] += PAIR_SECONDS * new
+        return stages
+
+    def describe(
+        self, structures: Sequence[Any], index: Any, ignore_errors: bool, bar: WorkBar
+    ) -> Described:
+        """Formula and columns of structures, float32.
+
+        Parameters
+        ----------
+        structures : sequence
+        index : Index or None
+            Names that the caller gave to the rows.
+        ignore_errors : bool
+        bar : WorkBar
+            With the stages of :meth:`seconds`.
+
+        Raises
+        ------
+        StructureError
+            A structure is unusable and errors are not ignored; the message names its row.
+        """
+        found = Described(pd.DataFrame(index=range(len(structures)) if index is None else index))
+        found.unusable = self._check_rows(structures, bar)
+        if found.unusable and not ignore_errors:
+            row, error = next(iter(found.unusable.items()))
+            more = len(found.unusable) - 1
+            raise StructureError(
+                f"{row_name(row, index)}: {error}\n"
+                + (f"{more} more row(s) are unusable too. " if more else "")
+                + "Drop such rows, or set on_error='nan' to leave them out."
+            ) from error
+        names = self.names()
+        values = self._values(structures, index, found, bar)
+        values[list(found.unusable)] = np.nan
+        found.table = pd.DataFrame(values, index=found.table.index, columns=names)
+        formulas = [
+            None if row in found.unusable else composition(s).reduced_formula
+            for row, s in enumerate(structures)
+        ]
+        found.table.insert(0, FORMULA, np.array(formulas, dtype=object))
+        return found
+
+    def _stages(self) -> list[tuple[str, float, float]]:
+        """Name, seconds a row, and seconds a site."""
+        parts = [COMPOSITION, SITES, *((TIGHT_BINDING,) if self.tight_binding else ())]
+        named = [(f"columns: {part}", part) for part in parts]
+        named += [(f"columns: {LEARNED}{_short(w)}", LEARNED) for w in self.weights]
+        return [(n, ROW_SECONDS[part], SITE_SECONDS.get(part, 0.0)) for n, part in named]
+
+    def _check_rows(self, structures: Sequence[Any], bar: WorkBar) -> dict[int, StructureError]:
+        """The rows that are no crystals, before any of them is worked on."""
+        config = weights_config(self.weights[0])
+        tell = bar.rows("columns: structures", len(structures))
+        errors: dict[int, StructureError] = {}
+        for row, structure in enumerate(structures):
+            try:
+                prepare(structure, config)
+            except StructureError as e:
+                errors[row] = e
+            tell(1)
+        return errors
+
+    def _values(
+        self, structures: Sequence[Any], index: Any, found: Described, bar: WorkBar
+    ) -> NDArray[np.float32]:
+        """All blocks side by side."""
+        n, names = len(structures), [name for name, _, _ in self._stages()]
+
+        def columns_of(featurizer: Any, stage: str, *blocks: str) -> NDArray[np.float32]:
+            columns = featurizer._columns(structures, True, index, bar.rows(stage, n))
+            for row in columns.errors.keys() - found.unusable.keys():
+                found.lacking |= {(row, block): columns.errors[row] for block in blocks}
+            if stage != names[-len(self.weights)]:
+                # Atoms without neighbours are said of the first weights alone.
+                columns.notes.rows_isolated = 0
+            columns.warn(mention_errors=False)
+            values: NDArray[np.float32] = columns.values
+            return values
+
+        usable = [row for row in range(n) if row not in found.unusable]
+        crystals, tell = [structures[row] for row in usable], bar.rows(names[0], n)
+        first = np.full((n, len(magpie().feature_labels()) + len(CELL_NAMES)), np.nan, np.float32)
+        first[usable] = np.hstack([composition_columns(crystals), cell_columns(crystals, tell)])
+        sites = columns_of(SiteDescriptorStats(descriptors="all"), names[1], SITES, FINGERPRINT)
+        parts = [first, sites[:, _positions("physics")]]
+        if self.tight_binding:
+            parts.append(columns_of(tight_binding_stats(), names[2], TIGHT_BINDING))
+        parts.append(sites[:, _positions("fingerprint")])
+        for weights, stage in zip(self.weights, names[-len(self.weights) :], strict=True):
+            parts.append(columns_of(self._learned(weights), stage, f"{LEARNED}{weights}"))
+        return np.hstack(parts)
+
+    def check(self, table: pd.DataFrame) -> None:
+        """Raise InputError unless these are the columns of this recipe."""
+        expected = [FORMULA, *self.names()]
+        if list(table.columns) != expected:
+            missing = [name for name in expected if name not in table.columns]
+            raise InputError(
+                f"the frame has not the {len(expected)} columns of this model (missing: "
+                f"{', '.join(missing[:3]) or 'none, but the order differs'}); pass structures, or "
+                "what featurize() of a regressor with the same options returned"
+            )
+
+
+def is_wide(block: str) -> bool:
+    """Whether a block has too many columns, each of them saying too little, for trees."""
+    return block == FINGERPRINT or block.startswith(LEARNED)
+
+
+def is_column_table(X: Any) -> bool:
+    """Whether this is what :meth:`Recipe.featurize` returned, rather than structures."""
+    return isinstance(X, pd.DataFrame) and X.shape[1] > 1 and FORMULA in X.columns
+
+
+@lru_cache(maxsize=1)
+def magpie() -> Any:
+    """matminer's Magpie preset, in this process."""
+    from matminer.featurizers.composition import ElementProperty
+
+    featurizer = ElementProperty.from_preset("magpie", impute_nan=True)
+    featurizer.set_n_jobs(1)
+    return featurizer
+
+
+def composition_columns(structures: Sequence[Any] | pd.Series) -> NDArray[np.float32]:
+    """Magpie columns, (n_rows, 132); every composition is computed once."""
+    compositions = [composition(s).reduced_composition for s in structures]
+    distinct = {c.formula: c for c in compositions}
+    rows = magpie().featurize_many(list(distinct.values()), pbar=False)
+    by_formula = dict(zip(distinct, rows, strict=True))
+    found = [by_formula[c.formula] for c in compositions]
+    n_columns = len(magpie().feature_labels())
+    return np.array(found, dtype=np.float32).reshape(len(found), n_columns)
+
+
+def _positions(group: Any) -> list[int]:
+    """Of a group of descriptors among the columns of all."""
+    position = {n: k for k, n in enumerate(SiteDescriptorStats(descriptors="all").feature_labels())}
+    return [position[n] for n in SiteDescriptorStats(descriptors=group).feature_labels()]
+
+
+def cell_columns(
+    structures: Sequence[Any] | pd.Series, tell: Callable[[int], Any] = lambda n: None
+) -> NDArray[np.float32]:
+    """Volume per atom (Å³), space group number and sites of the primitive cell, (n_rows, 3).
+
+    NaN where no space group is found. spglib is asked directly: matminer's wrapper manages 116
+    crystals a second.
+
+    Parameters
+    ----------
+    structures : sequence or Series
+    tell : callable
+        Told the number of rows that were just finished.
+    """
+    from matminer_unate.crystals.lattice import cell_heights
+
+    rows = []
+    for structure in structures:
+        lattice, frac_coords, z = arrays_of(structure)
+        volume = cell_heights(lattice)[1] / len(z)
+        rows.append([volume, *symmetry_of((lattice, frac_coords, z))])
+        tell(1)
+    return np.array(rows, dtype=np.float32).reshape(-1, len(CELL_NAMES))
+
+
+def tight_binding_stats() -> Any:
+    """The featurizer of the electrons, as the recipe uses it."""
+    from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
+
+    return TightBindingStats(on_error="nan")
+
+
+def _length(structure: Any) -> int:
+    """Number of sites, or a typical one of what cannot be counted."""
+    try:
+        return len(structure)
+    except TypeError:
+        return 10
+
+
+def _short(weights: str | Path) -> str:
+    return Path(weights).name

@@ -1,0 +1,223 @@
+"""What UnateRegressor is given → rows of columns, and which of them a model can answer for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from matminer_unate.errors import InputError, StructureError, warn_user
+from matminer_unate.featurizers.inputs import entries_of
+from matminer_unate.featurizers.rows import row_name
+from matminer_unate.regressors.recipe import FORMULA, Described, Recipe, is_column_table
+from matminer_unate.regressors.target_models import BlockLayout, Blocks
+from matminer_unate.regressors.work_bar import WorkBar
+
+
+@dataclass
+class GivenRows:
+    """Structures, or the frame of their columns.
+
+    Attributes
+    ----------
+    structures : list
+        Empty if it is a frame.
+    table : DataFrame or None
+    index : Index or None
+        Names that the caller gave to the rows.
+    """
+
+    structures: list[Any]
+    table: pd.DataFrame | None
+    index: Any
+
+    @classmethod
+    def of(cls, X: Any, may_be_table: bool = True) -> Self:
+        """From what ``fit`` and ``predict`` take."""
+        X = list(X) if isinstance(X, Iterator) else X  # which can be read only once
+        index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
+        if may_be_table and is_column_table(X):
+            return cls([], X, index)
+        return cls(entries_of(X), None, index)
+
+    def __len__(self) -> int:
+        return len(self.structures) if self.table is None else len(self.table)
+
+    def name(self, row: int) -> str:
+        """For messages."""
+        return row_name(int(row), self.index)
+
+    def warn(
+        self,
+        rows: Collection[int] | NDArray[Any],
+        what: str,
+        reasons: Mapping[int, Exception] | None = None,
+        then: str = "",
+    ) -> None:
+        """Warn of rows, if there are any, with the first of them and the reason."""
+        if len(rows):
+            first = int(min(rows))
+            reason = f": {reasons[first]}" if reasons and first in reasons else ""
+            warn_user(
+                f"{len(rows)} of {len(self)} rows {what}; the first is {self.name(first)}{reason}"
+                f"{then}"
+            )
+
+    def describe(self, recipe: Recipe, ignore_errors: bool, bar: WorkBar) -> Described:
+        """Formula and columns; with a warning where rows are no usable structure.
+
+        Raises
+        ------
+        StructureError, InputError
+            A row is no usable structure, or has no columns, and errors are not ignored.
+        """
+        if self.table is None:
+            found = recipe.describe(self.structures, self.index, ignore_errors, bar)
+            self.warn(found.unusable, "are no usable structures and left out", found.unusable)
+            return found
+        recipe.check(self.table)
+        bad = np.flatnonzero(self.table[FORMULA].isna())
+        if len(bad) and not ignore_errors:
+            raise InputError(f"{self.name(bad[0])} has no columns; drop it, or set on_error='nan'")
+        self.warn(bad, "have no columns and are left out")
+        return Described(self.table)
+
+
+@dataclass
+class AnsweredRows:
+    """Rows that models can answer for.
+
+    Attributes
+    ----------
+    used : (n_used,) row numbers
+    columns : (n_used, n_columns)
+    lacking : (n_used,) frozensets
+        Blocks that each of them lacks.
+    reasons : dict of int to Exception
+        Why, by row number, where it is known.
+    failed : dict of int to str
+        Why the other rows have no answer, by row number.
+    """
+
+    used: NDArray[np.int64]
+    columns: NDArray[np.float64]
+    lacking: list[Blocks]
+    reasons: dict[int, Exception]
+    failed: dict[int, str]
+
+    @classmethod
+    def of(
+        cls,
+        given: GivenRows,
+        described: Described,
+        wanted: NDArray[np.bool_],
+        layout: BlockLayout,
+        models: Sequence[Blocks],
+        ignore_errors: bool,
+    ) -> Self:
+        """Leave out the rows that lack more than any model does without, with a warning.
+
+        Parameters
+        ----------
+        given : GivenRows
+        described : Described
+        wanted : (n_rows,) bool
+        layout : BlockLayout
+        models : sequence of frozenset
+            What each model does without.
+        ignore_errors : bool
+
+        Raises
+        ------
+        StructureError, InputError
+            There is such a row and errors are not ignored.
+        """
+        used = np.flatnonzero(wanted & described.table[FORMULA].notna().to_numpy())
+        columns = described.table.iloc[used, 1:].to_numpy(np.float64)
+        lacking = layout.lacking(columns)
+        keep = np.array([any(b <= m for m in models) for b in lacking], dtype=bool)
+        failed = {row: str(error) for row, error in described.unusable.items()}
+        for row, blocks in ((used[k], lacking[k]) for k in np.flatnonzero(~keep)):
+            known = [described.lacking[row, b] for b in blocks if (row, b) in described.lacking]
+            reason = f" ({known[0]})" if known else ""
+            text = f"it lacks the columns of {_listed(blocks)}{reason}"
+            failed[int(row)] = text
+            if not ignore_errors:
+                kind = StructureError if known else InputError
+                raise kind(
+                    f"{given.name(row)}: {text}, which no model does without; drop this row, or "
+                    "set on_error='nan' to leave such rows out"
+                )
+        bad = used[~keep]
+        reasons: Any = {row: InputError(text) for row, text in failed.items()}
+        given.warn(bad, "lack columns that no model does without, and are left out", reasons)
+        reasons = {row: error for (row, _), error in described.lacking.items()}
+        kept = [blocks for blocks, has in zip(lacking, keep, strict=True) if has]
+        return cls(used[keep], columns if keep.all() else columns[keep], kept, reasons, failed)
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """Whether each of them has all blocks, (n_used,)."""
+        return np.array([not blocks for blocks in self.lacking], dtype=bool)
+
+    @property
+    def lacked(self) -> str:
+        """The blocks that any of them lacks, in words."""
+        return _listed(frozenset().union(*self.lacking))
+
+    def warn_of_training(self, rows: GivenRows, left_out: list[str]) -> None:
+        """Say which training rows lack columns, and what became of these.
+
+        Parameters
+        ----------
+        rows : GivenRows
+        left_out : list of str
+            Targets whose models do without columns that too many rows lack; ``["all"]`` for all.
+        """
+        n, lacking = len(self.used), self.used[~self.complete]
+        if left_out:
+            of = "the model" if left_out == ["all"] else f"the models of {', '.join(left_out)}"
+            then = f". These are too many: the columns are left out of {of}"
+        else:
+            then = (
+                f". The model with these learns from the other {n - len(lacking)} rows, the one "
+                "without them from all"
+            )
+        rows.warn(lacking, f"lack the {self.lacked} columns", self.reasons, then)
+
+
+@dataclass
+class Prediction:
+    """What models say of rows, and of which rows they say it with fewer columns.
+
+    Attributes
+    ----------
+    values, reach : (n_rows,), or (n_rows, n_targets)
+        Predictions, and how far their intervals reach.
+    rows : GivenRows
+    lacking : (n_lacking,) row numbers
+        Predicted by a model that does without some columns.
+    found : AnsweredRows
+    """
+
+    values: NDArray[np.float64]
+    reach: NDArray[np.float64]
+    rows: GivenRows
+    lacking: NDArray[np.int64]
+    found: AnsweredRows
+
+    def warn(self) -> None:
+        """Say which rows are predicted with fewer columns."""
+        self.rows.warn(
+            self.lacking,
+            f"lack the {self.found.lacked} columns and are predicted by the model without these",
+            self.found.reasons,
+        )
+
+
+def _listed(blocks: Blocks) -> str:
+    return " and ".join(f"'{block}'" for block in sorted(blocks))

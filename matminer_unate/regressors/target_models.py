@@ -1,0 +1,339 @@
+"""Columns and targets → fitted models: one a target, and one more for rows that lack a block."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate.regressors.blend import QUICK, BlendedModel, combine_importances, fit_blend
+from matminer_unate.regressors.error_bars import ConformalScale
+from matminer_unate.regressors.kernel_ridge import PENALTIES, BlockKernelRidge, Start
+from matminer_unate.regressors.recipe import FINGERPRINT, OPTIONAL, is_wide
+
+Vector = NDArray[np.float64]
+Rows = NDArray[np.int64]
+Blocks = frozenset[str]
+"""Names of blocks that a model does without, or that a row lacks."""
+
+NONE: Blocks = frozenset()
+
+START_SCALES = {
+    "composition and cell": 0.02,
+    "sites": 0.07,
+    "tight binding": 0.2,
+    FINGERPRINT: 0.02,
+}
+START_LEARNED_SCALE = 0.2
+"""Shared by all weights."""
+START_PENALTY = 0.003
+"""Where the search for the kernel's scales begins: what was typical on the val rows of gaps, bulk
+moduli and formation energies."""
+
+LEAST_GROUPS = 3
+"""Of formulas: one to predict, one to leave out and one to learn from."""
+
+LEAST_COMPLETE = 0.5
+"""Share of the training rows that must have all blocks, or those that most lack are left out."""
+
+SENSITIVITY_ROWS = 300
+
+Tell = Callable[[float], Any]
+
+
+@dataclass(frozen=True)
+class BlockLayout:
+    """Where the columns of each block are.
+
+    Attributes
+    ----------
+    widths : dict of str to int
+        Columns of each block; those that the trees learn from come first.
+    """
+
+    widths: dict[str, int]
+
+    def kept(self, without: Blocks = NONE) -> NDArray[np.bool_]:
+        """Columns that are in none of these blocks, (n_columns,)."""
+        return np.repeat([b not in without for b in self.widths], list(self.widths.values()))
+
+    def of(self, columns: Vector, without: Blocks = NONE) -> Vector:
+        """The kept ones of columns, (n_rows, n_kept)."""
+        return columns[:, self.kept(without)] if without else columns
+
+    def slices(self, without: Blocks = NONE) -> list[slice]:
+        """Of the blocks among the columns that are kept."""
+        widths = [width for block, width in self.widths.items() if block not in without]
+        ends = np.cumsum(widths)
+        return [slice(int(e - w), int(e)) for e, w in zip(ends, widths, strict=True)]
+
+    def n_tree_columns(self, without: Blocks = NONE) -> int:
+        """How many of the kept columns, from the first, the trees learn from."""
+        return sum(w for b, w in self.widths.items() if b not in without and not is_wide(b))
+
+    def lacking(self, columns: Vector) -> list[Blocks]:
+        """Blocks that each row lacks: those of which a column is NaN."""
+        bad = np.isnan(columns)
+        each = [bad[:, part].any(axis=1).tolist() for part in self.slices()]
+        rows = zip(*each, strict=True)
+        return [frozenset(itertools.compress(self.widths, row)) for row in rows]
+
+    def variants(self) -> list[Blocks]:
+        """What the models do without, beside the one with all blocks."""
+        return [frozenset([block]) for block in self.widths if block in OPTIONAL]
+
+    def start(self) -> tuple[list[float], float]:
+        """Scales of all blocks, and penalty, to begin with."""
+        learned = START_LEARNED_SCALE / sum(b not in START_SCALES for b in self.widths)
+        return [START_SCALES.get(block, learned) for block in self.widths], START_PENALTY
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """What a model learns from.
+
+    Attributes
+    ----------
+    columns : (n_rows, n_columns)
+    targets : (n_rows,), or (n_rows, n_targets)
+    weights : (n_rows,)
+        Above 0, with a mean of 1.
+    folds : list of row arrays
+    """
+
+    columns: Vector
+    targets: Vector
+    weights: Vector
+    folds: list[Rows]
+
+    def of_target(self, k: int, known: Rows) -> TrainingRows:
+        """One of several targets, and the rows where it is known."""
+        one = TrainingRows(self.columns, self.targets[:, k], self.weights, self.folds)
+        return one if len(known) == len(self.targets) else one.part(known)
+
+    def part(self, rows: Rows) -> TrainingRows:
+        """Some of the rows, ascending, in the same folds; those left empty are dropped."""
+        folds = [np.searchsorted(rows, fold[np.isin(fold, rows)]) for fold in self.folds]
+        weights = self.weights[rows]
+        return TrainingRows(
+            self.columns[rows],
+            self.targets[rows],
+            weights / weights.mean(),
+            [fold for fold in folds if len(fold)],
+        )
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How models are fitted; as the parameters of ``UnateRegressor``."""
+
+    max_kernel_rows: int
+    n_jobs: int | None
+    seed: int
+
+
+@dataclass
+class FittedModel:
+    """Kernel ridge, trees and error bars: one target, from all blocks but some.
+
+    Attributes
+    ----------
+    without : frozenset of str
+        Blocks that the model does not see.
+    kernel : BlockKernelRidge
+    blend : BlendedModel
+    scale : ConformalScale
+    held_out_error : float
+        Mean absolute error of its held-out training rows.
+    """
+
+    without: Blocks
+    kernel: BlockKernelRidge
+    blend: BlendedModel
+    scale: ConformalScale
+    held_out_error: float = math.nan
+
+    @classmethod
+    def fit(
+        cls,
+        rows: TrainingRows,
+        layout: BlockLayout,
+        without: Blocks,
+        minimum: float,
+        options: ModelOptions,
+        like: FittedModel | None = None,
+        tell: tuple[Tell, Tell] = (lambda share: None, lambda share: None),
+    ) -> tuple[FittedModel, Vector]:
+        """Fit to columns of all blocks.
+
+        Parameters
+        ----------
+        rows : TrainingRows
+        layout : BlockLayout
+        without : frozenset of str
+        minimum : float
+        options : ModelOptions
+        like : FittedModel, optional
+            A model that sees more. Its scales are taken over up to a factor, and the fit is quick:
+            fewer trees, fewer basis rows.
+        tell : pair of callables
+            Told the shares of kernel ridge and of the trees that are done.
+
+        Returns
+        -------
+        model : FittedModel
+        held_out : (n_rows,)
+            Predictions of the rows by models that have not seen their folds.
+        """
+        quick, seed, y = like is not None, options.seed, rows.targets
+        columns, n_trees = layout.of(rows.columns, without), layout.n_tree_columns(without)
+        kernel = BlockKernelRidge(options.max_kernel_rows // (QUICK if quick else 1) or 1, seed)
+        start = _start(layout, without, like)
+        held_out = kernel.fit(
+            columns, layout.slices(without), y, rows.folds, start, rows.weights, quick, tell[0]
+        )
+        trees = columns[:, :n_trees]
+        how = minimum, options.n_jobs, seed, rows.weights, quick, tell[1]
+        blend, parts = fit_blend(trees, held_out, y, rows.folds, *how)
+        scale = ConformalScale.fit(
+            parts, blend.shares, held_out.similarity, y, rows.folds, minimum, seed, rows.weights
+        )
+        found = blend.mix(parts, minimum)
+        error = float((rows.weights * np.abs(found - y)).mean())
+        return cls(without, kernel, blend, scale, error), found
+
+    def predict(
+        self, columns: Vector, layout: BlockLayout, minimum: float
+    ) -> tuple[Vector, Vector]:
+        """Predictions and the size of their errors from columns of all blocks, (n_rows,) each."""
+        columns = layout.of(columns, self.without)
+        kernel, similarity = self.kernel.predict(columns)
+        parts = self.blend.parts(columns[:, : layout.n_tree_columns(self.without)], kernel)
+        return self.blend.mix(parts, minimum), self.scale.predict(parts, similarity, minimum)
+
+    def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector:
+        """Of all columns, (n_columns,); 0 for those it does not see."""
+        kept = layout.kept(self.without)
+        few = np.random.default_rng(seed).permutation(len(columns))[:SENSITIVITY_ROWS]
+        sensitivity = self.kernel.sensitivity(layout.of(columns[few], self.without))
+        found = np.zeros(len(kept))
+        n_trees = layout.n_tree_columns(self.without)
+        found[kept] = combine_importances(self.blend, sensitivity, n_trees)
+        return found
+
+
+@dataclass
+class FittedTarget:
+    """All models of one target.
+
+    Attributes
+    ----------
+    minimum : float
+        Predictions are cut off there.
+    interval_minimum : float
+        The ends of intervals are.
+    models : list of FittedModel
+        Those that see more come first.
+    importances : (n_columns,)
+        Of the first model.
+    held_out : (n_rows,)
+        Held-out predictions of the training rows; NaN for those left out.
+    held_out_error : float
+    """
+
+    minimum: float
+    interval_minimum: float
+    models: list[FittedModel] = field(default_factory=list)
+    importances: Vector = field(default_factory=lambda: np.empty(0))
+    held_out: Vector = field(default_factory=lambda: np.empty(0))
+    held_out_error: float = math.nan
+
+    def model_for(self, lacking: Blocks) -> FittedModel:
+        """The model that sees most of what a row has; there is one for all that are answered."""
+        return next(m for m in self.models if lacking <= m.without)
+
+    def fit(
+        self,
+        rows: TrainingRows,
+        layout: BlockLayout,
+        complete: NDArray[np.bool_],
+        options: ModelOptions,
+        tell: Sequence[tuple[Tell, Tell]],
+    ) -> FittedTarget:
+        """Fit all models.
+
+        The one with all blocks learns from the complete rows if these are enough
+        (:func:`enough_complete`), the others from all rows.
+
+        Parameters
+        ----------
+        rows : TrainingRows
+        layout : BlockLayout
+        complete : (n_rows,) bool
+            Rows that lack no block. All variants must be able to answer for the others.
+        options : ModelOptions
+        tell : sequence of pairs of callables
+            One pair a model.
+        """
+        main = None
+        held_out = np.full(len(rows.targets), np.nan)
+        if enough_complete(rows, complete):
+            part = rows if complete.all() else rows.part(np.flatnonzero(complete))
+            main, found = FittedModel.fit(part, layout, NONE, self.minimum, options, None, tell[0])
+            self.models.append(main)
+            held_out[complete] = found
+            self.importances = main.importances(part.columns, layout, options.seed)
+        for without, told in zip(layout.variants(), tell[1:], strict=True):
+            model, found = FittedModel.fit(rows, layout, without, self.minimum, options, main, told)
+            self.models.append(model)
+            held_out = np.where(np.isnan(held_out), found, held_out)
+            if not len(self.importances):
+                self.importances = model.importances(rows.columns, layout, options.seed)
+        self.held_out = held_out
+        self.held_out_error = float((rows.weights * np.abs(held_out - rows.targets)).mean())
+        return self
+
+    def predict(
+        self, columns: Vector, layout: BlockLayout, lacking: Sequence[Blocks], coverage: float
+    ) -> tuple[Vector, Vector]:
+        """Predictions, and how far the interval of this coverage reaches.
+
+        Parameters
+        ----------
+        columns : (n_rows, n_columns)
+        layout : BlockLayout
+        lacking : (n_rows,) frozensets
+            What each row lacks.
+        coverage : float
+
+        Returns
+        -------
+        prediction, reach : (n_rows,)
+        """
+        found, reach = np.full(len(columns), np.nan), np.full(len(columns), np.nan)
+        for blocks in set(lacking):
+            model = self.model_for(blocks)
+            rows = np.flatnonzero([blocks == other for other in lacking])
+            found[rows], size = model.predict(columns[rows], layout, self.minimum)
+            reach[rows] = size * model.scale.quantile(coverage)
+        return found, reach
+
+
+def enough_complete(rows: TrainingRows, complete: NDArray[np.bool_]) -> bool:
+    """Whether a model with all blocks can be fitted, rather than one without them to more rows."""
+    n_folds = sum(bool(complete[fold].any()) for fold in rows.folds)
+    return n_folds >= LEAST_GROUPS and complete.mean() >= LEAST_COMPLETE
+
+
+def _start(layout: BlockLayout, without: Blocks, like: FittedModel | None) -> Start:
+    kept = [block not in without for block in layout.widths]
+    scales, penalty = (
+        layout.start() if like is None else (list(like.kernel.scales), like.kernel.penalty)
+    )
+    penalty = float(np.clip(penalty, *PENALTIES))
+    return [s for s, keep in zip(scales, kept, strict=True) if keep], penalty

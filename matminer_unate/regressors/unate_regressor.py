@@ -1,0 +1,473 @@
+"""The recommended recipe as one estimator: structures and numbers in, a model with errors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.model_selection import GroupKFold
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from matminer_unate.errors import InputError
+from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
+from matminer_unate.parameters import check_parameters
+from matminer_unate.regressors.blend import require_lightgbm
+from matminer_unate.regressors.recipe import FORMULA, Recipe
+from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
+from matminer_unate.regressors.stages import stage_names, stage_seconds
+from matminer_unate.regressors.target_attributes import TargetAttributes
+from matminer_unate.regressors.target_models import (
+    LEAST_GROUPS,
+    NONE,
+    BlockLayout,
+    FittedTarget,
+    ModelOptions,
+    TrainingRows,
+    enough_complete,
+)
+from matminer_unate.regressors.targets import (
+    check_row_weights,
+    check_target_table,
+    interval_floor,
+    target_floor,
+)
+from matminer_unate.regressors.work_bar import WorkBar
+
+DEFAULT_REGRESSOR_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
+
+ONE_SIGMA = 0.6827
+"""Share of a normal distribution within one standard deviation."""
+
+
+class UnateRegressor(TargetAttributes, RegressorMixin, BaseEstimator):
+    """Predict a property of crystal structures, with an error bar for each of them.
+
+    Structures become columns: Magpie's statistics of the elements, volume, space group, pooled
+    physical site descriptors, what a tight-binding model says of the electrons, a fingerprint of
+    distances and directions, and the learned columns of :class:`~matminer_unate.UnateFeaturizer`.
+    Kernel ridge regression on all of them is blended with two sets of LightGBM trees on all but the
+    fingerprint and the learned ones: one takes the held-out kernel prediction as a further column,
+    the other learns what it leaves over.
+
+    Scales of the kernel, penalty and shares of the blend are chosen by cross-validation on the
+    training rows, in folds of whole formulas; the trees of all folds are averaged. The held-out
+    residuals of the same folds give the error bars.
+
+    A crystal can lack the tight-binding columns, when its primitive cell is too large for that
+    model. Nothing is filled in: a second, smaller model without these columns is fitted to all
+    rows, answers for such crystals with error bars of its own, and a warning names them.
+
+    Parameters
+    ----------
+    weights : str or path, or sequence of them
+        Names of weights that come with the package, or weights folders. One of the default,
+        ``"mp_v2_taught"``, learned from the atom features of a potential that was trained on
+        energies; ``"mp_v2"`` alone saw no label, and the error of formation energies is a tenth
+        higher.
+    tight_binding : bool
+        Use the tight-binding columns. They take most of the time to featurize (10 to 30 ms
+        for a crystal of 10 sites) and lower the error of band gaps.
+    minimum : "auto", None or float
+        Least value the targets can have, such as 0 for a band gap: predictions and intervals are
+        cut off there. None is for targets that can have any value. ``"auto"`` takes the least
+        training target if a tenth of them, and at least three, have it. Failing that, where no
+        training target is negative and the least of them is within a tenth of their standard
+        deviation of 0, intervals (not predictions) are cut off at 0. Should the target be one that
+        can be negative, intervals hold at most 1/(n + 1) less than they claim, of n training rows:
+        so often is a new row below all of them.
+    n_folds : int
+        Of the cross-validation, at least 3; fewer where there are fewer formulas. Time grows in
+        proportion.
+    max_kernel_rows : int
+        Rows that the kernel is spanned by. Time grows with the third power of it, memory with the
+        second. With more training rows, a random choice of this many is the basis.
+    on_error : {"raise", "nan"}
+        What an unusable structure does, and one that lacks columns which the model cannot do
+        without: stop with an error that names its row; or be left out of training and get a
+        prediction of NaN, with one warning.
+    device : str
+        Of the learned columns: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, …
+    n_jobs : int or None
+        Trees of several folds grown at once, as in scikit-learn: None is 1, -1 all cores.
+    random_state : int or None
+        From 0 on. None draws a seed, which ``seed_`` then is. No random generator but the model's
+        own is used.
+    progress : bool
+        Show a bar with the expected time, the stage and the time left, in terminals and notebooks,
+        where the work takes more than two seconds.
+
+    Attributes
+    ----------
+    feature_names_ : (n_columns,) array of str
+    feature_importances_ : (n_columns,)
+        Sum to 1; see :meth:`importances`. The mean over several targets.
+    target_names_ : list of str or None
+        Of several targets, or of a Series.
+    blend_ : Series
+        Shares of kernel ridge and both sets of trees in the prediction, of the model with all
+        columns; a DataFrame with a column a target if there are several.
+    held_out_predictions_ : (n_rows,), or (n_rows, n_targets)
+        Predictions of the training rows by models that have not seen their formulas, for rows that
+        lack columns by those without these; NaN where the structure was unusable or had a weight of
+        0. Their error is a little lower than that on new crystals, since scales and shares were
+        chosen by it.
+    held_out_error_ : float, or (n_targets,)
+        Their mean absolute error, weighted as the rows are.
+    held_out_error_without_ : dict of str to float, or to (n_targets,)
+        The same of the models that do without a block of columns, by its name: what to expect for
+        crystals that lack it.
+    minimum_, interval_minimum_ : float, or (n_targets,)
+        Where predictions, and the ends of intervals, are cut off.
+    seed_ : int
+    n_rows_ : int
+        Training rows used.
+
+    Notes
+    -----
+    * Fitting takes 6 s on 250 rows, 26 s on 2,000 and 100 s on 16,000, on one core with the columns
+      at hand, and a third more for the model without the tight-binding columns; 16,000 rows need
+      4 GB of memory.
+    * Give ``log10(y)`` where ratios matter more than differences, as for moduli.
+    * To fit often on the same structures (grid searches, learning curves), call :meth:`featurize`
+      once: ``fit`` and ``predict`` take the frame it returns in place of structures.
+    * Several properties of the same crystals: give ``y`` a column for each. The columns are
+      computed once, and each property gets a model of its own.
+    * The intervals hold for new formulas of the kind that is in the training rows (cross-conformal
+      prediction, Vovk, Ann. Math. Artif. Intell. 74, 9 (2015), doi:10.1007/s10472-013-9368-4, with
+      locally scaled residuals, Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018),
+      doi:10.1080/01621459.2017.1307116), on average over them. They tell nothing of other kinds.
+
+    Examples
+    --------
+    >>> from matminer_unate import UnateRegressor
+    >>> from matminer_unate.datasets import load_semiconductors
+    >>> df = load_semiconductors()
+    >>> model = UnateRegressor().fit(df["structure"][20:], df["gap_ev"][20:])
+    >>> gap, std = model.predict(df["structure"][:20], return_std=True)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "weights": "no_validation",  # check_weights looks them up
+        "tight_binding": ["boolean"],
+        "minimum": [StrOptions({"auto"}), None, Interval(Real, None, None, closed="neither")],
+        "n_folds": [Interval(Integral, LEAST_GROUPS, None, closed="left")],
+        "max_kernel_rows": [Interval(Integral, 1, None, closed="left")],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "device": [str],
+        "n_jobs": [
+            None,
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, None, -1, closed="right"),
+        ],
+        "random_state": [None, Interval(Integral, 0, 2**32 - 1, closed="both")],
+        "progress": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        weights: str | Path | Sequence[str | Path] = DEFAULT_REGRESSOR_WEIGHTS,
+        tight_binding: bool = True,
+        minimum: Literal["auto"] | float | None = "auto",
+        n_folds: int = 5,
+        max_kernel_rows: int = 4_000,
+        on_error: Literal["raise", "nan"] = "raise",
+        device: str = "auto",
+        n_jobs: int | None = None,
+        random_state: int | None = 0,
+        progress: bool = True,
+    ) -> None:
+        self.weights = weights
+        self.tight_binding = tight_binding
+        self.minimum = minimum
+        self.n_folds = n_folds
+        self.max_kernel_rows = max_kernel_rows
+        self.on_error = on_error
+        self.device = device
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.progress = progress
+
+    def featurize(self, X: Any) -> pd.DataFrame:
+        """The columns of structures, which ``fit`` and ``predict`` take in place of them.
+
+        Returns
+        -------
+        DataFrame
+            Reduced formula and columns (float32); with ``on_error="nan"`` NaN in rows that are no
+            usable structure. NaN in the columns that a crystal lacks, with a warning.
+
+        Raises
+        ------
+        StructureError
+            A structure is unusable; the message names its row.
+        InputError
+            ``X`` is not a list, tuple, Series, one-column DataFrame or array of structures, or an
+            option is wrong.
+        """
+        self._check_options()
+        rows = GivenRows.of(X, may_be_table=False)
+        with self._bar("columns", rows, {}) as bar:
+            described = rows.describe(self._recipe(), self.on_error == "nan", bar)
+        for block in dict.fromkeys(block for _, block in described.lacking):
+            reasons = {row: e for (row, other), e in described.lacking.items() if other == block}
+            rows.warn(reasons, f"lack the '{block}' columns", reasons)
+        return described.table
+
+    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
+        """Fit to structures and their targets.
+
+        Parameters
+        ----------
+        X : list, tuple, Series, one-column DataFrame or array of structures
+            Or the frame that :meth:`featurize` returned, or rows of it.
+        y : (n_rows,), or (n_rows, n_targets)
+            With several targets, a model is fitted to each, on the rows where it is not NaN.
+        groups : (n_rows,), optional
+            Rows of one group stay in one fold. Default: the reduced formula.
+        sample_weight : (n_rows,), optional
+            How much a row counts, in all that is learned or chosen and in the error bars. Only
+            ratios matter; a row of weight 0 is left out.
+
+        Raises
+        ------
+        InputError
+            Lengths differ, a target is not finite, an option is wrong, or the rows are of fewer
+            than three groups.
+        StructureError
+            A structure is unusable; the message names its row.
+        ImportError
+            LightGBM is not installed.
+        """
+        self._check_options()
+        require_lightgbm()
+        rows = GivenRows.of(X)
+        if len(rows) < LEAST_GROUPS:
+            raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {len(rows)}")
+        targets, names = check_target_table(y, len(rows))
+        weights = check_row_weights(sample_weight, len(rows))
+        if groups is not None and len(groups) != len(rows):
+            raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
+        stages = stage_seconds(len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding))
+        with self._bar("fit", rows, stages) as bar:
+            self._fit(rows, targets, names, groups, weights, bar)
+        return self
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predictions of structures.
+
+        Parameters
+        ----------
+        X : list, tuple, Series, one-column DataFrame or array of structures
+            Or the frame that :meth:`featurize` returned, or rows of it.
+        return_std : bool
+            Give the standard deviation as well: half the width of the interval that holds 68.3 %.
+            Errors have longer tails than a normal distribution: for other shares, use
+            :meth:`predict_interval`.
+
+        Returns
+        -------
+        prediction : (n_rows,), or (n_rows, n_targets)
+            Rows that lack the tight-binding columns are predicted by the model without these, with
+            a warning that names the first of them; their deviation is that model's.
+        std : as the prediction
+            If asked for.
+
+        Raises
+        ------
+        StructureError
+            A structure is unusable; the message names its row.
+        InputError
+            A row lacks columns that the model cannot do without; the message names it.
+        """
+        found = self._predict(X, ONE_SIGMA)
+        found.warn()
+        return (found.values, found.reach) if return_std else found.values
+
+    def predict_interval(self, X: Any, coverage: float = 0.9) -> NDArray[np.float64]:
+        """Lower and upper ends that hold this share of new crystals, (n_rows, 2).
+
+        (n_rows, n_targets, 2) for several targets. For rows that lack columns, they are those of
+        the model that answers for them.
+
+        Parameters
+        ----------
+        X : as for :meth:`predict`
+        coverage : float
+            Above 0, below 1. With n training rows, shares up to n/(n + 1) can be had.
+
+        Raises
+        ------
+        InputError
+            The coverage cannot be had.
+        """
+        found = self._predict(X, coverage)
+        found.warn()
+        ends = np.stack([found.values - found.reach, found.values + found.reach], axis=-1)
+        floor = np.asarray(self.interval_minimum_)
+        return np.maximum(ends, floor[..., None] if floor.ndim else floor)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted model as ``config.json``, ``model.safetensors`` and LightGBM's texts.
+
+        The weights are not in it, only their name and checksum.
+
+        Parameters
+        ----------
+        folder : path
+            Created if need be; files in it are replaced.
+        """
+        from matminer_unate.regressors.saved_regressor import save_regressor
+
+        check_is_fitted(self, "targets_")
+        save_regressor(self, Path(folder))
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, weights: str | Path | Sequence[str | Path] | None = None
+    ) -> Self:
+        """Read a model that :meth:`save` wrote; no pickle is involved.
+
+        Parameters
+        ----------
+        folder : path
+        weights : str or path, or sequence of them, optional
+            Where the weights are now, if not where they were.
+
+        Raises
+        ------
+        WeightsError
+            A file is missing or damaged, or the weights are not those of the fit.
+        """
+        from matminer_unate.regressors.saved_regressor import load_regressor
+
+        model = cls()
+        load_regressor(model, Path(folder).expanduser(), weights)
+        return model
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _recipe(self) -> Recipe:
+        return Recipe(check_weights(self.weights), self.device, bool(self.tight_binding))
+
+    def _check_options(self) -> None:
+        check_parameters(self)
+        check_weights(self.weights)
+
+    def _bar(self, what: str, rows: GivenRows, stages: dict[str, float]) -> WorkBar:
+        columns = {} if rows.table is not None else self._recipe().seconds(rows.structures)
+        return WorkBar(f"UnateRegressor: {what}", columns | stages, bool(self.progress))
+
+    def _fit(
+        self,
+        rows: GivenRows,
+        targets: NDArray[np.float64],
+        names: list[str] | None,
+        groups: Any,
+        weights: NDArray[np.float64],
+        bar: WorkBar,
+    ) -> None:
+        """Fit to targets (n_rows, n_targets)."""
+        recipe, ignore_errors = self._recipe(), self.on_error == "nan"
+        described = rows.describe(recipe, ignore_errors, bar)
+        layout = BlockLayout({block: len(columns) for block, columns in recipe.blocks().items()})
+        models = [NONE, *layout.variants()]
+        found = AnsweredRows.of(rows, described, weights > 0, layout, models, ignore_errors)
+        labels = described.table[FORMULA].to_numpy() if groups is None else np.asarray(groups)
+        seed = self.random_state
+        seed = int(np.random.SeedSequence().generate_state(1)[0] if seed is None else seed)
+        folds = self._folds(labels[found.used], seed)
+        counts = weights[found.used] / weights[found.used].mean()
+        every = TrainingRows(found.columns, targets[found.used], counts, folds)
+        options = ModelOptions(self.max_kernel_rows, self.n_jobs, seed)
+        fitted, left_out = [], []
+        for k, name in enumerate(names or range(targets.shape[1])):
+            known = np.flatnonzero(~np.isnan(every.targets[:, k]))
+            given = every.of_target(k, known)
+            if len(given.folds) < LEAST_GROUPS:
+                raise InputError(
+                    f"target {name!r} is known for too few groups of rows; leave it out"
+                )
+            complete = found.complete[known]
+            if not enough_complete(given, complete):
+                left_out.append(str(name))
+            stages = [
+                (bar.share(kernel), bar.share(trees))
+                for kernel, trees in stage_names(k, targets.shape[1], models)
+            ]
+            floor = target_floor(self.minimum, given.targets)
+            target = FittedTarget(floor, interval_floor(self.minimum, floor, given.targets))
+            target.fit(given, layout, complete, options, stages)
+            held_out = np.full(len(rows), np.nan)
+            held_out[found.used[known]] = target.held_out
+            target.held_out = held_out
+            fitted.append(target)
+        found.warn_of_training(rows, left_out if len(left_out) < len(fitted) else ["all"])
+        self.targets_, self.target_names_ = fitted, names
+        self.layout_, self.seed_ = layout, seed
+        self.n_rows_ = len(found.used)
+        self.feature_names_ = np.array(described.table.columns[1:], dtype=object)
+        self.weights_sha256_ = checksums(recipe.weights)
+
+    def _folds(self, labels: Sequence[Any] | NDArray[Any], seed: int) -> list[NDArray[np.int64]]:
+        codes, distinct = pd.factorize(np.asarray(labels, dtype=object))
+        if (codes < 0).any():
+            raise InputError(f"the group of row {int(np.argmin(codes))} is missing (NaN or None)")
+        if len(distinct) < LEAST_GROUPS:
+            raise InputError(
+                f"the usable rows are of {len(distinct)} group(s), cross-validation needs at least "
+                f"{LEAST_GROUPS}; groups are reduced formulas unless fit(…, groups=…) gives others"
+            )
+        n_folds = min(self.n_folds, len(distinct))
+        splitter = GroupKFold(n_folds, shuffle=True, random_state=seed)
+        return [fold for _, fold in splitter.split(codes, groups=codes)]
+
+    def _predict(self, X: Any, coverage: float) -> Prediction:
+        """Predictions, and the reach of their intervals."""
+        check_is_fitted(self, "targets_")
+        self._check_options()
+        for model in (model for target in self.targets_ for model in target.models):
+            model.scale.quantile(coverage)
+        self._check_unchanged()
+        rows, ignore_errors = GivenRows.of(X), self.on_error == "nan"
+        with self._bar("predict", rows, {"models": 5e-4 * len(rows)}) as bar:
+            described = rows.describe(self._recipe(), ignore_errors, bar)
+            wanted = np.ones(len(rows), dtype=bool)
+            models = [model.without for target in self.targets_ for model in target.models]
+            found = AnsweredRows.of(rows, described, wanted, self.layout_, models, ignore_errors)
+            bar.share("models")
+            values, reach = np.full((2, len(rows), len(self.targets_)), np.nan)
+            for k, target in enumerate(self.targets_):
+                values[found.used, k], reach[found.used, k] = target.predict(
+                    found.columns, self.layout_, found.lacking, coverage
+                )
+        lacking = found.used[~found.complete] if NONE in models else found.used[:0]
+        if not self._several:
+            values, reach = values[:, 0], reach[:, 0]
+        return Prediction(values, reach, rows, lacking, found)
+
+    def _check_unchanged(self) -> None:
+        if checksums(check_weights(self.weights)) != self.weights_sha256_:
+            raise InputError(
+                f"the weights {self.weights!r} are not those of the fit; fit again, or set weights "
+                "to the former ones"
+            )
+        if self._recipe().names() != list(self.feature_names_):
+            raise InputError(
+                "the options of the columns were changed after the fit; fit again, or set "
+                "tight_binding back"
+            )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.no_validation = True
+        tags.target_tags.multi_output = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags

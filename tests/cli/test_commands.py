@@ -1,0 +1,96 @@
+"""``unate predict``: a saved model and files of crystals in, a table of predictions out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from real_crystals import crystals
+from small_corpora import prototypes
+
+from matminer_unate import UnateFineTuneRegressor, UnateRegressor
+from matminer_unate.cli import commands as table_commands
+from matminer_unate.cli import main as cli
+
+NAMED = crystals()
+
+
+@pytest.fixture(scope="module")
+def model(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of volumes per atom."""
+    folder = tmp_path_factory.mktemp("model")
+    X = list(NAMED.values())
+    regressor = UnateFineTuneRegressor(
+        tiny_weights, epochs=3, tight_binding=False, progress=False, device="cpu"
+    )
+    regressor.fit(X, [s.volume / len(s) for s in X]).save(folder)
+    return folder
+
+
+def run(*args: object) -> int:
+    return cli.main(["predict", *map(str, args), "--device", "cpu"])
+
+
+def test_a_table_gets_the_predictions_row_for_row(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(table_commands, "PREDICTED_ROWS", 3)
+    frame = pd.DataFrame(
+        {"id": list(NAMED), "structure": [json.dumps(s.as_dict()) for s in NAMED.values()]}
+    )
+    frame["mass"] = range(len(frame))
+    frame.to_csv(tmp_path / "in.csv", index=False)
+    out = tmp_path / "out.parquet"
+    assert run(model, tmp_path / "in.csv", "--out", out, "--name", "volume") == cli.OK
+    found = pd.read_parquet(out)
+    assert list(found) == ["id", "mass", "volume"]
+    assert list(found["id"]) == list(NAMED)
+    expected = UnateFineTuneRegressor.load(model, "cpu").predict(list(NAMED.values()))
+    np.testing.assert_allclose(found["volume"], expected, rtol=1e-4)
+    assert b"UnateFineTuneRegressor" in pq.read_schema(out).metadata[b"matminer_unate"]
+    assert f"{len(NAMED)} rows in" in capsys.readouterr().out
+
+
+def test_bad_files_are_listed_and_good_ones_predicted(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    NAMED["Si"].to(filename=str(tmp_path / "Si.cif"))
+    (tmp_path / "empty.cif").write_text("")
+    out = tmp_path / "out.csv"
+    code = run(model, tmp_path / "Si.cif", tmp_path / "empty.cif", "--out", out)
+    assert code == cli.SOME_FAILED
+    assert len(pd.read_csv(out)) == 1
+    assert "1 of 2 rows failed" in capsys.readouterr().err
+
+
+def test_a_saved_unate_regressor_predicts_with_its_deviation(
+    tiny_weights: Path, other_weights: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("lightgbm")
+    X = [s for s in prototypes() if max(s.atomic_numbers) <= 83][:30]
+    model = UnateRegressor((tiny_weights, other_weights), tight_binding=False, device="cpu")
+    model.fit(X, [s.volume / len(s) for s in X]).save(tmp_path / "model")
+    pd.DataFrame({"structure": [json.dumps(s.as_dict()) for s in X[:4]]}).to_csv(
+        tmp_path / "in.csv", index=False
+    )
+    assert run(tmp_path / "model", tmp_path / "in.csv", "--out", tmp_path / "out.csv") == cli.OK
+    found = pd.read_csv(tmp_path / "out.csv")
+    assert list(found) == ["id", "prediction", "prediction_std"]
+    expected = model.predict(X[:4], return_std=True)
+    np.testing.assert_allclose(found["prediction"], expected[0], rtol=1e-4)
+    np.testing.assert_allclose(found["prediction_std"], expected[1], rtol=1e-4)
+
+
+def test_a_folder_that_is_no_model_is_one_line_on_stderr(
+    tiny_weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    NAMED["Si"].to(filename=str(tmp_path / "Si.cif"))
+    for folder in (tiny_weights, tmp_path, tmp_path / "nowhere"):
+        code = run(folder, tmp_path / "Si.cif", "--out", tmp_path / "out.csv")
+        assert code == cli.UNUSABLE
+        assert "is no saved model" in capsys.readouterr().err
+    assert not (tmp_path / "out.csv").exists()

@@ -1,0 +1,139 @@
+"""Columns of every scalar kind go from a table through the command line to Parquet and CSV."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import uuid
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from real_crystals import crystals
+
+from matminer_unate.cli import main as cli
+from matminer_unate.io.readers import open_inputs
+from matminer_unate.io.writing import FeatureWriter, carried_types
+
+CIF = str(crystals()["Si"].to(fmt="cif"))
+ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
+
+
+def stored(kind: str, values: list[Any], storage: pa.DataType) -> Any:
+    if not hasattr(pa, kind):
+        pytest.skip(f"this version of Arrow has no {kind}")
+    return pa.ExtensionArray.from_storage(getattr(pa, kind)(), pa.array(values, storage))
+
+
+def of_kind(kind: str, values: list[Any]) -> Any:
+    if not hasattr(pa, kind):
+        pytest.skip(f"this version of Arrow has no {kind}")
+    return pa.array(values, getattr(pa, kind)())
+
+
+# A column, and what its first cell is in CSV; the second is missing.
+KINDS: dict[str, tuple[Any, str]] = {
+    "bool": (lambda: pa.array([True, None]), "true"),
+    "int8": (lambda: pa.array([-5, None], pa.int8()), "-5"),
+    "uint64": (lambda: pa.array([2**64 - 1, None], pa.uint64()), str(2**64 - 1)),
+    "half float": (lambda: pa.array([np.float16(1.5), None], pa.float16()), "1.5"),
+    "float": (lambda: pa.array([0.25, None], pa.float32()), "0.25"),
+    "double": (lambda: pa.array([0.1, None]), "0.1"),
+    "decimal128": (lambda: pa.array([Decimal("1.23"), None], pa.decimal128(10, 2)), "1.23"),
+    "decimal256": (lambda: pa.array([Decimal("1.23"), None], pa.decimal256(50, 2)), "1.23"),
+    "string": (lambda: pa.array(["a", None]), "a"),
+    "large string": (lambda: pa.array(["a", None], pa.large_string()), "a"),
+    "string view": (lambda: of_kind("string_view", ["a", None]), "a"),
+    "dictionary": (lambda: pa.array(["x", None]).dictionary_encode(), "x"),
+    "binary": (lambda: pa.array([b"mp-1", None]), "mp-1"),
+    "binary, no text": (lambda: pa.array([b"\xff\x00", None]), "0xff00"),
+    "large binary": (lambda: pa.array([b"mp-1", None], pa.large_binary()), "mp-1"),
+    "binary view": (lambda: of_kind("binary_view", [b"mp-1", None]), "mp-1"),
+    "fixed size binary": (lambda: pa.array([b"ab", None], pa.binary(2)), "ab"),
+    "date": (lambda: pa.array([datetime.date(2020, 1, 2), None]), "2020-01-02"),
+    "date64": (lambda: pa.array([datetime.date(2020, 1, 2), None], pa.date64()), "2020-01-02"),
+    "time": (lambda: pa.array([3_723_000, None], pa.time32("ms")), "01:02:03.000"),
+    "time, ns": (lambda: pa.array([1, None], pa.time64("ns")), "00:00:00.000000001"),
+    "timestamp": (lambda: pa.array([0, None], pa.timestamp("ms")), "1970-01-01 00:00:00.000"),
+    "timestamp, ns": (
+        lambda: pa.array([1, None], pa.timestamp("ns")),
+        "1970-01-01 00:00:00.000000001",
+    ),
+    "timestamp, zone": (
+        lambda: pa.array([0, None], pa.timestamp("ms", "UTC")),
+        "1970-01-01 00:00:00.000Z",
+    ),
+    "year 33658": (lambda: pa.array([10**18, None], pa.timestamp("us")), ""),
+    "duration": (lambda: pa.array([5, None], pa.duration("ns")), "5"),
+    "bool8": (lambda: stored("bool8", [1, None], pa.int8()), "True"),
+    "uuid": (lambda: stored("uuid", [ID.bytes, None], pa.binary(16)), str(ID)),
+    "json": (lambda: stored("json_", ['{"a": 1}', None], pa.string()), '{"a": 1}'),
+    "null": (lambda: pa.nulls(2), ""),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_column_of_each_scalar_kind_is_carried(tmp_path: Path, kind: str) -> None:
+    make, text = KINDS[kind]
+    pq.write_table(pa.table({"cif": [CIF, CIF], "x": make()}), tmp_path / "in.parquet")
+    before = pq.read_table(tmp_path / "in.parquet")["x"].combine_chunks()
+    (source,) = open_inputs([tmp_path / "in.parquet"])
+    rows = list(source.rows())
+    for suffix in (".parquet", ".csv"):
+        out = tmp_path / f"out{suffix}"
+        with FeatureWriter(out, suffix, carried_types([source]), ["f"], {}) as writer:
+            writer.add(rows, np.zeros((2, 1), np.float32))
+    after = pq.read_table(tmp_path / "out.parquet")["x"].combine_chunks()
+    if kind != "null":
+        assert after.equals(before.cast(after.type))
+    # Strings of all widths are strings, and so on; everything else stays what it was.
+    one_width = {"large string", "string view", "dictionary", "large binary", "binary view", "null"}
+    assert kind in one_width or after.type == before.type
+    with (tmp_path / "out.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert text in first["x"]
+    assert second["x"] == ""
+
+
+def test_times_of_different_units_share_a_column(tmp_path: Path) -> None:
+    for unit in ("s", "ns"):
+        times = pa.array([1], pa.timestamp(unit))
+        pq.write_table(pa.table({"cif": [CIF], "t": times}), tmp_path / f"{unit}.parquet")
+    sources = open_inputs([tmp_path / "s.parquet", tmp_path / "ns.parquet"])
+    rows = [row for source in sources for row in source.rows()]
+    with FeatureWriter(tmp_path / "o", ".parquet", carried_types(sources), ["f"], {}) as writer:
+        writer.add(rows, np.zeros((2, 1), np.float32))
+    assert pq.read_table(tmp_path / "o")["t"].cast(pa.int64()).to_pylist() == [10**9, 1]
+
+
+def test_identifiers_may_be_bytes_or_uuids(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [b"mp-1"], "cif": [CIF]}), tmp_path / "a.parquet")
+    (source,) = open_inputs([tmp_path / "a.parquet"])
+    assert [row.identifier for row in source.rows()] == ["mp-1"]
+    ids = stored("uuid", [ID.bytes], pa.binary(16))
+    pq.write_table(pa.table({"id": ids, "cif": [CIF]}), tmp_path / "b.parquet")
+    (source,) = open_inputs([tmp_path / "b.parquet"])
+    assert [row.identifier for row in source.rows()] == [str(ID)]
+
+
+def test_columns_that_are_not_carried_are_named(
+    tmp_path: Path, tiny_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = {
+        "structure": [CIF],
+        "cif": [CIF],
+        "tags": [[1, 2]],
+        "more": [{"a": 1}],
+        "map": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())),
+        "y": [1.5],
+    }
+    pq.write_table(pa.table(table), tmp_path / "in.parquet")
+    args = ["--weights", str(tiny_weights), "--device", "cpu", "--out", str(tmp_path / "o.csv")]
+    assert cli.main(["featurize", str(tmp_path / "in.parquet"), *args]) == cli.OK
+    err = capsys.readouterr().err
+    assert "4 column(s) of" in err
+    assert "are not in the output: 'cif', 'tags', 'more', 'map'" in err

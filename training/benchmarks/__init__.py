@@ -1,0 +1,1 @@
+"""What columns, networks and embeddings are worth on labelled crystals."""

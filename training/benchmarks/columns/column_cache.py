@@ -1,0 +1,110 @@
+"""Blocks of columns, computed once for each set of crystals, and the feature sets made of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.columns.own_features import cell, control, magpie, tight_binding, untrained
+from benchmarks.columns.peer_features import chgnet, megnet_elements, soap, structural
+from benchmarks.columns.regressors import Matrix
+from matminer_unate import UnateFeaturizer
+from matminer_unate.network.weights import read_config
+from matminer_unate.physics.site_descriptors import PHYSICS_NAMES
+from matminer_unate.regressors.recipe import cell_columns
+
+HAND_MADE: dict[str, Callable[[pd.DataFrame], Matrix]] = {
+    "magpie": magpie,
+    "cell": cell,
+    "physics": lambda table: control(table, slice(0, len(PHYSICS_NAMES))),
+    "fingerprint": lambda table: control(table, slice(len(PHYSICS_NAMES), None)),
+    "tight-binding": tight_binding,
+    "megnet-elements": megnet_elements,
+    "structural": structural,
+    "soap": soap,
+    "chgnet": chgnet,
+}
+
+
+class Blocks:
+    """Blocks of columns of a table of crystals, kept in a folder.
+
+    Those of weights are computed anew when the weights change; delete the folder when the code of
+    other blocks did.
+
+    Parameters
+    ----------
+    folder : Path
+        One file a block, and one with the seconds it took.
+    weights : list of str
+        Names or folders of UNATE weights. The untrained network is like the first of them.
+    """
+
+    def __init__(self, folder: Path, weights: list[str]) -> None:
+        self.folder = folder
+        self.weights = {Path(w).name: w for w in weights}
+        # Read once: a run that has started stays with the weights it has started with.
+        self.versions = {name: _version(w) for name, w in self.weights.items()}
+        # An untrained network is standardised as the trained one is.
+        self.versions["untrained"] = _version(weights[0])
+
+    def path(self, block: str) -> Path:
+        """Where the columns are, if they have been computed."""
+        return self.folder / f"{block}{self.versions.get(block, '')}.npy"
+
+    def compute(self, block: str, table: pd.DataFrame) -> None:
+        """Compute and keep a block, unless it is there."""
+        path = self.path(block)
+        if path.exists():
+            return
+        started = time.process_time()
+        columns = self._build(block, table)
+        if block == "cell":
+            # The tables know the space groups; users have to find them.
+            cell_columns(table["structure"])
+        seconds = (time.process_time() - started) * 1000 / len(table)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256(columns.tobytes()).hexdigest()[:16]
+        note = {"cpu_s_per_1000": seconds, "n_crystals": len(table), "digest": digest}
+        path.with_suffix(".json").write_text(json.dumps(note), encoding="utf-8")
+        # Under its name only when it is whole.
+        unfinished = path.with_suffix(".part.npy")
+        np.save(unfinished, columns)
+        unfinished.replace(path)
+
+    def _build(self, block: str, table: pd.DataFrame) -> Matrix:
+        if block in self.weights:
+            return UnateFeaturizer(self.weights[block]).transform(table["structure"])
+        if block == "untrained":
+            return untrained(table, next(iter(self.weights.values())))
+        return HAND_MADE[block](table)
+
+    def join(self, blocks: tuple[str, ...]) -> Matrix:
+        """Blocks side by side, (n_crystals, n_columns)."""
+        return np.hstack([np.load(self.path(b)) for b in blocks])
+
+    def seconds(self, blocks: tuple[str, ...]) -> float:
+        """CPU seconds that 1,000 crystals took, on one core."""
+        return float(sum(self._note(b)["cpu_s_per_1000"] for b in blocks))
+
+    def digest(self, blocks: tuple[str, ...]) -> str:
+        """Changes when any column does."""
+        digests = " ".join(self._note(b)["digest"] for b in blocks)
+        return hashlib.sha256(digests.encode()).hexdigest()[:12]
+
+    def _note(self, block: str) -> dict[str, Any]:
+        text = self.path(block).with_suffix(".json").read_text(encoding="utf-8")
+        note: dict[str, Any] = json.loads(text)
+        return note
+
+
+def _version(weights: str) -> str:
+    n_columns = len(UnateFeaturizer(weights).feature_labels())
+    return f"-{read_config(weights).sha256[:8]}-{n_columns}"

@@ -1,0 +1,1 @@
+"""What the embeddings know of elements, sites and crystals."""

@@ -1,0 +1,1 @@
+"""UNATE's own experiment: CartNet on a property, with and without pretraining."""

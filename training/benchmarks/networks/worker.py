@@ -1,0 +1,202 @@
+"""One training of a network: from a cell of the grid to a row of the table."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pymatgen.core import Lattice, Structure
+
+from benchmarks.networks.arms import ARMS, PRESETS, Preset, make_network, site_vectors
+from benchmarks.networks.protocols import Labelled, load_labelled, nested_subset
+from benchmarks.networks.runs import Cell, append_row, predictions_folder
+from matminer_unate.crystals.graph import radius_graph
+from matminer_unate.errors import InputError
+from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
+from matminer_unate.finetuning.fitting import fit_network, predict
+from matminer_unate.finetuning.networks import Crystals
+from matminer_unate.finetuning.settings import FitSettings
+from matminer_unate.network.weights import read_config
+
+PREDICTED = ("val", "test", "jarvis", "unseen")
+"""Parts that are predicted, where a protocol has them."""
+
+Index = NDArray[np.int64]
+
+Fitted = tuple[dict[str, NDArray[np.float64]], dict[str, Any]]
+"""Predictions by part, and what is told of the training."""
+
+
+def with_changes(settings: FitSettings, changes: Sequence[str]) -> FitSettings:
+    """Settings with ``name=value`` changes."""
+    known = {f.name for f in fields(FitSettings)}
+    values: dict[str, Any] = {}
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in known:
+            raise InputError(f"--set {change}: no such setting; there are {', '.join(known)}")
+        kind = type(getattr(settings, name))
+        try:
+            values[name] = value == "true" if kind is bool else kind(value)
+        except ValueError:
+            raise InputError(f"--set {change}: expected {kind.__name__}") from None
+    return replace(settings, **values)
+
+
+def device_of_process() -> torch.device:
+    """The device of this process: under torchrun each has its own."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    torch.backends.cuda.matmul.allow_tf32 = True
+    rank = int(os.environ.get("LOCAL_RANK", 0))
+    return torch.device("cuda", rank % torch.cuda.device_count())
+
+
+def describe_weights(weights: str) -> str:
+    """Name and digest of the weights, so that no table mixes two."""
+    config = read_config(weights)
+    return f"{config.name} {config.sha256[:12]}"
+
+
+# -- one cell -------------------------------------------------------------------------------------
+
+
+class Worker:
+    """Runs cells, and keeps what the next one is likely to need again.
+
+    Parameters
+    ----------
+    args : Namespace
+        From :func:`parse_arguments`.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.preset: Preset = PRESETS[args.preset]
+        self.out = Path(args.out)
+        self.device = device_of_process()
+        self.weights = describe_weights(args.weights)
+        self._labelled: tuple[Any, Labelled] | None = None
+        self._graphs: tuple[Any, Crystals] | None = None
+        self._vectors: dict[str, Any] = {}
+
+    def run(self, cell: Cell) -> None:
+        """Train, predict, and append the row."""
+        started = time.perf_counter()
+        labelled = self.labelled(cell)
+        train = nested_subset(labelled.parts["train"], cell.fraction, cell.seed)
+        fit = self.fit_estimator if cell.arm == "estimator" else self.fit_network
+        predictions, told = fit(cell, labelled, train)
+        row: dict[str, Any] = {
+            **vars(cell),
+            "preset": self.args.preset,
+            "weights": self.weights if ARMS[cell.arm].pretrained else "",
+            "n_train": len(train),
+            **told,
+        }
+        kept: dict[str, Any] = {}
+        for part in PREDICTED:
+            row[f"{part}_mae"] = np.nan
+            if part in labelled.parts:
+                rows, found = labelled.parts[part], predictions[part]
+                row[f"{part}_mae"] = round(float(np.abs(found - labelled.y[rows]).mean()), 6)
+                kept |= {
+                    f"{part}_predicted": found.astype(np.float32),
+                    f"{part}_true": labelled.y[rows].astype(np.float32),
+                    f"{part}_formula": labelled.formulas[rows],
+                }
+        row["device"] = self.device.type
+        unit = f" {labelled.unit}" if labelled.unit else ""
+        path = predictions_folder(self.out) / cell.predictions()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, **kept)
+        append_row(self.out, row)
+        print(
+            f"{cell}: val {row['val_mae']:.4f} test {row['test_mae']:.4f}{unit}, "
+            f"{row['train_s']:.0f} s training, {time.perf_counter() - started:.0f} s in all",
+            flush=True,
+        )
+
+    def fit_network(self, cell: Cell, labelled: Labelled, train: Index) -> Fitted:
+        """Train the network of an arm; ``val`` chooses the epoch."""
+        crystals = self.crystals(cell)
+        settings = self.preset.settings(cell.arm, len(train), labelled.minimum)
+        settings = with_changes(settings, self.args.set)
+        network = make_network(cell.arm, self.preset, self.args.weights, cell.seed)
+        val = labelled.parts["val"]
+        network, report = fit_network(
+            network, crystals, labelled.y, train, val, settings, cell.seed, self.device
+        )
+        predictions = {
+            part: predict(network, crystals, labelled.parts[part], self.device, labelled.minimum)
+            for part in PREDICTED
+            if part in labelled.parts
+        }
+        return predictions, {
+            "epochs": settings.epochs,
+            "learning_rate": settings.learning_rate,
+            "best_epoch": round(report.best_epoch, 2),
+            "n_parameters": sum(p.numel() for p in network.parameters()),
+            "train_s": round(report.seconds, 1),
+        }
+
+    def fit_estimator(self, cell: Cell, labelled: Labelled, train: Index) -> Fitted:
+        """Fit what users get, as they get it: it sees the training rows alone."""
+        if self.args.set:
+            raise InputError("the arm estimator is tested as it is shipped; leave out --set")
+        model = UnateFineTuneRegressor(
+            self.args.weights, device=str(self.device), random_state=cell.seed, progress=False
+        )
+        model.fit(structures(labelled, train), labelled.y[train])
+        predictions = {
+            part: model.predict(structures(labelled, labelled.parts[part]))
+            for part in PREDICTED
+            if part in labelled.parts
+        }
+        return predictions, {
+            "epochs": round(max(epoch for r in model.reports_ for epoch, _, _ in r.history)),
+            "learning_rate": model.learning_rate,
+            "best_epoch": round(float(np.mean([r.best_epoch for r in model.reports_])), 2),
+            "n_parameters": sum(p.numel() for n in model.networks_ for p in n.parameters()),
+            "train_s": round(sum(r.seconds for r in model.reports_), 1),
+        }
+
+    def labelled(self, cell: Cell) -> Labelled:
+        key = cell.protocol, cell.property
+        if self._labelled is None or self._labelled[0] != key:
+            args = self.args
+            self._labelled = key, load_labelled(*key, args.data, args.fold)
+            self._graphs, self._vectors = None, {}
+        return self._labelled[1]
+
+    def crystals(self, cell: Cell) -> Crystals:
+        """Graphs and site vectors of the cell's crystals."""
+        labelled = self.labelled(cell)
+        cutoff = self.preset.encoder.cutoff
+        if cell.arm in ("finetune", "scratch"):
+            cutoff = read_config(self.args.weights).cutoff
+        if self._graphs is None or self._graphs[0] != cutoff:
+            graphs = [radius_graph(*arrays, cutoff) for arrays in labelled.crystals]
+            self._graphs = cutoff, Crystals(graphs)
+        crystals = self._graphs[1]
+        kind = ARMS[cell.arm].vectors
+        if not kind:
+            return crystals
+        if kind not in self._vectors:
+            train, weights = labelled.parts["train"], self.args.weights
+            self._vectors[kind] = site_vectors(kind, labelled.crystals, train, weights)
+        return Crystals(crystals.graphs, self._vectors[kind])
+
+
+def structures(labelled: Labelled, rows: Index) -> list[Structure]:
+    """Some of the crystals as users have them."""
+    parts = (labelled.crystals[k] for k in rows)
+    return [Structure(Lattice(lattice), numbers, coords) for lattice, coords, numbers in parts]

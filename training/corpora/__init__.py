@@ -1,0 +1,1 @@
+"""Structures to pretrain on: reading, deduplicating, clean batches and their targets."""

@@ -1,0 +1,1 @@
+"""What every script needs: running, tables of results, paired comparisons, jobs."""

@@ -1,0 +1,43 @@
+"""Run a script so that what its user can mend ends in one line, and not in a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from matminer_unate.cli.printable import use_printable_output
+from matminer_unate.errors import UnateError
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Let torch compute with so many threads, until the block ends."""
+    import torch
+
+    usual = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(usual)
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run the main function of a script.
+
+    Parameters
+    ----------
+    main : callable
+        Wrong input, files that cannot be read or written and packages that are missing end it with
+        one line and status 1, Ctrl-C with one line and status 130. Every other exception is a
+        defect and keeps its traceback.
+    """
+    use_printable_output()
+    try:
+        main()
+    except (UnateError, OSError, ImportError) as e:
+        sys.exit(f"error: {e}")
+    except KeyboardInterrupt as e:
+        print(f"\nstopped{f'; {e}' if str(e) else ''}", file=sys.stderr)
+        sys.exit(130)

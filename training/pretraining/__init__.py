@@ -1,0 +1,1 @@
+"""Pretraining: settings, data, targets, the training step, checkpoints, export."""

@@ -1,0 +1,115 @@
+"""Trained encoder → weights folder: recalibrate on clean crystals, standardise, write the card."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from corpora.batches import clean_view
+from corpora.corpus import Corpus
+from corpora.sampling import epoch_batches
+from matminer_unate.errors import InputError
+from matminer_unate.network.encoder import SiteEncoder
+from matminer_unate.network.weights import save_encoder, weights_config
+from pretraining.config import PretrainConfig
+from pretraining.model_card import model_card
+
+CALIBRATION_BATCHES = 200
+
+
+def export(
+    folder: Path,
+    encoder: SiteEncoder,
+    corpus: Corpus,
+    config: PretrainConfig,
+    device: torch.device,
+    run: dict[str, Any],
+) -> None:
+    """Recalibrate, standardise and save an encoder.
+
+    BatchNorm statistics of training are of corrupted graphs, and the averaged weights never had any
+    of their own: both are measured anew on clean crystals. Then the mean and standard deviation of
+    every component of the site vectors over all sites of the corpus is stored with the weights.
+    """
+    batches = epoch_batches(corpus, config.max_edges, np.random.default_rng(0))
+    recalibrate(encoder, corpus, batches[:CALIBRATION_BATCHES], device)
+    standardise(encoder, corpus, batches, device)
+    counts = Counter({z: int(n) for z, n in enumerate(corpus.element_counts) if n})
+    if config.start_from:
+        start = weights_config(config.start_from)
+        run |= {"start_from": f"`{start.name}` (sha256 {start.sha256[:12]}…)"}
+        # What they know is not forgotten for want of examples.
+        counts.update({int(z): n for z, n in start.element_counts.items()})
+        counts = Counter(dict(sorted(counts.items())))
+    training = {
+        "config": {
+            **dataclasses.asdict(config),
+            # Names of files; their folders are of one machine only.
+            "data": [Path(d).name for d in config.data],
+            **{
+                name: Path(getattr(config, name)).name
+                for name in ("tight_binding", "teacher", "exclude_formulas", "start_from")
+            },
+        },
+        "n_crystals": len(corpus),
+        "n_sites": int(corpus.n_sites.sum()),
+        "date": datetime.now(UTC).date().isoformat(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "run": run,
+    }
+    save_encoder(
+        folder, config.name, encoder, counts, training, model_card(config, training, counts)
+    )
+
+
+@torch.no_grad()
+def recalibrate(
+    encoder: SiteEncoder, corpus: Corpus, batches: list[NDArray[np.int64]], device: torch.device
+) -> None:
+    """Replace BatchNorm's running statistics by averages over clean batches."""
+    norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative average
+    encoder.train()
+    for members in batches:
+        encoder.backbone(clean_view(corpus.batch(members).to(device), corpus.cutoff))
+    encoder.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+
+
+@torch.no_grad()
+def standardise(
+    encoder: SiteEncoder, corpus: Corpus, batches: list[NDArray[np.int64]], device: torch.device
+) -> None:
+    """Store means and standard deviations of site vectors over the sites of the corpus."""
+    latents, columns = [], []
+    for members in batches:
+        states = encoder.backbone(clean_view(corpus.batch(members).to(device), corpus.cutoff))
+        latents.append(encoder.raw_latent(states))
+        columns.append(encoder.raw_columns(states))
+    for vectors, mean, std in (
+        (latents, encoder.site_mean, encoder.site_std),
+        (columns, encoder.column_mean, encoder.column_std),
+    ):
+        sites = torch.cat(vectors).double()
+        if not sites.isfinite().all():
+            raise InputError(
+                "the site vectors are not finite; start anew with a lower --learning-rate"
+            )
+        mean.copy_(sites.mean(0))
+        spread = sites.std(0)
+        # A component that hardly varies here is not blown up where it does.
+        std.copy_(torch.where(spread > 1e-4, spread, 1.0))

@@ -1,0 +1,1 @@
+"""Vectors of sites, computed before pretraining and regressed on in it."""

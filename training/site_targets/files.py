@@ -1,0 +1,183 @@
+"""Files of site vectors: parts while they are computed, one table in the end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from corpora.crystal import Crystal
+from matminer_unate.errors import InputError
+
+SiteVectors = NDArray[np.float32]
+"""(n_sites, k)"""
+
+
+def about_site_targets(path: str | Path) -> dict[str, str]:
+    """Teacher, version and command of a file of site targets, empty where it does not say."""
+    found: dict[str, str] = json.loads(
+        (pq.read_schema(path).metadata or {}).get(b"site_targets", b"{}")
+    )
+    return found
+
+
+# The file: one row a crystal, in row groups of a few hundred
+
+
+def parts_folder(out: Path) -> Path:
+    return out.with_name(out.name + ".parts")
+
+
+def write_part(
+    path: Path, known: Sequence[tuple[Crystal, SiteVectors]], about: dict[str, str]
+) -> None:
+    """Write vectors of some crystals; the file is there whole or not at all."""
+    widths = {v.shape[1] for _, v in known}
+    if len(widths) > 1:
+        raise InputError(f"the teacher gave vectors of different lengths, {sorted(widths)}")
+    sizes = [v.size for _, v in known]
+    # 16 bits: the rounding, 5e-4 of a value, is far below the error of any student.
+    values = np.concatenate([v.astype(np.float16).ravel() for _, v in known])
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    table = pa.table(
+        {
+            "identifier": pa.array([c.identifier for c, _ in known], pa.string()),
+            "n_sites": pa.array([len(v) for _, v in known], pa.int32()),
+            "n_targets": pa.array([v.shape[1] for _, v in known], pa.int32()),
+            "values": pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)),
+        }
+    )
+    draft = path.with_name("draft-" + path.name)
+    pq.write_table(
+        table.replace_schema_metadata({"site_targets": json.dumps(about)}),
+        draft,
+        compression="zstd",
+    )
+    draft.replace(path)
+
+
+def join(out: Path, about: dict[str, str]) -> int:
+    """Make one file of what was there and the parts; returns its number of crystals."""
+    files = finished_files(out)
+    if not files:
+        raise InputError("the teacher could judge none of the crystals; nothing is written")
+    schema = pq.read_schema(files[0]).with_metadata({"site_targets": json.dumps(about)})
+    draft = out.with_name("draft-" + out.name)
+    count = 0
+    with pq.ParquetWriter(draft, schema, compression="zstd") as writer:
+        for file in files:
+            source = pq.ParquetFile(file)
+            for group in range(source.num_row_groups):
+                writer.write_table(source.read_row_group(group).cast(schema))
+            count += source.metadata.num_rows
+    draft.replace(out)
+    shutil.rmtree(parts_folder(out))
+    return count
+
+
+def finished_files(out: Path) -> list[Path]:
+    parts = sorted(parts_folder(out).glob("part-*.parquet"))
+    return [out, *parts] if out.is_file() else parts
+
+
+def identifiers_done(out: Path, about: dict[str, str]) -> set[str]:
+    """Crystals in the file and its parts, which must be of the same teacher and version."""
+    done: set[str] = set()
+    for file in finished_files(out):
+        metadata = open_parquet(file).schema_arrow.metadata or {}
+        made_by = json.loads(metadata.get(b"site_targets", b"{}"))
+        if any(made_by.get(key) != value for key, value in about.items()):
+            raise InputError(
+                f"{file} was made by {made_by.get('teacher')}, {made_by.get('version')}, and not "
+                f"by {about['teacher']}, {about['version']}; give another --out or delete it"
+            )
+        done.update(pq.read_table(file, columns=["identifier"])["identifier"].to_pylist())
+    return done
+
+
+def open_parquet(file: Path) -> pq.ParquetFile:
+    """Open a file, or say which one is damaged."""
+    try:
+        return pq.ParquetFile(file)
+    except pa.ArrowException as e:
+        raise InputError(f"{file} is no readable Parquet file ({e}); delete or make it anew") from e
+
+
+def read_site_targets(path: str | Path) -> dict[str, SiteVectors]:
+    """Read a teacher's site vectors.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file made by this script, or the folder of parts of an unfinished one. Any parquet file
+        with the columns ``identifier``, ``n_sites`` and ``values`` (a list of n_sites · k numbers,
+        site by site) will do.
+
+    Returns
+    -------
+    dict of str to (n_sites, k) float32
+        By the crystals' identifiers. The arrays are views of one array a row group, so the memory
+        is that of the numbers.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged or without values, a column is missing, a row holds infinite
+        values or not as many for each of its sites as the other rows, or an identifier comes twice.
+    """
+    path = Path(path)
+    files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
+    if not files or not files[0].is_file():
+        unfinished = parts_folder(path)
+        cure = (
+            f"its run is unfinished: repeat its command, or read {unfinished}"
+            if unfinished.is_dir()
+            else "make it with training/teachers.py"
+        )
+        raise InputError(f"no site targets at {path}; {cure}")
+    targets: dict[str, SiteVectors] = {}
+    width: int | None = None
+    for file in files:
+        source = open_parquet(file)
+        columns = ["identifier", "n_sites", "values"]
+        missing = [name for name in columns if name not in source.schema_arrow.names]
+        if missing:
+            raise InputError(f"{file} has no column {missing[0]!r}, so holds no site targets")
+        for group in range(source.num_row_groups):
+            table = source.read_row_group(group, columns=columns).combine_chunks()
+            if not table.num_rows:
+                continue
+            lists = table["values"].combine_chunks()
+            kind = lists.type
+            number = pa.types.is_list(kind) and (
+                pa.types.is_floating(kind.value_type) or pa.types.is_null(kind.value_type)
+            )
+            if not number:
+                raise InputError(f"{file}: 'values' holds {kind} and not lists of numbers")
+            flat = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+            lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+            sizes = table["n_sites"].to_numpy()
+            if width is None:
+                width = int(lengths[0] // max(sizes[0], 1))
+            starts = np.cumsum(lengths) - lengths
+            rows = zip(table["identifier"].to_pylist(), sizes, starts, lengths, strict=True)
+            for identifier, size, start, length in rows:
+                if length != size * width or not length:
+                    raise InputError(
+                        f"{file}: {identifier} has {length} values for {size} sites, expected "
+                        f"{width} for each; make the file again"
+                    )
+                if identifier in targets:
+                    raise InputError(f"{file}: {identifier} comes twice; drop one of the rows")
+                targets[identifier] = flat[start : start + length].reshape(size, width)
+                if np.isinf(targets[identifier]).any():
+                    raise InputError(f"{file}: {identifier} has infinite values; drop its row")
+    if not any(np.isfinite(vectors).any() for vectors in targets.values()):
+        raise InputError(f"{path} holds no values; make it again with training/teachers.py")
+    return targets
