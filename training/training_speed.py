@@ -5,12 +5,12 @@
 
 First the encoder alone, forward and backward on one batch: the one of
 ``matminer_unate.network.cartnet`` in turn with CartNet as it is published (Solé et al.,
-arXiv:2501.18369), which concatenates [x_i; x_j; e_ij] for every edge. Both have the same dimensions, the same direction features, the
-same weights and the same number of threads. Then CartNet as ``training/bandgap.py`` trains it on a
-property (preset ``cpu``), whole steps with batching and optimizer, again in turn with the published
-form. Then whole pretraining steps, part by part. Times are
-medians, in microseconds of the process's own CPU time (and of the wall clock, which other
-processes on the machine lengthen) for one edge of the batch.
+arXiv:2501.18369), which concatenates [x_i; x_j; e_ij] for every edge. Both have the same
+dimensions, the same direction features, the same weights and the same number of threads. Then
+CartNet as ``training/bandgap.py`` trains it on a property (preset ``cpu``), whole steps with
+batching and optimizer, again in turn with the published form. Then whole pretraining steps, part by
+part. Times are medians, in microseconds of the process's own CPU time (and of the wall clock, which
+other processes on the machine lengthen) for one edge of the batch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A crystal in whatever cell → its primitive cell in Niggli's setting.
+"""What spglib says of a crystal: its primitive cell, space group and size.
 
-For methods that take the cell as they find it, such as sums over a grid of k points: they then give
-the same for a primitive cell, a conventional cell and a supercell.
+Methods that take the cell as they find it, such as sums over a grid of k points, give the same for
+a primitive cell, a conventional cell and a supercell once it is reduced here.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import warnings
 from typing import Any
 
 import numpy as np
-import spglib
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.lattice import reduced_basis
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.errors import StructureError
 
-SYMPREC = 1e-3
+SAME_SITE = 1e-3
 """Å. Sites that a translation takes to each other within this count as copies. Files give
 coordinates to 10⁻⁴ of a cell."""
+
+SYMPRECS = (0.01, 1e-3, 1e-4)
+"""Å. Tolerance of the space group; the tighter ones where it finds none."""
 
 
 def primitive_cell(
@@ -62,37 +64,16 @@ def primitive_cell(
     _, counts = np.unique(atomic_numbers, return_counts=True)
     # A formula unit alone in its cell leaves nothing to look for.
     if math.gcd(*counts.tolist()) > 1:
-        found = _symmetry(reduced, frac_coords @ lattice @ np.linalg.inv(reduced), atomic_numbers)
+        inside = frac_coords @ lattice @ np.linalg.inv(reduced)
+        found = symmetry_dataset((reduced, inside, atomic_numbers), SAME_SITE)
         if found is not None:
-            reduced, first = found
+            _, first = np.unique(found.mapping_to_primitive, return_index=True)
+            reduced, first = np.array(found.primitive_lattice), np.sort(first)
     niggli = spglib.niggli_reduce(reduced)
     if niggli is not None:  # else the cell reduced so far does
         reduced = niggli
     inside = frac_coords[first] @ lattice @ np.linalg.inv(reduced)
     return reduced, inside - np.floor(inside), atomic_numbers[first]
-
-
-def _symmetry(
-    lattice: NDArray[np.float64],
-    frac_coords: NDArray[np.float64],
-    atomic_numbers: NDArray[np.int64],
-) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
-    """Primitive lattice vectors and the first site of each kind; None where spglib finds none."""
-    import spglib
-
-    cell: Any = (lattice, frac_coords, atomic_numbers)  # typed as lists, but takes arrays
-    try:
-        found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-    except Exception:  # which one depends on its version
-        return None
-    if found is None:
-        return None
-    _, first = np.unique(found.mapping_to_primitive, return_index=True)
-    return np.array(found.primitive_lattice), np.sort(first)
-
-
-SYMPRECS = (0.01, 1e-3, 1e-4)
-"""Å. Tolerance of the space group; the tighter ones where it finds none."""
 
 
 def symmetry_of(crystal: Any) -> tuple[float, float]:
@@ -125,19 +106,17 @@ def symmetry_dataset(crystal: Any, symprec: float) -> Any:
                 return None
 
 
-SYMPREC = 0.01
-"""Å. Tolerance with which space groups are found where the source does not say them."""
-
-
 def find_spacegroup(
     lattice: NDArray[np.float64], frac_coords: NDArray[np.float64], numbers: NDArray[np.int64]
 ) -> int:
-    """Number of the space group by spglib, about 3 ms for a crystal."""
-    try:
-        cell: Any = (lattice, frac_coords, numbers)  # typed as lists, but arrays are what it takes
-        found = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-    except Exception as e:  # which one depends on its version
-        raise StructureError(f"spglib finds no space group ({e})") from e
+    """Number of the space group, about 3 ms for a crystal.
+
+    Raises
+    ------
+    StructureError
+        None is found.
+    """
+    found = symmetry_dataset((lattice, frac_coords, numbers), SYMPRECS[0])
     if found is None:
         raise StructureError("spglib finds no space group")
     return int(found.number)

@@ -1,8 +1,9 @@
 """Two elements and a distance → hoppings and overlaps of their orbitals.
 
 The two-centre integrals of density-functional tight binding (see
-:mod:`matminer_unate.physics.tight_binding`), and the rotation that turns them from the direction of a
-bond into place (Slater and Koster, Phys. Rev. 94, 1498 (1954), doi:10.1103/PhysRev.94.1498).
+:mod:`matminer_unate.physics.tight_binding`), and the rotation that turns them from the direction of
+a bond into place (Slater and Koster, Phys. Rev. 94, 1498 (1954),
+doi:10.1103/PhysRev.94.1498).
 """
 
 from __future__ import annotations
