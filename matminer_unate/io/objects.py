@@ -77,7 +77,8 @@ def from_ase(atoms: Any) -> Any:
 
     if not all(atoms.pbc):
         raise StructureError("ASE Atoms must be periodic in all directions; set atoms.pbc = True")
-    if np.linalg.matrix_rank(np.asarray(atoms.cell)) < 3:
+    cell = np.asarray(atoms.cell)
+    if np.isfinite(cell).all() and np.linalg.matrix_rank(cell) < 3:
         raise StructureError("the ASE Atoms have no cell volume; set atoms.cell")
     # ASE reads a disordered CIF as its majority species and keeps the truth here.
     for kind, share in (atoms.info.get("occupancy") or {}).items():

@@ -469,7 +469,7 @@ def test_isolated_atoms_are_encoded_with_one_warning(featurizer: UnateFeaturizer
 def test_interrupting_is_not_taken_for_a_bad_row(
     featurizer: UnateFeaturizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from matminer_unate.featurizers import rows as module
+    from matminer_unate.featurizers import unate as module
 
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
