@@ -21,7 +21,7 @@ from matminer_unate.featurizers.rows import row_name
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
 from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
 from matminer_unate.network.weights import weights_config
-from matminer_unate.regressors.work_bar import WorkBar
+from matminer_unate.progress import WorkBar
 
 FORMULA = "formula"
 """Column of reduced formulas, the groups of cross-validation."""

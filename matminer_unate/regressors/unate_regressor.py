@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from matminer_unate.errors import InputError
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
 from matminer_unate.parameters import check_parameters
+from matminer_unate.progress import WorkBar
 from matminer_unate.regressors.blend import require_lightgbm
 from matminer_unate.regressors.recipe import FORMULA, Recipe
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
@@ -32,13 +33,12 @@ from matminer_unate.regressors.target_models import (
     TrainingRows,
     enough_complete,
 )
-from matminer_unate.regressors.targets import (
-    check_row_weights,
-    check_target_table,
+from matminer_unate.targets import (
     interval_floor,
+    read_row_weights,
+    read_targets,
     target_floor,
 )
-from matminer_unate.regressors.work_bar import WorkBar
 
 DEFAULT_REGRESSOR_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
 
@@ -250,8 +250,9 @@ class UnateRegressor(TargetAttributes, RegressorMixin, BaseEstimator):
         rows = GivenRows.of(X)
         if len(rows) < LEAST_GROUPS:
             raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {len(rows)}")
-        targets, names = check_target_table(y, len(rows))
-        weights = check_row_weights(sample_weight, len(rows))
+        targets, names = read_targets(y, len(rows))
+        weights = read_row_weights(sample_weight, len(rows))
+        weights = np.ones(len(rows)) if weights is None else weights
         if groups is not None and len(groups) != len(rows):
             raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
         stages = stage_seconds(len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding))

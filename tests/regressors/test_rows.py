@@ -15,17 +15,16 @@ from real_crystals import crystals
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 
-from matminer_unate import TightBindingStats, UnateRegressor
+from matminer_unate import TightBindingStats, UnateRegressor, progress
 from matminer_unate.cli import main as cli
 from matminer_unate.crystals import symmetry
 from matminer_unate.errors import InputError, StructureError, UnateWarning
+from matminer_unate.progress import WorkBar
 from matminer_unate.regressors import blend as regressor_parts
 from matminer_unate.regressors import recipe as recipe_columns
-from matminer_unate.regressors import work_bar
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
-from matminer_unate.regressors.targets import interval_floor
-from matminer_unate.regressors.work_bar import WorkBar
+from matminer_unate.targets import interval_floor
 
 GAPS = {"Si": 1.1, "NaCl": 8.5, "ZnO wurtzite": 3.4, "TiO2 rutile": 3.0}
 STRAINS = (-0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03)
@@ -301,7 +300,7 @@ def test_wrong_weights_are_named(regressor, table, y, groups) -> None:
         (np.where(bad < 0, np.nan, bad), "sample_weight of row 4 is nan"),
         (bad[:-1], "28 structures need 28 numbers as sample_weight"),
         (["a"] * len(y), "sample_weight must be numbers"),
-        (np.zeros(len(y)), "0 group"),
+        (np.zeros(len(y)), "sample_weight is 0 in all rows"),
     ]:
         with pytest.raises(InputError, match=message):
             clone(regressor).fit(table, y, groups, sample_weight=weights)
@@ -493,8 +492,8 @@ def test_intervals_of_gaps_do_not_reach_below_0_and_predictions_are_kept(
 def test_a_bar_tells_stages_rows_and_the_time_left(
     regressor, structures, y, groups, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(work_bar, "_is_read", lambda: True)
-    monkeypatch.setattr(work_bar, "_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "_is_read", lambda: True)
+    monkeypatch.setattr(progress, "_INTERVAL", 0.0)
     model = clone(regressor).set_params(progress=True, tight_binding=True)
     model.fit(structures, y, groups)
     shown = capsys.readouterr().err
