@@ -14,7 +14,7 @@ from matminer_unate.crystals.batching import fill_batches
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.lattice import cell_heights
 from matminer_unate.crystals.neighbours import ISOLATED
-from matminer_unate.crystals.structures import arrays_of
+from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.pooling import check_pooling, pool
@@ -207,7 +207,7 @@ class SiteDescriptorStats(StructureFeaturizer):
             raise InputError(f"cutoff is a length from {low:g} to {high:g} Å; got {self.cutoff!r}")
 
     def _prepare(self, structure: Any) -> MeasuredCrystal:
-        lattice, frac_coords, z = arrays_of(structure)
+        lattice, frac_coords, z = crystal_arrays(structure)
         graph = radius_graph(lattice, frac_coords, z, self.cutoff)
         return MeasuredCrystal(
             graph, frozenset(z[~is_tabulated()[z]].tolist()), cell_heights(lattice)[1]

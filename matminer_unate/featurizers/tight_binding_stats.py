@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.crystals.checks import check_crystal
 from matminer_unate.crystals.graph import radius_graph
-from matminer_unate.crystals.structures import arrays_of
+from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.crystals.symmetry import primitive_cell
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import StructureFeaturizer
@@ -208,7 +208,7 @@ class TightBindingStats(StructureFeaturizer):
             )
 
     def _prepare(self, structure: Any) -> PrimitiveCrystal:
-        given = arrays_of(structure)
+        given = crystal_arrays(structure)
         check_crystal(*given)  # before the sites are numbered anew
         lattice, frac_coords, z = primitive_cell(*given)
         size = n_orbitals(z)

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from matminer_unate.crystals.formula import Counts
+
 Floats = NDArray[np.float64]
 _MAX_GUESSES = 20_000
 
@@ -73,7 +75,7 @@ def _as_tabulated(name: str) -> Floats:
 
 
 @lru_cache(maxsize=200_000)
-def guess_oxidation_states(formula: tuple[tuple[int, int], ...]) -> tuple[tuple[float, ...], float]:
+def guess_oxidation_states(formula: Counts) -> tuple[tuple[float, ...], float]:
     """Guess one oxidation state an element: common states, as neutral as they go.
 
     Parameters

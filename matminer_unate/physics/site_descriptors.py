@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfc
 
+from matminer_unate.crystals.formula import reduced_counts
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.physics.elements import Floats, element_table, guess_oxidation_states
 from matminer_unate.physics.quantity import Quantity, names_of, slug
@@ -177,13 +178,10 @@ class _Sites:
         imbalance = np.empty(len(self.z))
         start = 0
         for graph in self.graphs:
-            z, inverse, count = np.unique(
-                graph.atomic_numbers, return_inverse=True, return_counts=True
-            )
-            divisor = np.gcd.reduce(count)
-            formula = tuple(zip(z.tolist(), (count // divisor).tolist(), strict=True))
+            formula = reduced_counts(graph.atomic_numbers)
             guess, left = guess_oxidation_states(formula)
-            states[start : start + graph.n_sites] = np.array(guess)[inverse]
+            place = np.searchsorted([z for z, _ in formula], graph.atomic_numbers)
+            states[start : start + graph.n_sites] = np.array(guess)[place]
             imbalance[start : start + graph.n_sites] = left
             start += graph.n_sites
         return states, imbalance

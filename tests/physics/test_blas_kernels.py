@@ -13,6 +13,7 @@ import sys
 
 import numpy as np
 import pytest
+from places import ROOT, TESTS
 
 KERNELS = ("Haswell", "SkylakeX", "Nehalem")
 
@@ -40,9 +41,11 @@ print(json.dumps({"kernels": kernels, "found": found}))
 
 def values_with(kernel: str) -> dict[str, np.ndarray]:
     """Site targets and columns, computed in a process of its own with this kernel."""
+    folders = TESTS / "support", ROOT, ROOT / "training"
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        env={**os.environ, "OPENBLAS_CORETYPE": kernel, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "OPENBLAS_CORETYPE": kernel, "PYTHONPATH": path},
         capture_output=True,
         text=True,
         timeout=120,
