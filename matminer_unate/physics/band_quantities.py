@@ -8,8 +8,9 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from matminer_unate.crystals.graph import RadiusGraph
+from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.quantity import Quantity, names_of, slug
-from matminer_unate.physics.tight_binding import Bands, Floats, solve
+from matminer_unate.physics.tight_binding import Bands, solve
 
 THERMAL = 0.1  # eV, of the Fermi function
 EDGE_WIDTH = 0.6  # eV, of the windows at the top of the valence and bottom of the conduction band

@@ -13,12 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh_tridiagonal
 
-from matminer_unate.physics.elements import magpie_property
-
-Floats = NDArray[np.float64]
+from matminer_unate.physics.elements import Floats, magpie_property
 
 BOHR = 0.529177  # Å
 HARTREE = 27.2114  # eV

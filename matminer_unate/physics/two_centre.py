@@ -11,11 +11,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
+from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.free_atoms import BOHR, HARTREE, Valence, solved_element, valence
-
-Floats = NDArray[np.float64]
 
 # Places of (l, l', m) in the 9 × 9 block of s, p and d orbitals along a bond. Orbitals in the order
 # s, p σ π π, d σ π π δ δ.

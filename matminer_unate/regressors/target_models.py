@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 
 from matminer_unate.regressors.blend import QUICK, BlendedModel, combine_importances, fit_blend
 from matminer_unate.regressors.error_bars import ConformalScale
-from matminer_unate.regressors.kernel_ridge import PENALTIES, BlockKernelRidge, Start
+from matminer_unate.regressors.kernel_ridge import PENALTIES, BlockKernelRidge, Rows, Start, Vector
 from matminer_unate.regressors.recipe import FINGERPRINT, OPTIONAL, is_wide
 
-Vector = NDArray[np.float64]
-Rows = NDArray[np.int64]
 Blocks = frozenset[str]
 """Names of blocks that a model does without, or that a row lacks."""
 
