@@ -22,17 +22,12 @@ from matminer_unate.errors import InputError, warn_user
 from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.finetuning.inputs import Graphs, read_graphs, tight_binding_columns
 from matminer_unate.finetuning.reports import about_constants, about_stop, doubts, held_out_errors
-from matminer_unate.finetuning.targets import (
-    TargetScale,
-    read_targets,
-    read_weights,
-    scale_of,
-    target_weights,
-)
+from matminer_unate.finetuning.targets import TargetScale, scale_of, target_weights
 from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, read_config
 from matminer_unate.parameters import check_parameters
 from matminer_unate.processes import single_threaded_workers
+from matminer_unate.targets import read_row_weights, read_targets
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -217,7 +212,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         check_parameters(self)
         structures, index = entries_of(X), _index_of(X)
         values, names = read_targets(y, len(structures))
-        weights = read_weights(sample_weight, len(structures))
+        weights = read_row_weights(sample_weight, len(structures))
         config = read_config(self.weights)
         with self._stage("reading crystals", len(structures)) as bar:
             device = resolve_device(self.device)
@@ -242,7 +237,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             "weights_config_": config,
             "scale_": scale,
             "minimum_": _bare(scale.minimum),
-            "target_names_": list(names) if _has_names(y) else None,
+            "target_names_": names,
             "n_rows_": len(values),
         }
         self._train(graphs, columns, scale.standardise(values), each, scale, device, state)
@@ -438,10 +433,6 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
 
 def _index_of(X: Any) -> Sequence[Any] | None:
     return X.index if isinstance(X, pd.Series | pd.DataFrame) else None
-
-
-def _has_names(y: Any) -> bool:
-    return isinstance(y, pd.DataFrame) or (isinstance(y, pd.Series) and y.name is not None)
 
 
 def _bare(values: NDArray[np.float64]) -> Any:

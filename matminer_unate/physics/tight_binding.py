@@ -28,10 +28,10 @@ from scipy.linalg import eigh
 
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.crystals.lattice import cell_heights
+from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.free_atoms import HARTREE, valence
 from matminer_unate.physics.two_centre import CHANNELS, PLACES, rotations, two_centre
 
-Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 CUTOFF, TAPER = 5.0, 0.5

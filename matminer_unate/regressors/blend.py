@@ -9,13 +9,9 @@ from threading import Event
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.utils.parallel import Parallel, delayed
 
-from matminer_unate.regressors.kernel_ridge import HeldOut
-
-Vector = NDArray[np.float64]
-Rows = NDArray[np.int64]
+from matminer_unate.regressors.kernel_ridge import HeldOut, Rows, Vector
 
 DIRECT = {
     "learning_rate": 0.03,

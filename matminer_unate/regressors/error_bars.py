@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from matminer_unate.errors import InputError
-from matminer_unate.regressors.blend import Rows, Vector, grow
+from matminer_unate.regressors.blend import grow
+from matminer_unate.regressors.kernel_ridge import Rows, Vector
 
 SCALE = {"learning_rate": 0.05, "num_leaves": 7}
 """LightGBM for the size of the errors."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,9 @@ from matminer_unate.errors import WeightsError
 from matminer_unate.network.weights import CONFIG, MODEL
 from matminer_unate.regressors.blend import BlendedModel, require_lightgbm
 from matminer_unate.regressors.error_bars import ConformalScale
+from matminer_unate.regressors.fitted_state import FittedState
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
 from matminer_unate.regressors.target_models import BlockLayout, FittedModel, FittedTarget
-
-if TYPE_CHECKING:
-    from matminer_unate.regressors.unate_regressor import UnateRegressor
-
 
 FORMAT_VERSION = 3
 """Raised by one whenever older readers could misread a saved model."""
@@ -35,34 +32,34 @@ KINDS = ("direct", "residual", "scale")
 KERNEL_ARRAYS = ("mean", "scale", "limit", "basis", "weights", "scales")
 
 
-def save_regressor(model: UnateRegressor, folder: Path) -> None:
-    """Write a fitted model; files in the folder are replaced."""
+def save_regressor(fitted: FittedState, parameters: dict[str, Any], folder: Path) -> None:
+    """Write a fitted model and its parameters; files in the folder are replaced."""
     from safetensors.numpy import save
 
     from matminer_unate.network.weights import check_weights
 
-    arrays, texts, targets = _parts(model)
+    arrays, texts, targets = _parts(fitted)
     files = {MODEL: save({name: np.ascontiguousarray(a) for name, a in arrays.items()})}
     files |= {name: text.encode() for name, text in texts.items()}
     # Searches over grids set numpy's numbers, which JSON does not know.
     parameters = {
         name: value.item() if isinstance(value, np.generic) else value
-        for name, value in model.get_params().items()
+        for name, value in parameters.items()
     }
-    given = model.weights
+    given = parameters["weights"]
     one = isinstance(given, str | Path)
     parameters["weights"] = str(given) if one else [str(w) for w in check_weights(given)]
     config = {
         "kind": KIND,
         "format_version": FORMAT_VERSION,
         "parameters": parameters,
-        "weights_sha256": model.weights_sha256_,
-        "feature_names": list(model.feature_names_),
-        "blocks": model.layout_.widths,
-        "target_names": model.target_names_,
+        "weights_sha256": fitted.weights_sha256,
+        "feature_names": list(fitted.feature_names),
+        "blocks": fitted.layout.widths,
+        "target_names": fitted.target_names,
         "targets": targets,
-        "n_rows": model.n_rows_,
-        "seed": model.seed_,
+        "n_rows": fitted.n_rows,
+        "seed": fitted.seed,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
     text = json.dumps(config, indent=1) + "\n"
@@ -73,9 +70,9 @@ def save_regressor(model: UnateRegressor, folder: Path) -> None:
 
 
 def load_regressor(
-    model: UnateRegressor, folder: Path, weights: str | Path | Sequence[str | Path] | None
-) -> None:
-    """Make ``model`` the one that was saved in a folder.
+    folder: Path, weights: str | Path | Sequence[str | Path] | None
+) -> tuple[FittedState, dict[str, Any]]:
+    """What was saved in a folder: the fitted model and the parameters of its estimator.
 
     Raises
     ------
@@ -89,32 +86,44 @@ def load_regressor(
     require_lightgbm()
     config = _read_config(folder)
     content = {name: _read(folder / name, digest) for name, digest in config["sha256"].items()}
-    model.set_params(**config["parameters"])
+    parameters = config["parameters"]
     if weights is not None:
-        model.set_params(weights=weights)
-    if checksums(check_weights(model.weights)) != config["weights_sha256"]:
+        parameters["weights"] = weights
+    if checksums(check_weights(parameters["weights"])) != config["weights_sha256"]:
         raise WeightsError(
-            f"{folder} was fitted with other weights than {model.weights!r} are now; fit it again, "
-            "or pass the folders of the former ones as weights="
+            f"{folder} was fitted with other weights than {parameters['weights']!r} are now; fit "
+            "it again, or pass the folders of the former ones as weights="
         )
-    model.weights_sha256_ = config["weights_sha256"]
     arrays = load(content[MODEL])
     texts = {name: text.decode() for name, text in content.items() if name != MODEL}
     several = len(config["targets"]) > 1
-    model.targets_ = []
-    for k, saved in enumerate(config["targets"]):
-        begin = f"target_{k}_" if several else ""
-        floors = _unbounded(saved["minimum"]), _unbounded(saved["interval_minimum"])
-        target = FittedTarget(*floors)
-        target.models = [_fitted(m, arrays, texts) for m in saved["models"]]
-        target.importances = arrays[f"{begin}feature_importances"]
-        target.held_out = arrays[f"{begin}held_out_predictions"]
-        target.held_out_error = saved["held_out_error"]
-        model.targets_.append(target)
-    model.layout_ = BlockLayout(config["blocks"])
-    model.target_names_ = config["target_names"]
-    model.feature_names_ = np.array(config["feature_names"], dtype=object)
-    model.n_rows_, model.seed_ = config["n_rows"], config["seed"]
+    targets = [
+        _target(saved, f"target_{k}_" if several else "", arrays, texts)
+        for k, saved in enumerate(config["targets"])
+    ]
+    fitted = FittedState(
+        targets,
+        config["target_names"],
+        BlockLayout(config["blocks"]),
+        np.array(config["feature_names"], dtype=object),
+        config["n_rows"],
+        config["seed"],
+        config["weights_sha256"],
+    )
+    return fitted, parameters
+
+
+def _target(
+    saved: dict[str, Any], begin: str, arrays: dict[str, Any], texts: dict[str, str]
+) -> FittedTarget:
+    return FittedTarget(
+        _unbounded(saved["minimum"]),
+        _unbounded(saved["interval_minimum"]),
+        [_fitted(model, arrays, texts) for model in saved["models"]],
+        arrays[f"{begin}feature_importances"],
+        arrays[f"{begin}held_out_predictions"],
+        saved["held_out_error"],
+    )
 
 
 def _read_booster(text: str) -> Any:
@@ -123,13 +132,13 @@ def _read_booster(text: str) -> Any:
         return worker.submit(partial(require_lightgbm().Booster, model_str=text)).result()
 
 
-def _parts(model: UnateRegressor) -> tuple[dict[str, Any], dict[str, str], list[dict[str, Any]]]:
+def _parts(state: FittedState) -> tuple[dict[str, Any], dict[str, str], list[dict[str, Any]]]:
     """Arrays and texts of boosters by name, and the numbers of each target."""
     arrays: dict[str, Any] = {}
     texts: dict[str, str] = {}
-    several = len(model.targets_) > 1
+    several = len(state.targets) > 1
     targets = []
-    for k, target in enumerate(model.targets_):
+    for k, target in enumerate(state.targets):
         begin = f"target_{k}_" if several else ""
         arrays[f"{begin}feature_importances"] = target.importances
         arrays[f"{begin}held_out_predictions"] = target.held_out
@@ -163,9 +172,8 @@ def _parts(model: UnateRegressor) -> tuple[dict[str, Any], dict[str, str], list[
 def _fitted(saved: dict[str, Any], arrays: dict[str, Any], texts: dict[str, str]) -> FittedModel:
     """One model, from the arrays and texts whose names begin with its prefix."""
     prefix = saved["prefix"]
-    kernel = BlockKernelRidge(penalty=saved["penalty"])
-    for name in KERNEL_ARRAYS:
-        setattr(kernel, name, arrays[f"{prefix}kernel/{name}"])
+    kernel_arrays = {name: arrays[f"{prefix}kernel/{name}"] for name in KERNEL_ARRAYS}
+    kernel = BlockKernelRidge(penalty=saved["penalty"], **kernel_arrays)
     grown: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for kind, boosters in grown.items():
         while (name := f"{prefix}{kind}_{len(boosters)}.txt") in texts:

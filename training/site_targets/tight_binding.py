@@ -12,7 +12,8 @@ from matminer_unate.crystals.checks import check_crystal
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.errors import StructureError
 from matminer_unate.physics.band_quantities import CRYSTAL_NAMES, SITE_NAMES, quantities
-from matminer_unate.physics.tight_binding import CUTOFF, Floats, Ints
+from matminer_unate.physics.elements import Floats
+from matminer_unate.physics.tight_binding import CUTOFF, Ints
 from site_targets.files import SiteVectors
 
 SITE_TARGET_NAMES = SITE_NAMES + CRYSTAL_NAMES
