@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal
@@ -20,11 +20,9 @@ from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_names import column_name
 from matminer_unate.featurizers.pooling import check_pooling, pool
 from matminer_unate.featurizers.rows import (
-    Columns,
     Computed,
     PreparedCrystal,
     RowNotes,
-    fill_columns,
     graph_digest,
 )
 from matminer_unate.physics.elements import is_tabulated
@@ -260,24 +258,8 @@ class SiteDescriptorStats(StructureFeaturizer):
             graph, frozenset(z[~is_tabulated()[z]].tolist()), cell_heights(lattice)[1]
         )
 
-    def _columns(
-        self,
-        structures: Sequence[Any],
-        ignore_errors: bool,
-        index: Sequence[Any] | None,
-        progress: Callable[[int], Any],
-    ) -> Columns:
-        return fill_columns(
-            structures,
-            self._prepare,
-            self._describe,
-            len(self.feature_labels()),
-            DescriptorNotes(self.cutoff),
-            ignore_errors,
-            index,
-            progress,
-            MeasuredCrystal.key,
-        )
+    def _notes(self) -> RowNotes:
+        return DescriptorNotes(self.cutoff)
 
     def _describe(self, crystals: Iterator[tuple[int, MeasuredCrystal]]) -> Iterator[Computed]:
         pooling = check_pooling(self.pooling)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal
@@ -20,11 +20,9 @@ from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_names import column_slug
 from matminer_unate.featurizers.pooling import check_pooling, pool
 from matminer_unate.featurizers.rows import (
-    Columns,
     Computed,
     PreparedCrystal,
     RowNotes,
-    fill_columns,
 )
 from matminer_unate.physics.band_quantities import CRYSTAL_NAMES, SITE_NAMES, quantities
 from matminer_unate.physics.free_atoms import LAST_RADIUS
@@ -256,24 +254,8 @@ class TightBindingStats(StructureFeaturizer):
         unknown = frozenset(z[z > LAST_RADIUS].tolist())
         return PrimitiveCrystal(graph, unknown, lattice, frac_coords)
 
-    def _columns(
-        self,
-        structures: Sequence[Any],
-        ignore_errors: bool,
-        index: Sequence[Any] | None,
-        progress: Callable[[int], Any],
-    ) -> Columns:
-        return fill_columns(
-            structures,
-            self._prepare,
-            self._describe,
-            len(self.feature_labels()),
-            TightBindingNotes(),
-            ignore_errors,
-            index,
-            progress,
-            PrimitiveCrystal.key,
-        )
+    def _notes(self) -> RowNotes:
+        return TightBindingNotes()
 
     def _describe(self, crystals: Iterator[tuple[int, PrimitiveCrystal]]) -> Iterator[Computed]:
         pooling = check_pooling(self.pooling)

@@ -198,7 +198,7 @@ def test_frames_of_other_libraries_become_pandas(frame: pd.DataFrame) -> None:
     labels = featurizer.feature_labels()
     np.testing.assert_array_equal(out[labels], expected[labels])
     assert featurizer.precheck_dataframe(OtherFrame(structures), "structure") == 1
-    with pytest.raises(InputError, match=r"inplace=True needs a pandas DataFrame, got test_contr"):
+    with pytest.raises(InputError, match=r"inplace=True needs a pandas DataFrame, got test_base"):
         featurizer.featurize_dataframe(OtherFrame(structures), "structure", inplace=True)
 
 
@@ -236,7 +236,7 @@ def test_frames_that_cannot_be_had_in_pandas_are_named() -> None:
         def __dataframe__(self) -> None:
             return None
 
-    with pytest.raises(InputError, match=r"expected a pandas DataFrame, got test_contract.*Frame;"):
+    with pytest.raises(InputError, match=r"expected a pandas DataFrame, got test_baseact.*Frame;"):
         SiteDescriptorStats().featurize_dataframe(Frame(), "structure")
 
 
