@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,8 +22,8 @@ from real_crystals import crystals
 from threadpoolctl import threadpool_info
 import numpy, scipy.linalg
 from matminer_unate import TightBindingStats
-from matminer_unate.structures import crystal_arrays
-from matminer_unate.tight_binding import site_targets
+from matminer_unate.crystals.structures import crystal_arrays
+from site_targets.tight_binding import site_targets
 
 found = {}
 for name in ("NaCl", "SrTiO3"):
@@ -41,11 +40,9 @@ print(json.dumps({"kernels": kernels, "found": found}))
 
 def values_with(kernel: str) -> dict[str, np.ndarray]:
     """Site targets and columns, computed in a process of its own with this kernel."""
-    tests = Path(__file__).parent
-    path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
-        env={**os.environ, "OPENBLAS_CORETYPE": kernel, "PYTHONPATH": path},
+        env={**os.environ, "OPENBLAS_CORETYPE": kernel, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=120,
