@@ -33,6 +33,7 @@ from sklearn.base import BaseEstimator
 from tqdm.auto import tqdm
 
 from matminer_unate.errors import InputError, StructureError, warn_user
+from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.inputs import column_of, entries_of, pandas_frame
 from matminer_unate.featurizers.rows import ALONE, Columns, Computed, RowNotes, prepare_rows
 
@@ -45,7 +46,7 @@ class StructureFeaturizer(BaseFeaturizer):
     A subclass stores ``on_error`` among its parameters, checks the others in ``_check_options``,
     and defines how a structure is prepared, how prepared ones are described, what is to be noted of
     them, and what the columns are: ``_prepare``, ``_describe``, ``_notes`` and
-    ``describe_columns``; and ``citations``.
+    ``_column_meanings``; and ``citations``.
     """
 
     on_error: str
@@ -71,6 +72,10 @@ class StructureFeaturizer(BaseFeaturizer):
         """``_prepare`` for many; a subclass may look up once what it takes for each."""
         return self._prepare
 
+    def _column_meanings(self) -> list[ColumnMeaning]:
+        """Name, unit and meaning of every column, in their order."""
+        raise NotImplementedError
+
     def _describe(self, crystals: Iterator[tuple[int, Any]]) -> Iterator[Computed]:
         """Rows with their columns, (len(rows), n_columns), from numbered prepared crystals.
 
@@ -81,6 +86,22 @@ class StructureFeaturizer(BaseFeaturizer):
     def _notes(self) -> RowNotes:
         """What counts the rows that got their columns all the same."""
         raise NotImplementedError
+
+    # -- what the columns are --------------------------------------------------------------------
+
+    def feature_labels(self) -> list[str]:
+        """Names of the columns."""
+        self._check_options()
+        return [name for name, _, _ in self._column_meanings()]
+
+    def describe_columns(self) -> pd.DataFrame:
+        """Name, unit and meaning of every column: a DataFrame with these three, a row a column.
+
+        The docstring of the class explains the symbols. Learned columns have the unit σ: standard
+        deviations over the sites, or crystals, of pretraining.
+        """
+        self._check_options()
+        return pd.DataFrame(self._column_meanings(), columns=["name", "unit", "meaning"])
 
     # -- what a crystal becomes ------------------------------------------------------------------
 

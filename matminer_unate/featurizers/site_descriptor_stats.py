@@ -17,6 +17,7 @@ from matminer_unate.crystals.neighbours import ISOLATED
 from matminer_unate.crystals.structures import arrays_of
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.base import StructureFeaturizer
+from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_sites
 from matminer_unate.featurizers.pooling import check_pooling, pool
 from matminer_unate.featurizers.rows import (
     Computed,
@@ -182,12 +183,6 @@ class SiteDescriptorStats(StructureFeaturizer):
         self.cutoff = cutoff
         self.on_error = on_error
 
-    def feature_labels(self) -> list[str]:
-        """Column names: descriptor, pooling."""
-        self._check_options()
-        columns = [descriptor.column for descriptor in DESCRIPTORS[self.descriptors]]
-        return [f"site_{name}_{how}" for how in check_pooling(self.pooling) for name in columns]
-
     def citations(self) -> list[str]:
         """BibTeX of the sources of the descriptors."""
         return [_MAGPIE, _BOND_VALENCE, _WOLF, _SYMMETRY_FUNCTIONS]
@@ -213,6 +208,10 @@ class SiteDescriptorStats(StructureFeaturizer):
 
     def _notes(self) -> RowNotes:
         return DescriptorNotes(self.cutoff)
+
+    def _column_meanings(self) -> list[ColumnMeaning]:
+        pooling, descriptors = check_pooling(self.pooling), DESCRIPTORS[self.descriptors]
+        return [of_sites("site", quantity, how) for how in pooling for quantity in descriptors]
 
     def _describe(self, crystals: Iterator[tuple[int, MeasuredCrystal]]) -> Iterator[Computed]:
         pooling = check_pooling(self.pooling)

@@ -16,6 +16,7 @@ from matminer_unate.crystals.graph import RadiusGraph, radius_graph
 from matminer_unate.crystals.neighbours import ISOLATED
 from matminer_unate.crystals.structures import CrystalArrays, arrays_of
 from matminer_unate.featurizers.base import StructureFeaturizer
+from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned
 from matminer_unate.featurizers.inputs import entries_of, is_many
 from matminer_unate.featurizers.pooling import check_pooling, pooled
 from matminer_unate.featurizers.rows import (
@@ -63,6 +64,10 @@ class UnateFeaturizer(StructureFeaturizer):
         Layer 0 describes the element alone, layer *n* its surroundings up to *n* cutoffs away.
         Before pooling, each channel has mean 0 and standard deviation 1 over the sites of the
         pretraining crystals. Weights can name the site embedding instead: ``…_z_<component>``.
+
+    ``unate_<weights>_<pooling>_<quantity>``, ``unate_<weights>_<quantity>``
+        Quantities of sites, pooled, and of crystals that pretraining taught the network to predict,
+        in the same units of spread. :meth:`describe_columns` has the meaning of each column.
 
     Parameters
     ----------
@@ -164,13 +169,6 @@ class UnateFeaturizer(StructureFeaturizer):
         load(self.weights, self.device)
         return self
 
-    def feature_labels(self) -> list[str]:
-        """Column names: weights, pooling, layer, channel."""
-        self._check_options()
-        pooling, config = check_pooling(self.pooling), weights_config(self.weights)
-        pooled = [f"{name}_{component}" for name in pooling for component in config.site_labels]
-        return [f"unate_{config.name}_{label}" for label in pooled + config.crystal_labels]
-
     def citations(self) -> list[str]:
         """BibTeX of the method and of the encoder."""
         return [_UNATE, _CARTNET]
@@ -192,6 +190,12 @@ class UnateFeaturizer(StructureFeaturizer):
 
     def _preparer(self) -> Callable[[Any], PreparedCrystal]:
         return partial(prepare, config=weights_config(self.weights))
+
+    def _column_meanings(self) -> list[ColumnMeaning]:
+        config = weights_config(self.weights)
+        prefix, pooling = f"unate_{config.name}", check_pooling(self.pooling)
+        sites = [learned(prefix, label, how) for how in pooling for label in config.site_labels]
+        return sites + [learned(prefix, label) for label in config.crystal_labels]
 
     def _describe(self, crystals: Iterator[tuple[int, PreparedCrystal]]) -> Iterator[Computed]:
         graphs = ((row, crystal.graph) for row, crystal in crystals)
