@@ -24,7 +24,8 @@ from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.pooling import check_pooling
 from matminer_unate.featurizers.rows import prepare_rows
 from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
-from matminer_unate.io.readers import InputRow, open_inputs
+from matminer_unate.io.input_rows import InputRow
+from matminer_unate.io.readers import open_inputs
 from matminer_unate.io.writing import FeatureWriter, carried_types, fresh_file
 from matminer_unate.network.weights import CONFIG, WeightsConfig, weights_config
 
@@ -319,7 +320,8 @@ def featurize_rows(
     columns : (len(rows), n_columns) float32
     """
     for chunk in _chunks(rows):
-        good, blocks = list(range(len(chunk))), []
+        good = list(range(len(chunk)))
+        blocks: list[NDArray[np.float32]] = []
         errors: dict[int, Exception] = {}
         for name, featurizer in featurizers.items():
             structures = [chunk[k].error or chunk[k].structure for k in good]

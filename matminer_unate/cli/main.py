@@ -235,14 +235,14 @@ def _tolerance(text: str) -> float:
 
 
 def _featurize(args: argparse.Namespace) -> int:
-    return _write_table(args, "featurize")
+    return _run_command(args, "featurize")
 
 
 def _predict(args: argparse.Namespace) -> int:
-    return _write_table(args, "predict")
+    return _run_command(args, "predict")
 
 
-def _write_table(args: argparse.Namespace, command: str) -> int:
+def _run_command(args: argparse.Namespace, command: str) -> int:
     from matminer_unate.cli.progress import CommandProgress
 
     # The imports take seconds, so something is shown before them.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from matminer_unate.featurizers.rows import RowNotes
-from matminer_unate.io.readers import InputRow, Source
+from matminer_unate.io.input_rows import InputRow, Source
 from matminer_unate.io.writing import fresh_file
 
 SHOWN_FAILURES = 20

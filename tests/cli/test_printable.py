@@ -22,7 +22,7 @@ from matminer_unate.cli import main as cli
 from matminer_unate.cli import report
 from matminer_unate.cli.printable import use_printable_output
 from matminer_unate.errors import StructureError
-from matminer_unate.io.readers import InputRow
+from matminer_unate.io.input_rows import InputRow
 from matminer_unate.network.weights import weights_config
 
 NAMED = crystals()
