@@ -84,8 +84,9 @@ def told(names: dict[str, Any], n_rows: int, n_predicted: int) -> None:
     assert len(names["gap"]) == len(names["std"]) == n_predicted
     assert len(names["X"]) == n_rows
     assert names["X"].columns[-1].endswith("spacegroup_number")
-    assert names["vectors"].shape == (len(names["structures"][0]), 128)
-    assert names["vectors"].dtype == np.float32
+    for structure, vectors in zip(names["structures"], names["vectors"], strict=True):
+        assert vectors.shape == (len(structure), 128)
+        assert vectors.dtype == np.float32
     assert names["table"][labels].isna().all(axis=1).tolist() == [True] + [False] * 8
     assert np.isfinite(names["search"].best_score_)
 

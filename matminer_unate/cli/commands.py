@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate import __version__
+from matminer_unate.cli.featurizers import make_featurizer
 from matminer_unate.cli.report import Report, failure_file
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
-from matminer_unate.featurizers.pooling import check_pooling, pooled
-from matminer_unate.featurizers.rows import PreparedCrystal, RowNotes
-from matminer_unate.featurizers.unate import EncodingNotes, UnateFeaturizer, prepare
-from matminer_unate.io.readers import InputRow, open_inputs
+from matminer_unate.featurizers.base import StructureFeaturizer
+from matminer_unate.featurizers.pooling import check_pooling
+from matminer_unate.featurizers.rows import prepare_rows
+from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
+from matminer_unate.io.input_rows import InputRow
+from matminer_unate.io.readers import open_inputs
 from matminer_unate.io.writing import FeatureWriter, carried_types, fresh_file
-from matminer_unate.network.encoding import encode
 from matminer_unate.network.weights import CONFIG, WeightsConfig, weights_config
+
+CHUNK_ROWS, CHUNK_SITES = 500, 20_000
+"""Rows, and sites, that are read and featurized at once: some 50 MB."""
 
 PREDICTED_ROWS = 512
 """Rows that are read and predicted at once."""
@@ -35,7 +40,7 @@ Results = Iterator[tuple[list[InputRow], NDArray[np.float32]]]
 
 
 def featurize(args: argparse.Namespace) -> Callable[[], int]:
-    """``unate featurize``: learned columns of crystals.
+    """``unate featurize``: columns of crystals, of one featurizer or of several side by side.
 
     Parameters
     ----------
@@ -48,31 +53,40 @@ def featurize(args: argparse.Namespace) -> Callable[[], int]:
         Tells of what was done, after the progress has gone; returns how many rows failed.
     """
     _check_targets(args)
-    featurizer = _featurizer(args)
-    labels = featurizer.feature_labels()
-    config = weights_config(featurizer.weights)
+    featurizers = _featurizers(args)
+    labels = [label for one in featurizers.values() for label in one.feature_labels()]
 
     def compute(rows: Iterator[InputRow], report: Report) -> Results:
         args.progress.stage("featurizing")
-        return encode_rows(rows, featurizer, report.prepared, report.failed)
+        return featurize_rows(rows, featurizers, report)
 
-    made_by = {
-        "version": __version__,
-        "weights": config.name,
-        "sha256": config.sha256,
-        "pooling": list(featurizer.pooling),
-    }
     what = f"rows with {len(labels):,} features"
-    return _run(args, compute, labels, made_by, EncodingNotes(config), what, "featurized")
+    return _run(args, compute, labels, _made_by(featurizers), what, "featurized")
 
 
-def _featurizer(args: argparse.Namespace) -> UnateFeaturizer:
-    from matminer_unate.featurizers.unate import UnateFeaturizer
+def _featurizers(args: argparse.Namespace) -> dict[str, StructureFeaturizer]:
+    """The featurizers that are asked for, by their names on the command line."""
+    if len(set(args.columns)) < len(args.columns):
+        raise InputError("--columns names a featurizer twice; name each once")
+    chosen = {name: make_featurizer(name) for name in args.columns}
+    for featurizer in chosen.values():
+        own = {"weights": args.weights, "device": args.device, "batch_size": args.batch_size}
+        given = {"pooling": args.pooling and tuple(args.pooling), **own}
+        known = featurizer.get_params()
+        some = {k: v for k, v in given.items() if k in known and v is not None}
+        featurizer.set_params(**some).fit()
+    return chosen
 
-    featurizer = UnateFeaturizer(args.weights, tuple(args.pooling), args.device)
-    if args.batch_size is not None:
-        featurizer.set_params(batch_size=args.batch_size)
-    return featurizer.fit()
+
+def _made_by(featurizers: dict[str, StructureFeaturizer]) -> dict[str, Any]:
+    """What is written into a file of columns: how they were made."""
+    made_by: dict[str, Any] = {"version": __version__, "columns": {}}
+    for name, featurizer in featurizers.items():
+        made_by["columns"][name] = {"pooling": list(check_pooling(featurizer.pooling))}
+        if isinstance(featurizer, UnateFeaturizer):
+            config = weights_config(featurizer.weights)
+            made_by["columns"][name] |= {"weights": config.name, "sha256": config.sha256}
+    return made_by
 
 
 def predict(args: argparse.Namespace) -> Callable[[], int]:
@@ -85,7 +99,7 @@ def predict(args: argparse.Namespace) -> Callable[[], int]:
 
     labels = [args.name + suffix for suffix in model.suffixes]
     made_by = {"version": __version__, "model": model.kind, "weights": model.weights}
-    return _run(args, compute, labels, made_by, EncodingNotes(model.config), "rows", "predicted")
+    return _run(args, compute, labels, made_by, "rows", "predicted")
 
 
 @dataclass(frozen=True)
@@ -171,7 +185,7 @@ def predict_rows(
     stage("warming up (some 10 s)")
     size, started = 1, time.perf_counter()
     while chunk := list(islice(rows, size)):
-        good = list(_prepared(chunk, model.config, report))
+        good = _usable(chunk, model.config, report)
         before = time.perf_counter()
         if good:
             yield _predicted(good, model, report)
@@ -185,17 +199,16 @@ def predict_rows(
             size = min(PREDICTED_ROWS, max(2, round(size * min(share, 4.0))))
 
 
-def _prepared(chunk: list[InputRow], config: WeightsConfig, report: Report) -> Iterator[InputRow]:
-    for row in chunk:
-        try:
-            if row.error is not None:
-                raise row.error
-            crystal = prepare(row.structure, config)
-        except StructureError as e:
-            report.failed(row, e)
-            continue
-        report.prepared(row, crystal)
-        yield row
+def _usable(chunk: list[InputRow], config: WeightsConfig, report: Report) -> list[InputRow]:
+    def failed(row: int, error: StructureError) -> None:
+        report.failed(chunk[row], error)
+
+    structures = [row.error or row.structure for row in chunk]
+    prepared = prepare_rows(structures, partial(prepare, config=config), failed)
+    good = [chunk[row] for row, _ in prepared]
+    for row in good:
+        report.remark(row)
+    return good
 
 
 def _predicted(
@@ -205,14 +218,10 @@ def _predicted(
         warnings.simplefilter("always", UnateWarning)
         found = model.predict([row.structure for row in good]).astype(np.float32)
     report.warned(good, [str(w.message) for w in caught if w.category is UnateWarning])
-    finite = [bool(np.isfinite(values).all()) for values in found]
-    for row, has_value in zip(good, finite, strict=True):
-        if not has_value:
-            report.failed(row, StructureError("the model has no prediction for this structure"))
-    return (
-        [replace(row, structure=None) for row in itertools.compress(good, finite)],
-        found[finite],
-    )
+    finite = np.isfinite(found).all(axis=1)
+    for k in np.flatnonzero(~finite):
+        report.failed(good[k], StructureError("the model has no prediction for this structure"))
+    return [replace(good[k], structure=None) for k in np.flatnonzero(finite)], found[finite]
 
 
 def _run(
@@ -220,7 +229,6 @@ def _run(
     compute: Callable[[Iterator[InputRow], Report], Results],
     labels: list[str],
     made_by: dict[str, Any],
-    notes: RowNotes,
     what: str,
     participle: str,
 ) -> Callable[[], int]:
@@ -235,7 +243,7 @@ def _run(
         site_tolerance=args.site_tolerance,
     )
     bar.stage("loading the network", sum(source.n_rows for source in sources))
-    report = Report(notes)
+    report = Report()
     with (
         failure_file(args.errors) as failures,
         fresh_file(args.out) as part,
@@ -288,24 +296,22 @@ def _check_targets(args: argparse.Namespace) -> None:
         raise InputError("--out and --errors are the same file; name two")
 
 
-def encode_rows(
-    rows: Iterable[InputRow],
-    featurizer: UnateFeaturizer,
-    prepared: Callable[[InputRow, PreparedCrystal], None],
-    failed: Callable[[InputRow, StructureError], None],
-) -> Iterator[tuple[list[InputRow], NDArray[np.float32]]]:
-    """Compute the columns of the rows that are crystals, a batch at a time and in their order.
+def featurize_rows(
+    rows: Iterable[InputRow], featurizers: dict[str, StructureFeaturizer], report: Report
+) -> Results:
+    """Compute the columns of the rows that are crystals, a chunk at a time and in their order.
+
+    A row fails with the first featurizer that has no columns for it, and the next ones are not
+    asked.
 
     Parameters
     ----------
     rows : iterable of InputRow
-        Drawn from as the batches need them.
-    featurizer : UnateFeaturizer
-        Its weights, pooling, device and batch size.
-    prepared : callable
-        Is told of each row that will be encoded.
-    failed : callable
-        Is told of each row that cannot be, and why.
+        Drawn from as the chunks need them.
+    featurizers : dict of str to StructureFeaturizer
+        By the names that are said where there are several.
+    report : Report
+        Is told of each row that fails or that there is a remark on, and of what is to be noted.
 
     Yields
     ------
@@ -313,30 +319,37 @@ def encode_rows(
         Without their structures.
     columns : (len(rows), n_columns) float32
     """
-    config = weights_config(featurizer.weights)
-    pooling = check_pooling(featurizer.pooling)
-    waiting: dict[int, InputRow] = {}
+    for chunk in _chunks(rows):
+        good = list(range(len(chunk)))
+        blocks: list[NDArray[np.float32]] = []
+        errors: dict[int, Exception] = {}
+        for name, featurizer in featurizers.items():
+            structures = [chunk[k].error or chunk[k].structure for k in good]
+            found = featurizer._columns(structures, ignore_errors=True)
+            report.noted(name, found.notes)
+            for k, error in found.errors.items():
+                named = len(featurizers) > 1 and chunk[good[k]].error is None
+                errors[good[k]] = StructureError(f"{name}: {error}") if named else error
+            kept = [k for k in range(len(good)) if k not in found.errors]
+            blocks = [block[kept] for block in blocks] + [found.values[kept]]
+            good = [good[k] for k in kept]
+        for k, row in enumerate(chunk):
+            if k in errors:
+                report.failed(row, errors[k])
+            else:
+                report.remark(row)
+        yield [replace(chunk[k], structure=None) for k in good], np.hstack(blocks)
 
-    def graphs() -> Iterator[tuple[int, Any]]:
-        for n, row in enumerate(rows):
-            try:
-                if row.error is not None:
-                    raise row.error
-                crystal = prepare(row.structure, config)
-            except StructureError as e:
-                failed(row, e)
-                continue
-            prepared(row, crystal)
-            waiting[n] = replace(row, structure=None)
-            yield n, crystal.graph
 
-    for encoded in encode(
-        graphs(), featurizer.weights, featurizer.device, featurizer.batch_size, "columns"
-    ):
-        columns = pooled(encoded, pooling)
-        batch = [waiting.pop(n) for n in encoded.rows]
-        finite = [bool(np.isfinite(vector).all()) for vector in columns]
-        for row, good in zip(batch, finite, strict=True):
-            if not good:
-                failed(row, StructureError("encoded to non-finite values; please report this"))
-        yield [row for row, good in zip(batch, finite, strict=True) if good], columns[finite]
+def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
+    """Rows in lists that are short enough to be held, and long enough for full batches."""
+    chunk: list[InputRow] = []
+    n_sites = 0
+    for row in rows:
+        chunk.append(row)
+        n_sites += 0 if row.structure is None else len(row.structure)
+        if len(chunk) >= CHUNK_ROWS or n_sites >= CHUNK_SITES:
+            yield chunk
+            chunk, n_sites = [], 0
+    if chunk:
+        yield chunk

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matminer_unate import __version__
+from matminer_unate.cli.featurizers import FEATURIZERS, make_featurizer
 from matminer_unate.cli.printable import use_printable_output
 from matminer_unate.errors import UnateError
 from matminer_unate.network.weights import (
@@ -103,8 +104,14 @@ def _add_featurize(commands: Any) -> None:
             f"and listed at the end.\n\n{_INPUT}"
         ),
         epilog=(
+            "columns:\n"
+            "  unate             learned ones, of a pretrained network (UnateFeaturizer)\n"
+            "  site-descriptors  electronegativities, bonds, potentials (SiteDescriptorStats)\n"
+            "  fingerprint       distances and directions of neighbours (SiteDescriptorStats)\n"
+            "  tight-binding     electrons of a tight-binding model (TightBindingStats)\n\n"
             f"{_STATUS}examples:\n"
             "  unate featurize structures/ --out features.parquet\n"
+            "  unate featurize mp.csv --columns unate tight-binding --out features.parquet\n"
             "  unate featurize mp.csv --column cif --pooling mean std max --out features.csv"
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -113,11 +120,19 @@ def _add_featurize(commands: Any) -> None:
     _add_table_options(parser)
     _add_weights(parser)
     parser.add_argument(
+        "--columns",
+        nargs="+",
+        choices=FEATURIZERS,
+        default=["unate"],
+        metavar="NAME",
+        help=f"{', '.join(FEATURIZERS)}; one or several (default: unate)",
+    )
+    parser.add_argument(
         "--pooling",
         nargs="+",
-        default=["mean", "std"],
         metavar="NAME",
-        help="mean, std, min, max, sum; in the order of the columns (default: mean std)",
+        help="mean, std, min, max, sum; in the order of the columns (default: mean std for unate, "
+        "mean std min max for the others)",
     )
     parser.add_argument(
         "--batch-size",
@@ -220,14 +235,14 @@ def _tolerance(text: str) -> float:
 
 
 def _featurize(args: argparse.Namespace) -> int:
-    return _write_table(args, "featurize")
+    return _run_command(args, "featurize")
 
 
 def _predict(args: argparse.Namespace) -> int:
-    return _write_table(args, "predict")
+    return _run_command(args, "predict")
 
 
-def _write_table(args: argparse.Namespace, command: str) -> int:
+def _run_command(args: argparse.Namespace, command: str) -> int:
     from matminer_unate.cli.progress import CommandProgress
 
     # The imports take seconds, so something is shown before them.
@@ -269,6 +284,7 @@ def _environment() -> dict[str, Any]:
         **packages,
         "device": str(resolve_device("auto")),
         "shipped_weights": shipped_weights(),
+        "featurizers": {n: len(make_featurizer(n).feature_labels()) for n in FEATURIZERS},
     }
 
 
@@ -294,6 +310,8 @@ def _weights(weights: str) -> dict[str, Any]:
 def _print_pairs(pairs: dict[str, Any]) -> None:
     for name, value in pairs.items():
         shown = ", ".join(value) if isinstance(value, list) else value
+        if isinstance(value, dict):
+            shown = ", ".join(f"{key} ({n:,} columns)" for key, n in value.items())
         if isinstance(value, int):
             shown = f"{value:,}"
         print(f"{name.replace('_angstrom', ' (Å)'):<22}{'—' if shown in (None, '') else shown}")

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from matminer_unate.featurizers.rows import PreparedCrystal, RowNotes
-from matminer_unate.io.readers import InputRow, Source
+from matminer_unate.featurizers.rows import RowNotes
+from matminer_unate.io.input_rows import InputRow, Source
 from matminer_unate.io.writing import fresh_file
 
 SHOWN_FAILURES = 20
@@ -54,17 +54,18 @@ def _place(rows: list[InputRow], found: re.Match[str]) -> str:
 class Report:
     """What happened to the rows; the counts of all, but only the first few failures."""
 
-    encoding: RowNotes
     n_failed: int = 0
     shown: list[tuple[str, str]] = field(default_factory=list)
+    notes: dict[str, RowNotes] = field(default_factory=dict)
+    """By the name of the featurizer."""
     model_notes: dict[str, tuple[int, str | None]] = field(default_factory=dict)
     remarks: dict[str, tuple[int, str]] = field(default_factory=dict)
     """By status, doubtful or remark: how many rows, and the first of them."""
     failures: Any = None
     bar: Any = None
 
-    def prepared(self, row: InputRow, crystal: PreparedCrystal) -> None:
-        self.encoding.read(crystal)
+    def remark(self, row: InputRow) -> None:
+        """How a row was read that gets its columns."""
         if not (row.doubts or row.notes):
             return
         status = "doubtful" if row.doubts else "remark"
@@ -72,6 +73,13 @@ class Report:
         count, first = self.remarks.get(status, (0, f"{row.place}: {reason}"))
         self.remarks[status] = (count + 1, first)
         self._write(row, status, reason)
+
+    def noted(self, featurizer: str, notes: RowNotes) -> None:
+        """What a featurizer counted in some of the rows."""
+        if featurizer in self.notes:
+            self.notes[featurizer].add(notes)
+        else:
+            self.notes[featurizer] = notes
 
     def warned(self, rows: list[InputRow], texts: list[str]) -> None:
         """What a model said while it predicted these rows."""
@@ -113,32 +121,42 @@ class Report:
             print(f"  all of them: {args.errors}", file=sys.stderr)
 
     def _print_notes(self, sources: Sequence[Source], args: argparse.Namespace) -> None:
-        for text in self.encoding.texts():
-            say(f"warning: {text}")
+        for name, notes in self.notes.items():
+            prefix = f"{name}: " if len(self.notes) > 1 else ""
+            for text in notes.texts():
+                say(f"warning: {prefix}{text}")
         cure = f"all: {args.errors}" if args.errors else "--errors FILE.csv writes all of them"
         for status, text in _REMARKS.items():
             count, place = self.remarks.get(status, (0, ""))
             if count:
                 say(text.format(n=f"{count:,}", first=place, cure=cure))
-        own = " ".join(self.encoding.texts())
-        notes = [(text, *told) for text, told in self.model_notes.items() if text not in own]
-        for text, n, first in notes[:SHOWN_FAILURES]:
+        self._print_model_notes()
+        for source in sources:
+            _print_left(source)
+
+    def _print_model_notes(self) -> None:
+        notes = list(self.model_notes.items())
+        for text, (n, first) in notes[:SHOWN_FAILURES]:
             where = f"; the first is {first}" if first else ""
             say(f"warning: {f'{n:,} ' if n else ''}{text}{where}")
         if len(notes) > SHOWN_FAILURES:
             say(f"… and {len(notes) - SHOWN_FAILURES:,} more warnings of the model")
-        for source in sources:
-            if source.left_behind:
-                names = ", ".join(map(repr, source.left_behind[:8]))
-                dots = ", …" if len(source.left_behind) > 8 else ""
-                say(
-                    f"note: {len(source.left_behind):,} column(s) of {source.path} are lists, "
-                    f"dicts or other structures and are not in the output: {names}{dots}"
-                )
-            if source.skipped:
-                names = ", ".join(path.name for path in source.skipped[:3])
-                dots = ", …" if len(source.skipped) > 3 else ""
-                say(
-                    f"note: {len(source.skipped):,} other file(s) in {source.path} were not read: "
-                    f"{names}{dots}"
-                )
+
+
+def _print_left(source: Source) -> None:
+    """What of an input is not in the output."""
+    if source.left_behind:
+        say(
+            f"note: {len(source.left_behind):,} column(s) of {source.path} are lists, dicts or "
+            "other structures and are not in the output: "
+            f"{_some(list(map(repr, source.left_behind)), 8)}"
+        )
+    if source.skipped:
+        say(
+            f"note: {len(source.skipped):,} other file(s) in {source.path} were not read: "
+            f"{_some([path.name for path in source.skipped], 3)}"
+        )
+
+
+def _some(names: Sequence[str], n: int) -> str:
+    return ", ".join(names[:n]) + (", …" if len(names) > n else "")

@@ -3,6 +3,19 @@
 matminer's base class featurizes row by row in forked workers, turns every failure into NaN, and
 writes columns one by one. Here all rows are computed together in this process, and each failure is
 kept with its row.
+
+The way of a crystal through ``featurize_dataframe``, from room to room:
+
+1. ``inputs``: the column of the frame → one object a row.
+2. ``io.objects``: pymatgen, ASE, a dict or text → pymatgen Structure.
+3. ``crystals.structures``: checked, and taken apart into lattice, coordinates and atomic numbers.
+4. ``crystals.graph``: the bonds within the cutoff. 2 to 4 are ``_prepare`` of a featurizer, which
+   ``rows.prepare_rows`` calls; what raises StructureError there is a row that failed.
+5. ``rows.Columns``: of equal crystals, only the first goes on.
+6. ``_describe`` of a featurizer: ``crystals.batching`` gathers graphs, then ``network.encoding`` or
+   ``physics`` describes the sites, and ``pooling`` makes a row of columns of them.
+7. ``rows.Columns`` again: rows in their places, failed ones NaN; warnings, once.
+8. ``featurize_dataframe``: the columns with their names, beside those of the frame.
 """
 
 from __future__ import annotations
@@ -20,8 +33,9 @@ from sklearn.base import BaseEstimator
 from tqdm.auto import tqdm
 
 from matminer_unate.errors import InputError, StructureError, warn_user
+from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.inputs import column_of, entries_of, pandas_frame
-from matminer_unate.featurizers.rows import ALONE, Columns
+from matminer_unate.featurizers.rows import ALONE, Columns, Computed, RowNotes, prepare_rows
 
 CURE = "set on_error='nan'"
 
@@ -29,8 +43,10 @@ CURE = "set on_error='nan'"
 class StructureFeaturizer(BaseFeaturizer):
     """A stateless featurizer of crystal structures that computes many rows at once.
 
-    A subclass stores ``on_error`` among its parameters and defines ``feature_labels``,
-    ``citations``, ``_check_options``, ``_prepare`` and ``_columns``.
+    A subclass stores ``on_error`` among its parameters, checks the others in ``_check_options``,
+    and defines how a structure is prepared, how prepared ones are described, what is to be noted of
+    them, and what the columns are: ``_prepare``, ``_describe``, ``_notes`` and
+    ``_column_meanings``; and ``citations``.
     """
 
     on_error: str
@@ -43,18 +59,49 @@ class StructureFeaturizer(BaseFeaturizer):
             raise InputError(f"on_error must be 'raise' or 'nan', got {self.on_error!r}")
 
     def _prepare(self, structure: Any) -> Any:
-        """Check one structure; raises StructureError."""
+        """Check one structure and build its graph: a PreparedCrystal.
+
+        Raises
+        ------
+        StructureError
+            With the reason and the cure.
+        """
         raise NotImplementedError
 
-    def _columns(
-        self,
-        structures: Sequence[Any],
-        ignore_errors: bool,
-        index: Sequence[Any] | None,
-        progress: Callable[[int], Any],
-    ) -> Columns:
-        """Columns of many crystals; as :func:`matminer_unate.featurizers.rows.fill_columns`."""
+    def _preparer(self) -> Callable[[Any], Any]:
+        """``_prepare`` for many; a subclass may look up once what it takes for each."""
+        return self._prepare
+
+    def _column_meanings(self) -> list[ColumnMeaning]:
+        """Name, unit and meaning of every column, in their order."""
         raise NotImplementedError
+
+    def _describe(self, crystals: Iterator[tuple[int, Any]]) -> Iterator[Computed]:
+        """Rows with their columns, (len(rows), n_columns), from numbered prepared crystals.
+
+        These are drawn from as the batches need them.
+        """
+        raise NotImplementedError
+
+    def _notes(self) -> RowNotes:
+        """What counts the rows that got their columns all the same."""
+        raise NotImplementedError
+
+    # -- what the columns are --------------------------------------------------------------------
+
+    def feature_labels(self) -> list[str]:
+        """Names of the columns."""
+        self._check_options()
+        return [name for name, _, _ in self._column_meanings()]
+
+    def describe_columns(self) -> pd.DataFrame:
+        """Name, unit and meaning of every column: a DataFrame with these three, a row a column.
+
+        The docstring of the class explains the symbols. Learned columns have the unit σ: standard
+        deviations over the sites, or crystals, of pretraining.
+        """
+        self._check_options()
+        return pd.DataFrame(self._column_meanings(), columns=["name", "unit", "meaning"])
 
     # -- what a crystal becomes ------------------------------------------------------------------
 
@@ -297,3 +344,38 @@ class StructureFeaturizer(BaseFeaturizer):
         # Who passed ignore_errors=True expects NaN rows; who set on_error is told of them once.
         columns.warn(mention_errors=not ignore_errors)
         return columns
+
+    def _columns(
+        self,
+        structures: Sequence[Any],
+        ignore_errors: bool,
+        index: Sequence[Any] | None = None,
+        progress: Callable[[int], Any] = lambda n: None,
+    ) -> Columns:
+        """Columns of many crystals.
+
+        Parameters
+        ----------
+        structures : sequence
+            One crystal a row, of whatever kind.
+        ignore_errors : bool
+            Keep the errors by row instead of raising the first.
+        index : sequence, optional
+            Labels of the rows, for messages.
+        progress : callable
+            Told the number of rows that were just finished.
+
+        Raises
+        ------
+        StructureError
+            A structure is unusable and errors are not ignored.
+        """
+        values = np.full((len(structures), len(self.feature_labels())), np.nan, np.float32)
+        found = Columns(values, {}, self._notes(), index, ignore_errors)
+
+        def failed(row: int, error: StructureError) -> None:
+            found.fail(row, error)
+            progress(1)
+
+        found.fill(prepare_rows(structures, self._preparer(), failed), self._describe, progress)
+        return found

@@ -83,12 +83,20 @@ def entries_of(X: Any) -> list[Any]:
                 "structures of equal size apart into sites: pass the list itself"
             )
         return list(X)
-    if not isinstance(X, list | tuple | Iterator | ValuesView):
+    if not is_many(X):
         raise InputError(
             f"'entries' must be a list, Series, DataFrame or array of structures, got "
             f"{type_name(X)}; wrap a single structure in a list, or pass list(…) of a collection"
         )
     return [x[0] if _is_one_tuple(x) else x for x in X]
+
+
+def is_many(X: Any) -> bool:
+    """Whether this is list-like, and not one structure (which is a sequence of its sites)."""
+    pandas = pd.DataFrame | pd.Series | pd.Index | pd.api.extensions.ExtensionArray
+    return isinstance(X, list | tuple | Iterator | ValuesView | np.ndarray | pandas) or hasattr(
+        X, "to_pandas"
+    )
 
 
 def type_name(x: Any) -> str:

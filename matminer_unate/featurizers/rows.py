@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -12,23 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.graph import RadiusGraph
-from matminer_unate.errors import StructureError, UnateError, warn_user
+from matminer_unate.errors import StructureError, warn_user
 
 
 @dataclass(frozen=True)
 class PreparedCrystal:
-    """A checked crystal, ready for the network.
+    """A checked crystal, ready to be described.
 
     Attributes
     ----------
     graph : RadiusGraph
-        Species unknown to the weights are 0 in it.
     unknown : frozenset of int
-        Their atomic numbers.
+        Atomic numbers of species of which too little is known.
     """
 
     graph: RadiusGraph
     unknown: frozenset[int]
+
+    def key(self) -> bytes:
+        """The same for crystals that get the same columns."""
+        return graph_digest(self.graph)
 
 
 Prepared = TypeVar("Prepared", bound=PreparedCrystal)
@@ -70,6 +73,12 @@ class RowNotes:
             self.first_isolated = self.first_isolated if self.rows_isolated else row
             self.rows_isolated += 1
 
+    def add(self, other: RowNotes) -> None:
+        """Count the rows of another part of the same input in."""
+        self.unknown |= other.unknown
+        self.rows_unknown += other.rows_unknown
+        self.rows_isolated += other.rows_isolated
+
     def about_unknown(self, symbols: str) -> str:
         """What became of the species that are unknown, after ``n row(s) hold``."""
         raise NotImplementedError
@@ -103,12 +112,52 @@ class Columns:
     notes : RowNotes
     index : sequence or None
         Labels of the rows, for messages.
+    ignore_errors : bool
+        Keep the errors by row instead of raising the first.
     """
 
     values: NDArray[np.float32]
-    errors: dict[int, Exception]
+    errors: dict[int, StructureError]
     notes: RowNotes
     index: Sequence[Any] | None
+    ignore_errors: bool
+
+    def fail(self, row: int, error: StructureError) -> None:
+        """Keep the error of a row, or raise it with the name of the row."""
+        if not self.ignore_errors:
+            where = "" if self.index is ALONE else f"{row_name(row, self.index)}: "
+            raise StructureError(f"{where}{error}") from error
+        self.errors[row] = error
+
+    def fill(
+        self,
+        crystals: Iterator[tuple[int, Prepared]],
+        describe: Callable[[Iterator[tuple[int, Prepared]]], Iterator[Computed]],
+        progress: Callable[[int], Any],
+    ) -> None:
+        """Take the columns of prepared crystals; equal ones are described once."""
+        repeats: dict[int, int] = {}
+
+        def distinct() -> Iterator[tuple[int, Prepared]]:
+            first_row: dict[bytes, int] = {}
+            for row, crystal in crystals:
+                self.notes.read(crystal, row)
+                first = first_row.setdefault(crystal.key(), row)
+                if first == row:
+                    yield row, crystal
+                else:
+                    repeats[row] = first
+                    progress(1)
+
+        for rows, columns in describe(distinct()):
+            self.values[rows] = columns
+            progress(len(rows))
+        for row, first in repeats.items():
+            self.values[row] = self.values[first]
+        for row in np.flatnonzero(~np.isfinite(self.values).all(axis=1)).tolist():
+            if row not in self.errors:
+                self.fail(row, StructureError("its columns are not finite; please report this"))
+                self.values[row] = np.nan
 
     def tracebacks(self) -> list[Any]:
         """One a row: the formatted exception, or NaN."""
@@ -117,90 +166,51 @@ class Columns:
             for row in range(len(self.values))
         ]
 
-    def warn(self, mention_errors: bool) -> None:
+    def warn(self, mention_errors: bool, outcome: str = "are NaN") -> None:
         """Say once what the caller should know, with counts."""
         if self.errors and mention_errors:
             row, error = next(iter(self.errors.items()))
             warn_user(
                 f"the structure could not be encoded and its columns are NaN: {error}"
                 if self.index is ALONE
-                else f"{len(self.errors)} of {len(self.values)} rows could not be encoded and are "
-                f"NaN; the first is {row_name(row, self.index)}: {error}"
+                else f"{len(self.errors)} of {len(self.values)} rows could not be encoded and "
+                f"{outcome}; the first is {row_name(row, self.index)}: {error}"
             )
         for text in self.notes.texts(self.index):
             warn_user(text)
 
 
-def fill_columns(
-    structures: Sequence[Any],
-    prepare_row: Callable[[Any], Prepared],
-    compute: Callable[[Iterator[tuple[int, Prepared]]], Iterator[Computed]],
-    width: int,
-    notes: RowNotes,
-    ignore_errors: bool,
-    index: Sequence[Any] | None = None,
-    progress: Callable[[int], Any] = lambda n: None,
-    key: Callable[[Prepared], bytes] = lambda crystal: graph_digest(crystal.graph),
-) -> Columns:
-    """Columns of many crystals by any method; equal crystals are computed once.
+def prepare_rows(
+    structures: Iterable[Any],
+    prepare: Callable[[Any], Prepared],
+    failed: Callable[[int, StructureError], Any],
+) -> Iterator[tuple[int, Prepared]]:
+    """Prepare crystals one after another, as they are asked for.
 
     Parameters
     ----------
-    structures : sequence
-        One crystal a row, of whatever kind.
-    prepare_row : callable
+    structures : iterable
+        One crystal a row, of whatever kind; a StructureError in place of one that could not be
+        read.
+    prepare : callable
         Checks one of them; raises StructureError.
-    compute : callable
-        Takes (row, prepared crystal) as its batches need them, and gives rows with their columns,
-        (len(rows), width).
-    width : int
-        Number of columns.
-    notes : RowNotes
-        Is told of each row that is prepared.
-    ignore_errors, index, progress
-        As for :func:`compute_columns`.
-    key : callable
-        The same bytes for crystals that get the same columns.
+    failed : callable
+        Is told the row and the error of each that cannot be prepared; it may raise.
 
-    Raises
+    Yields
     ------
-    StructureError
-        A structure is unusable and errors are not ignored.
+    row : int
+    prepared
     """
-    values = np.full((len(structures), width), np.nan, np.float32)
-    errors: dict[int, Exception] = {}
-    repeats: dict[int, int] = {}
-
-    def crystals() -> Iterator[tuple[int, Prepared]]:
-        first_row: dict[bytes, int] = {}
-        for row, structure in enumerate(structures):
-            try:
-                prepared = prepare_row(structure)
-            except StructureError as e:
-                if not ignore_errors:
-                    where = "" if index is ALONE else f"{row_name(row, index)}: "
-                    raise StructureError(f"{where}{e}") from e
-                errors[row] = e
-                progress(1)
-                continue
-            notes.read(prepared, row)
-            first = first_row.setdefault(key(prepared), row)
-            if first == row:
-                yield row, prepared
-            else:
-                repeats[row] = first
-                progress(1)
-
-    for rows, columns in compute(crystals()):
-        values[rows] = columns
-        progress(len(rows))
-    for row, first in repeats.items():
-        values[row] = values[first]
-    not_finite = np.flatnonzero(~np.isfinite(values).all(axis=1))
-    lost = [int(row) for row in not_finite if int(row) not in errors]
-    if lost:
-        raise UnateError(f"rows {lost[:5]} were encoded to non-finite values; please report this")
-    return Columns(values, errors, notes, index)
+    for row, structure in enumerate(structures):
+        try:
+            if isinstance(structure, StructureError):
+                raise structure
+            prepared = prepare(structure)
+        except StructureError as e:
+            failed(row, e)
+        else:
+            yield row, prepared
 
 
 def graph_digest(graph: RadiusGraph) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Literal
@@ -17,13 +17,12 @@ from matminer_unate.crystals.neighbours import ISOLATED
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.base import StructureFeaturizer
+from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_sites
 from matminer_unate.featurizers.pooling import check_pooling, pool
 from matminer_unate.featurizers.rows import (
-    Columns,
     Computed,
     PreparedCrystal,
     RowNotes,
-    fill_columns,
     graph_digest,
 )
 from matminer_unate.physics.elements import is_tabulated
@@ -184,12 +183,6 @@ class SiteDescriptorStats(StructureFeaturizer):
         self.cutoff = cutoff
         self.on_error = on_error
 
-    def feature_labels(self) -> list[str]:
-        """Column names: descriptor, pooling."""
-        self._check_options()
-        columns = [descriptor.column for descriptor in DESCRIPTORS[self.descriptors]]
-        return [f"site_{name}_{how}" for how in check_pooling(self.pooling) for name in columns]
-
     def citations(self) -> list[str]:
         """BibTeX of the sources of the descriptors."""
         return [_MAGPIE, _BOND_VALENCE, _WOLF, _SYMMETRY_FUNCTIONS]
@@ -213,24 +206,12 @@ class SiteDescriptorStats(StructureFeaturizer):
             graph, frozenset(z[~is_tabulated()[z]].tolist()), cell_heights(lattice)[1]
         )
 
-    def _columns(
-        self,
-        structures: Sequence[Any],
-        ignore_errors: bool,
-        index: Sequence[Any] | None,
-        progress: Callable[[int], Any],
-    ) -> Columns:
-        return fill_columns(
-            structures,
-            self._prepare,
-            self._describe,
-            len(self.feature_labels()),
-            DescriptorNotes(self.cutoff),
-            ignore_errors,
-            index,
-            progress,
-            MeasuredCrystal.key,
-        )
+    def _notes(self) -> RowNotes:
+        return DescriptorNotes(self.cutoff)
+
+    def _column_meanings(self) -> list[ColumnMeaning]:
+        pooling, descriptors = check_pooling(self.pooling), DESCRIPTORS[self.descriptors]
+        return [of_sites("site", quantity, how) for how in pooling for quantity in descriptors]
 
     def _describe(self, crystals: Iterator[tuple[int, MeasuredCrystal]]) -> Iterator[Computed]:
         pooling = check_pooling(self.pooling)

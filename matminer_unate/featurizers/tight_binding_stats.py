@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal
@@ -17,13 +17,12 @@ from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.crystals.symmetry import primitive_cell
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import StructureFeaturizer
+from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_crystal, of_sites
 from matminer_unate.featurizers.pooling import check_pooling, pool
 from matminer_unate.featurizers.rows import (
-    Columns,
     Computed,
     PreparedCrystal,
     RowNotes,
-    fill_columns,
 )
 from matminer_unate.physics.band_quantities import CRYSTAL_QUANTITIES, SITE_QUANTITIES, quantities
 from matminer_unate.physics.free_atoms import LAST_RADIUS
@@ -187,13 +186,6 @@ class TightBindingStats(StructureFeaturizer):
         self.max_orbitals = max_orbitals
         self.on_error = on_error
 
-    def feature_labels(self) -> list[str]:
-        """Column names: quantity and pooling, then quantities of the crystal."""
-        self._check_options()
-        pooling = check_pooling(self.pooling)
-        sites = [f"{quantity.column}_{how}" for how in pooling for quantity in SITE_QUANTITIES]
-        return [f"tight_binding_{name}" for name in (*sites, *(q.column for q in OWN_QUANTITIES))]
-
     def citations(self) -> list[str]:
         """BibTeX of the sources of the model."""
         return [_DFTB, _SLATER_KOSTER, _MULLIKEN, _LOCAL_DENSITY, _ZORA]
@@ -222,24 +214,13 @@ class TightBindingStats(StructureFeaturizer):
         unknown = frozenset(z[z > LAST_RADIUS].tolist())
         return PrimitiveCrystal(graph, unknown, lattice, frac_coords)
 
-    def _columns(
-        self,
-        structures: Sequence[Any],
-        ignore_errors: bool,
-        index: Sequence[Any] | None,
-        progress: Callable[[int], Any],
-    ) -> Columns:
-        return fill_columns(
-            structures,
-            self._prepare,
-            self._describe,
-            len(self.feature_labels()),
-            TightBindingNotes(),
-            ignore_errors,
-            index,
-            progress,
-            PrimitiveCrystal.key,
-        )
+    def _notes(self) -> RowNotes:
+        return TightBindingNotes()
+
+    def _column_meanings(self) -> list[ColumnMeaning]:
+        prefix, pooling = "tight_binding", check_pooling(self.pooling)
+        sites = [of_sites(prefix, q, how) for how in pooling for q in SITE_QUANTITIES]
+        return sites + [of_crystal(prefix, q) for q in OWN_QUANTITIES]
 
     def _describe(self, crystals: Iterator[tuple[int, PrimitiveCrystal]]) -> Iterator[Computed]:
         pooling = check_pooling(self.pooling)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from matminer_unate.crystals.graph import radius_graph
+from matminer_unate.crystals.graph import RadiusGraph, radius_graph
 from matminer_unate.crystals.neighbours import ISOLATED
-from matminer_unate.crystals.structures import crystal_arrays
-from matminer_unate.errors import warn_user
+from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays
 from matminer_unate.featurizers.base import StructureFeaturizer
+from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned
+from matminer_unate.featurizers.inputs import entries_of, is_many
 from matminer_unate.featurizers.pooling import check_pooling, pooled
 from matminer_unate.featurizers.rows import (
     ALONE,
@@ -22,7 +25,7 @@ from matminer_unate.featurizers.rows import (
     Computed,
     PreparedCrystal,
     RowNotes,
-    fill_columns,
+    prepare_rows,
 )
 from matminer_unate.network.encoding import DEFAULT_BATCH_SIZE, check_batch_size, encode, load
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, WeightsConfig, weights_config
@@ -61,6 +64,10 @@ class UnateFeaturizer(StructureFeaturizer):
         Layer 0 describes the element alone, layer *n* its surroundings up to *n* cutoffs away.
         Before pooling, each channel has mean 0 and standard deviation 1 over the sites of the
         pretraining crystals. Weights can name the site embedding instead: ``…_z_<component>``.
+
+    ``unate_<weights>_<pooling>_<quantity>``, ``unate_<weights>_<quantity>``
+        Quantities of sites, pooled, and of crystals that pretraining taught the network to predict,
+        in the same units of spread. :meth:`describe_columns` has the meaning of each column.
 
     Parameters
     ----------
@@ -112,36 +119,55 @@ class UnateFeaturizer(StructureFeaturizer):
         self.batch_size = batch_size
         self.on_error = on_error
 
-    def embed_sites(self, structure: Any) -> NDArray[np.float32]:
-        """Embeddings of the sites of one crystal, (n_sites, latent_dim) float32.
+    def embed_sites(self, structures: Any) -> Any:
+        """Embeddings of the sites of one crystal, or of each of many.
+
+        Parameters
+        ----------
+        structures : structure, or whatever :meth:`transform` takes
+            Many are embedded in batches.
+
+        Returns
+        -------
+        (n_sites, latent_dim) float32, or a list of such
+            One row a site, in the order of the structure. With ``on_error="nan"``, an unusable
+            structure among many has no rows.
 
         Raises
         ------
         StructureError
-            The structure is unusable.
+            A structure is unusable; among many, the message names its row.
         """
-        config = weights_config(self.weights)
-        prepared = prepare(structure, config)
-        notes = EncodingNotes(config)
-        notes.read(prepared)
-        graphs = [(0, prepared.graph)]
-        (encoded,) = encode(graphs, self.weights, self.device, self.batch_size, "embedding")
-        for text in notes.texts(ALONE):
-            warn_user(text)
-        return encoded.sites
+        if is_many(structures):
+            index = structures.index if isinstance(structures, pd.Series | pd.DataFrame) else None
+            return self._embed_many(entries_of(structures), index, self.on_error == "nan")
+        (vectors,) = self._embed_many([structures], ALONE, False)
+        return vectors
+
+    def _embed_many(
+        self, structures: list[Any], index: Sequence[Any] | None, ignore_errors: bool
+    ) -> list[NDArray[np.float32]]:
+        sites = [np.empty((0, weights_config(self.weights).latent_dim), np.float32)] * len(
+            structures
+        )
+        no_columns = np.empty((len(structures), 0), np.float32)
+        found = Columns(no_columns, {}, self._notes(), index, ignore_errors)
+
+        def graphs() -> Iterator[tuple[int, RadiusGraph]]:
+            for row, crystal in prepare_rows(structures, self._preparer(), found.fail):
+                found.notes.read(crystal, row)
+                yield row, crystal.graph
+
+        for row, vectors in embed(graphs(), self.weights, self.device, self.batch_size):
+            sites[row] = vectors
+        found.warn(mention_errors=True, outcome="have no rows")
+        return sites
 
     def fit(self, X: Any = None, y: Any = None, **fit_kwargs: Any) -> Self:
         """Check the options and load the weights; nothing is learned from ``X``."""
         super().fit(X, y)
         load(self.weights, self.device)
         return self
-
-    def feature_labels(self) -> list[str]:
-        """Column names: weights, pooling, layer, channel."""
-        self._check_options()
-        pooling, config = check_pooling(self.pooling), weights_config(self.weights)
-        pooled = [f"{name}_{component}" for name in pooling for component in config.site_labels]
-        return [f"unate_{config.name}_{label}" for label in pooled + config.crystal_labels]
 
     def citations(self) -> list[str]:
         """BibTeX of the method and of the encoder."""
@@ -160,25 +186,25 @@ class UnateFeaturizer(StructureFeaturizer):
         weights_config(self.weights)
 
     def _prepare(self, structure: Any) -> PreparedCrystal:
-        return prepare(structure, weights_config(self.weights))
+        return self._preparer()(structure)
 
-    def _columns(
-        self,
-        structures: Sequence[Any],
-        ignore_errors: bool,
-        index: Sequence[Any] | None,
-        progress: Callable[[int], Any],
-    ) -> Columns:
-        return compute_columns(
-            structures,
-            self.weights,
-            check_pooling(self.pooling),
-            self.device,
-            self.batch_size,
-            ignore_errors,
-            index,
-            progress,
-        )
+    def _preparer(self) -> Callable[[Any], PreparedCrystal]:
+        return partial(prepare, config=weights_config(self.weights))
+
+    def _column_meanings(self) -> list[ColumnMeaning]:
+        config = weights_config(self.weights)
+        prefix, pooling = f"unate_{config.name}", check_pooling(self.pooling)
+        sites = [learned(prefix, label, how) for how in pooling for label in config.site_labels]
+        return sites + [learned(prefix, label) for label in config.crystal_labels]
+
+    def _describe(self, crystals: Iterator[tuple[int, PreparedCrystal]]) -> Iterator[Computed]:
+        graphs = ((row, crystal.graph) for row, crystal in crystals)
+        pooling = check_pooling(self.pooling)
+        for batch in encode(graphs, self.weights, self.device, self.batch_size, "columns"):
+            yield batch.rows, pooled(batch, pooling)
+
+    def _notes(self) -> RowNotes:
+        return EncodingNotes(weights_config(self.weights))
 
 
 @dataclass
@@ -205,66 +231,32 @@ class EncodingNotes(RowNotes):
         )
 
 
-def compute_columns(
-    structures: Sequence[Any],
-    weights: str | Path,
-    pooling: Sequence[str],
-    device: str,
-    batch_size: int,
-    ignore_errors: bool,
-    index: Sequence[Any] | None = None,
-    progress: Callable[[int], Any] = lambda n: None,
-) -> Columns:
-    """Encode and pool many crystals; equal ones are encoded once.
-
-    Parameters
-    ----------
-    structures : sequence
-        One crystal a row, of whatever kind.
-    weights, device, batch_size
-        As for ``UnateFeaturizer``.
-    pooling : sequence of str
-        Checked names.
-    ignore_errors : bool
-        Keep the errors by row instead of raising the first.
-    index : sequence, optional
-        Labels of the rows, for messages.
-    progress : callable
-        Told the number of rows that were just finished.
-
-    Raises
-    ------
-    StructureError
-        A structure is unusable and errors are not ignored.
-    """
-    config = weights_config(weights)
-
-    def encoded(crystals: Iterator[tuple[int, PreparedCrystal]]) -> Iterator[Computed]:
-        graphs = ((row, crystal.graph) for row, crystal in crystals)
-        for batch in encode(graphs, weights, device, batch_size, "columns"):
-            yield batch.rows, pooled(batch, pooling)
-
-    return fill_columns(
-        structures,
-        lambda structure: prepare(structure, config),
-        encoded,
-        len(config.site_labels) * len(pooling) + len(config.crystal_labels),
-        EncodingNotes(config),
-        ignore_errors,
-        index,
-        progress,
-    )
-
-
 def prepare(crystal: Any, config: WeightsConfig) -> PreparedCrystal:
-    """Check one input and build its graph.
+    """Check one input and build its graph, as the network of these weights reads it.
 
     Raises
     ------
     StructureError
         With the reason and the cure.
     """
-    lattice, frac_coords, z = crystal_arrays(crystal)
-    known = config.is_known[z]
-    graph = radius_graph(lattice, frac_coords, z * known, config.cutoff)
-    return PreparedCrystal(graph, frozenset(z[~known].tolist()))
+    arrays = crystal_arrays(crystal)
+    unknown = arrays[2][~config.is_known[arrays[2]]]
+    return PreparedCrystal(masked_graph(arrays, config), frozenset(unknown.tolist()))
+
+
+def masked_graph(crystal: CrystalArrays, config: WeightsConfig) -> RadiusGraph:
+    """Graph of a crystal in which species that the weights do not know are 0, the masked one."""
+    lattice, frac_coords, z = crystal
+    return radius_graph(lattice, frac_coords, z * config.is_known[z], config.cutoff)
+
+
+def embed(
+    graphs: Iterable[tuple[int, RadiusGraph]],
+    weights: str | Path,
+    device: str = "auto",
+    batch_size: int = DEFAULT_BATCH_SIZE,
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Embeddings of the sites of numbered graphs: each number with (n_sites, latent_dim)."""
+    for batch in encode(graphs, weights, device, batch_size, "embedding"):
+        parts = np.split(batch.sites, batch.site_start[1:-1])
+        yield from zip(batch.rows, parts, strict=True)

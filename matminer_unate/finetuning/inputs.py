@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from matminer_unate.crystals.formula import reduced_counts
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.errors import StructureError, warn_user
-from matminer_unate.featurizers.rows import row_name
+from matminer_unate.featurizers.rows import prepare_rows, row_name
 from matminer_unate.featurizers.unate import EncodingNotes, prepare
 from matminer_unate.network.weights import WeightsConfig
 
@@ -74,20 +75,20 @@ def read_graphs(
     """
     notes, rows, graphs = EncodingNotes(config), list[int](), list[RadiusGraph]()
     errors: dict[int, StructureError] = {}
-    for row, structure in enumerate(structures):
-        try:
-            prepared = prepare(structure, config)
-        except StructureError as e:
-            if not skip:
-                raise StructureError(
-                    f"{row_name(row, index)}: {e}\nTo go on without such rows, construct the "
-                    "regressor with on_error='nan'."
-                ) from e
-            errors[row] = e
-        else:
-            notes.read(prepared, row)
-            rows.append(row)
-            graphs.append(prepared.graph)
+
+    def failed(row: int, error: StructureError) -> None:
+        if not skip:
+            raise StructureError(
+                f"{row_name(row, index)}: {error}\nTo go on without such rows, construct the "
+                "regressor with on_error='nan'."
+            ) from error
+        errors[row] = error
+        progress(1)
+
+    for row, prepared in prepare_rows(structures, partial(prepare, config=config), failed):
+        notes.read(prepared, row)
+        rows.append(row)
+        graphs.append(prepared.graph)
         progress(1)
     if errors:
         warn_user(

@@ -29,12 +29,11 @@ from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
 from matminer_unate.errors import InputError
+from matminer_unate.io.input_rows import InputRow
+from matminer_unate.io.objects import as_structure
 from matminer_unate.io.parsing import attempt
-from matminer_unate.io.readers import InputRow
-from matminer_unate.io.structure_dicts import from_dict, from_jarvis, from_optimade
-
-ID_COLUMNS = ("material_id", "mpid", "mp_id", "task_id", "jid")
-"""Where matminer's data sets keep the identifier of a crystal."""
+from matminer_unate.io.structure_dicts import from_jarvis, from_optimade
+from matminer_unate.io.table_rows import ID_COLUMNS
 
 MP_BATCH = 500
 """Structures of the Materials Project that are in memory at once."""
@@ -86,7 +85,7 @@ def read_matminer(name: str) -> Iterator[InputRow]:
     identifiers = range(len(table)) if key is None else table[key]
     for n, (own, content) in enumerate(zip(identifiers, table["structure"], strict=True)):
         identifier = f"matminer:{name}#{n}" if key is None else str(own)
-        yield _row(identifier, f"matminer:{name}, row {n}", _structure, content)
+        yield _row(identifier, f"matminer:{name}, row {n}", as_structure, content)
 
 
 def read_jarvis(name: str) -> Iterator[InputRow]:
@@ -130,7 +129,7 @@ def read_materials_project(query: str) -> Iterator[InputRow]:
             )
             for document in documents:
                 identifier = str(document["material_id"])
-                yield _row(identifier, f"mp:{identifier}", _structure, document.get("structure"))
+                yield _row(identifier, f"mp:{identifier}", as_structure, document.get("structure"))
 
 
 def parse_query(query: str) -> dict[str, Any]:
@@ -259,10 +258,6 @@ _READERS: dict[str, Callable[[str], Iterator[InputRow]]] = {
 def _row(identifier: str, place: str, parse: Callable[..., Any], *content: Any) -> InputRow:
     parsed = attempt(parse, *content)
     return InputRow(identifier, place, parsed.structure, parsed.error)
-
-
-def _structure(content: Any) -> Any:
-    return from_dict(content) if isinstance(content, dict) else content
 
 
 def _client(module: str, extra: str = "") -> Any:

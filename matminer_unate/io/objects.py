@@ -24,6 +24,7 @@ _CURES: dict[type, str] = {
 
 
 def as_structure(crystal: Any) -> Any:
+    """Structure of whatever stands for one; raises StructureError with the cure."""
     from pymatgen.core import IMolecule, IStructure
 
     if isinstance(crystal, IStructure):

@@ -127,7 +127,7 @@ def from_poscar(text: str) -> Structure:
 
 
 def from_arrays(lattice: Any, frac_coords: Any, species: Any) -> Structure:
-    """Build a crystal of plain arrays, each given as lists or as their JSON text.
+    """Build a crystal of plain arrays, each given as an array, lists or their JSON text.
 
     Parameters
     ----------
@@ -209,8 +209,10 @@ def _listed(name: str, value: Any) -> list[Any]:
             raise StructureError(
                 f"{name} is no JSON list ({e}); write it with json.dumps(array.tolist())"
             ) from e
-    if value is None or value == "":
+    if value is None or (isinstance(value, str) and value == ""):
         raise StructureError(f"{name} is missing (empty cell); drop or fill this row")
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if not isinstance(value, list):
         raise StructureError(f"{name} is no list, got {_one_line(repr(value))}")
     return value

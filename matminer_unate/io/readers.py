@@ -4,53 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from matminer_unate.cif.reading import SITE_TOLERANCE, Reading, crystal_blocks, read_crystal
+from matminer_unate.cif.reading import SITE_TOLERANCE, crystal_blocks, read_crystal
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.io.ase_files import (
-    ASE_SUFFIXES,
-    FRAME,
-    from_frame,
-    is_ase_json,
-    open_ase,
-    open_ase_json,
-)
+from matminer_unate.io.ase_files import ASE_SUFFIXES, is_ase_json, open_ase, open_ase_json
+from matminer_unate.io.input_rows import InputRow, Source, path_text
 from matminer_unate.io.json_tables import open_json, open_json_lines
-from matminer_unate.io.parsing import Parsed, attempt, decode, from_arrays, from_cell, from_poscar
+from matminer_unate.io.parsing import Parsed, attempt, decode, from_cell, from_poscar
 from matminer_unate.io.structure_dicts import from_dict
-from matminer_unate.io.tables import (
-    STRUCTURE_COLUMNS,
-    Table,
-    cast,
-    open_csv,
-    open_parquet,
-    plain,
-    plain_text,
-)
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from pymatgen.core import Structure
-
-
-ARRAY_COLUMNS = ("lattice", "frac_coords", "species")
-"""The three columns that together are a structure."""
-
-ID_COLUMNS = ("id", "material_id", "identifier", "mp_id", "task_id", "jid", "entry_id")
-"""Names that the identifier of a row is looked for under, in this order."""
-
-_INDEX_COLUMNS = ("", "__index_level_0__", "Unnamed: 0")
-"""What pandas calls an index without a name in CSV and Parquet."""
-
-_MARKS = ("@module", "@class", "@version")
-"""What dicts of pymatgen say of the class that wrote them."""
+from matminer_unate.io.table_rows import table_source
+from matminer_unate.io.tables import open_csv, open_parquet
 
 _PARQUET, _CSV, _JSON_LINES = (".parquet", ".pq"), (".csv", ".tsv"), (".jsonl", ".ndjson")
 
@@ -60,65 +28,6 @@ _READABLE = (
     "CIF (.cif, .mcif), POSCAR (POSCAR*, CONTCAR*, .vasp, .poscar), pymatgen JSON (.json), a "
     "table (.parquet, .csv, .tsv, .json, .jsonl) or frames of ASE (.extxyz, .xyz, .db, .traj)"
 )
-
-
-@dataclass(frozen=True)
-class InputRow:
-    """One crystal of the input, or why it could not be read.
-
-    Attributes
-    ----------
-    identifier : str
-        Path of a file (``path#n`` for the n-th of several crystals in it), or the id of a table
-        row (``path#row`` where the table has none). Numbers start at 0.
-    place : str
-        Where it is, for people.
-    structure : Structure or None
-    error : StructureError or None
-        Set where ``structure`` is None.
-    carried : dict of str to scalar
-        The other columns of a table row.
-    notes : tuple of str
-        Harmless remarks on how it was read.
-    doubts : tuple of str
-        Reasons why the structure may be another than that of the input; only where doubtful
-        structures were asked for.
-    """
-
-    identifier: str
-    place: str
-    structure: Structure | None
-    error: StructureError | None = None
-    carried: dict[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Source:
-    """One input that has been looked at; its crystals are read when they are asked for.
-
-    Attributes
-    ----------
-    path : Path
-    rows : callable
-        Starts reading: an iterator of :class:`InputRow`.
-    n_rows : int
-        Rows to expect (files, for a folder); for progress only.
-    columns : dict of str to pyarrow.DataType
-        Carried columns of a table.
-    skipped : tuple of Path
-        Files of a folder that are no structure files.
-    left_behind : tuple of str
-        Columns of a table that are not carried: lists, dicts, and further columns of structures.
-    """
-
-    path: Path
-    rows: Callable[[], Iterator[InputRow]]
-    n_rows: int
-    columns: dict[str, pa.DataType] = field(default_factory=dict)
-    skipped: tuple[Path, ...] = ()
-    left_behind: tuple[str, ...] = ()
 
 
 def iter_inputs(
@@ -195,13 +104,13 @@ def _open(path: Path, column: str | None, site_tolerance: float) -> Source:
         raise InputError(f"{path}: no such file or folder; check the path")
     suffix = _suffix(path)
     if suffix in _PARQUET:
-        return _table(open_parquet(path), column, site_tolerance)
+        return table_source(open_parquet(path), column, site_tolerance)
     if suffix in _CSV:
-        return _table(open_csv(path), column, site_tolerance)
+        return table_source(open_csv(path), column, site_tolerance)
     if suffix in _JSON_LINES:
-        return _table(open_json_lines(path), column, site_tolerance)
+        return table_source(open_json_lines(path), column, site_tolerance)
     if suffix in ASE_SUFFIXES:
-        return _table(open_ase(path), column, site_tolerance)
+        return table_source(open_ase(path), column, site_tolerance)
     if suffix == ".json":
         return _json(path, column, site_tolerance)
     if _is_structure_file(path):
@@ -250,7 +159,7 @@ def _folder_rows(files: Sequence[Path], site_tolerance: float) -> Iterator[Input
 
 
 def _file_rows(path: Path, site_tolerance: float) -> Iterator[InputRow]:
-    name = _name(path)
+    name = path_text(path)
     try:
         parsed = _parse_file(path, site_tolerance)
     except StructureError as e:
@@ -286,14 +195,6 @@ def _text(path: Path) -> str:
         raise StructureError(f"the file could not be opened ({e})") from e
 
 
-def _name(path: Path) -> str:
-    # A file name need not be UTF-8, but a column of names must be.
-    return os.fsencode(path).decode("utf-8", errors="replace")
-
-
-# -- tables ---------------------------------------------------------------------------------------
-
-
 def _json(path: Path, column: str | None, site_tolerance: float) -> Source:
     """JSON is a structure, structures, a table, or JSON lines."""
     try:
@@ -301,7 +202,7 @@ def _json(path: Path, column: str | None, site_tolerance: float) -> Source:
     except json.JSONDecodeError as e:
         if e.msg != "Extra data":
             return _file(path, site_tolerance)
-        return _table(open_json_lines(path), column, site_tolerance)
+        return table_source(open_json_lines(path), column, site_tolerance)
     except (StructureError, RecursionError):
         # Said again with its row, so that one damaged file does not stop the others.
         return _file(path, site_tolerance)
@@ -310,109 +211,4 @@ def _json(path: Path, column: str | None, site_tolerance: float) -> Source:
         table = open_ase_json(path, content)
     if table is None:
         return _file(path, site_tolerance)
-    return _table(table, column, site_tolerance)
-
-
-def _table(table: Table, column: str | None, site_tolerance: float) -> Source:
-    structure = (FRAME,) if FRAME in table.names else _structure_columns(table, column)
-    identifier = _identifier_column(table.names)
-    # ``id`` is a column of the output already.
-    used = {*structure, *_INDEX_COLUMNS, *_MARKS, "id"}
-    others = [name for name in table.names if name not in used]
-    # Lists and texts of structures stay behind.
-    carried = {
-        name: table.types[name]
-        for name in others
-        if name in table.types and not (name in ARRAY_COLUMNS or _may_be_structures(table, name))
-    }
-    rows = partial(_table_rows, table, structure, identifier, carried, site_tolerance)
-    left = tuple(name for name in others if name not in carried)
-    return Source(table.path, rows, table.n_rows, carried, left_behind=left)
-
-
-def _may_be_structures(table: Table, name: str) -> bool:
-    """Whether a column has the name of structures, and not numbers in it (``atoms``)."""
-    import pyarrow as pa
-
-    kind = table.types.get(name)
-    texts = kind is None or kind in (pa.string(), pa.binary(), pa.null())
-    return name.lower() in STRUCTURE_COLUMNS and (texts or isinstance(kind, pa.BaseExtensionType))
-
-
-def _table_rows(
-    table: Table,
-    structure: tuple[str, ...],
-    identifier: str | None,
-    carried: dict[str, Any],
-    site_tolerance: float,
-) -> Iterator[InputRow]:
-    path = _name(table.path)
-    one_cell = partial(from_cell, site_tolerance=site_tolerance)
-    parse: Callable[..., Structure | Reading] = one_cell if len(structure) == 1 else from_arrays
-    if structure == (FRAME,):
-        parse = from_frame
-    wanted = dict.fromkeys(
-        [*structure, *([identifier] if identifier is not None else []), *carried]
-    )
-    for n, (label, record) in enumerate(table.records(list(wanted))):
-        own, place = f"{path}#{n}", f"{path}, {'frame' if FRAME in structure else 'row'} {n}"
-        if FRAME in structure:
-            # The label of a frame is its path and id.
-            own, place, label = label or own, label or place, None
-        if isinstance(record, StructureError):
-            yield InputRow(label or own, place, None, record)
-            continue
-        named = label if identifier is None else plain_text(record.get(identifier))
-        parsed = attempt(parse, *(plain(record.get(name)) for name in structure))
-        known = named is not None and named != ""
-        yield InputRow(
-            str(named) if known else own,
-            f"{place} ({named})" if known else place,
-            parsed.structure,
-            parsed.error,
-            {name: cast(record.get(name), kind) for name, kind in carried.items()},
-            parsed.notes,
-            parsed.doubts,
-        )
-
-
-def _structure_columns(table: Table, column: str | None) -> tuple[str, ...]:
-    """The column that holds the structures, or the three that do together."""
-    names = table.names
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise InputError(f"{table.path} has more than one column {twice[0]!r}; rename them")
-    if not table.n_rows:
-        raise InputError(f"{table.path} has no rows; write it again")
-    arrays = set(ARRAY_COLUMNS) <= set(names)
-    if column is not None and not (arrays and column in ARRAY_COLUMNS):
-        if column not in names:
-            raise InputError(f"{table.path} has no column {column!r}; it has {_listing(names)}")
-        return (column,)
-    texts = [name for name in names if _may_be_structures(table, name)]
-    known = _first(STRUCTURE_COLUMNS, texts) if column is None else None
-    if known is not None:
-        return (known,)
-    if arrays:
-        return ARRAY_COLUMNS
-    raise InputError(
-        f"{table.path} has no column of structures ({', '.join(STRUCTURE_COLUMNS)}, or "
-        f"{', '.join(ARRAY_COLUMNS)} together); it has {_listing(names)}; name one with --column"
-    )
-
-
-def _identifier_column(names: Sequence[str]) -> str | None:
-    index = next((name for name in names if name in _INDEX_COLUMNS), None)
-    known = _first(ID_COLUMNS, names)
-    return index if known is None else known
-
-
-def _first(known: Sequence[str], names: Sequence[str]) -> str | None:
-    """The first of the known names that is there, as it is written there."""
-    by_lower = {name.lower(): name for name in reversed(names)}
-    return next((by_lower[name] for name in known if name in by_lower), None)
-
-
-def _listing(names: Sequence[str]) -> str:
-    more = ", …" if len(names) > 12 else ""
-    return ", ".join(map(repr, names[:12])) + more if names else "none"
+    return table_source(table, column, site_tolerance)

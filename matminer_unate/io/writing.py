@@ -16,10 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
-from matminer_unate.io.readers import InputRow, Source
+from matminer_unate.io.input_rows import InputRow, Source
 from matminer_unate.io.tables import plain_text
-
-FORMATS = (".parquet", ".csv")
 
 CHUNK_ROWS = 1_000
 """Rows that are written at once: a row group in Parquet."""
@@ -32,7 +30,7 @@ def carried_types(sources: Iterable[Source]) -> dict[str, pa.DataType]:
     """
     types: dict[str, pa.DataType] = {}
     for source in sources:
-        for name, kind in source.columns.items():
+        for name, kind in source.carried.items():
             types[name] = _joined(types[name], kind) if name in types else kind
     return {name: pa.string() if pa.types.is_null(kind) else kind for name, kind in types.items()}
 

@@ -19,8 +19,10 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from real_crystals import crystals
 
-from matminer_unate import UnateFeaturizer
+from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
+from matminer_unate.cli import commands as table_commands
 from matminer_unate.cli import main as cli
+from matminer_unate.errors import StructureError
 from matminer_unate.io import writing as feature_table
 from matminer_unate.network.weights import read_config
 
@@ -117,10 +119,68 @@ def test_the_parquet_file_says_which_weights_made_it(
     made_by = json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[b"matminer_unate"])
     assert made_by == {
         "version": version("matminer_unate"),
-        "weights": "tiny",
-        "sha256": read_config(tiny_weights).sha256,
-        "pooling": ["mean", "std"],
+        "columns": {
+            "unate": {
+                "pooling": ["mean", "std"],
+                "weights": "tiny",
+                "sha256": read_config(tiny_weights).sha256,
+            }
+        },
     }
+
+
+def test_the_columns_of_several_featurizers_stand_side_by_side(
+    run: Run, table: Path, tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_commands, "CHUNK_ROWS", 4)
+    out = tmp_path / "out.parquet"
+    names = ("tight-binding", "unate", "site-descriptors", "fingerprint")
+    assert run(table, "--out", out, "--columns", *names, pooling=("mean", "max")) == cli.OK
+    pooling = ("mean", "max")
+    featurizers = (
+        TightBindingStats(pooling),
+        UnateFeaturizer(tiny_weights, pooling, device="cpu"),
+        SiteDescriptorStats(pooling),
+        SiteDescriptorStats(pooling, "fingerprint"),
+    )
+    written = pd.read_parquet(out)
+    labels = [label for one in featurizers for label in one.feature_labels()]
+    assert list(written) == ["id", "material_id", "gap_ev", "formula", *labels]
+    values = np.hstack([one.transform(list(NAMED.values())) for one in featurizers])
+    np.testing.assert_allclose(written[labels], values, rtol=1e-4, atol=1e-4)
+    made_by = json.loads(pq.read_schema(out).metadata[b"matminer_unate"])
+    assert list(made_by["columns"]) == list(names)
+    assert made_by["columns"]["fingerprint"] == {"pooling": ["mean", "max"]}
+
+
+def test_a_row_fails_with_the_featurizer_that_has_no_columns_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(TightBindingStats, "_prepare", no_cells_of_more_than_two_sites)
+    (tmp_path / "bad.cif").write_text("")
+    for name in ("Si", "NaCl"):
+        NAMED[name].get_primitive_structure().to(filename=str(tmp_path / f"{name}.cif"))
+    NAMED["SrTiO3"].to(filename=str(tmp_path / "SrTiO3.cif"))
+    errors, out = tmp_path / "errors.csv", tmp_path / "out.csv"
+    inputs = [tmp_path / f"{name}.cif" for name in ("Si", "bad", "SrTiO3", "NaCl")]
+    args = ["featurize", *inputs, "--out", out, "--errors", errors]
+    columns = ["--columns", "fingerprint", "tight-binding"]
+    assert cli.main([*map(str, args), *columns]) == cli.SOME_FAILED
+    assert [Path(name).stem for name in pd.read_csv(out)["id"]] == ["Si", "NaCl"]
+    unreadable, too_large = _rows(errors)
+    assert unreadable["reason"].startswith("the file is empty")
+    assert too_large["id"].endswith("SrTiO3.cif")
+    assert too_large["reason"] == "tight-binding: more than two sites"
+    assert "2 of 4 rows failed" in capsys.readouterr().err
+
+
+def no_cells_of_more_than_two_sites(self: TightBindingStats, structure: Structure) -> Any:
+    if len(structure) > 2:
+        raise StructureError("more than two sites")
+    return PREPARE(self, structure)
+
+
+PREPARE = TightBindingStats._prepare
 
 
 def test_chunks_and_batches_leave_order_and_values_as_they_are(
@@ -128,6 +188,7 @@ def test_chunks_and_batches_leave_order_and_values_as_they_are(
 ) -> None:
     run(table, "--out", tmp_path / "whole.parquet")
     monkeypatch.setattr(feature_table, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(table_commands, "CHUNK_SITES", 12)
     run(table, "--out", tmp_path / "chunks.parquet", "--batch-size", 1)
     assert pq.ParquetFile(tmp_path / "chunks.parquet").num_row_groups > 3
     whole, chunks = (pd.read_parquet(tmp_path / f"{n}.parquet") for n in ("whole", "chunks"))
@@ -219,7 +280,7 @@ def test_warnings_are_given_once_with_the_total(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(feature_table, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(table_commands, "CHUNK_ROWS", 2)
     cif = Structure(Lattice.cubic(30), ["U"], [[0, 0, 0]]).to(fmt="cif")
     pd.DataFrame({"cif": [cif] * 5}).to_csv(tmp_path / "a.csv", index=False)
     assert run(tmp_path / "a.csv", "--out", tmp_path / "out.csv") == cli.OK
@@ -370,7 +431,7 @@ def test_a_run_that_is_stopped_leaves_no_file(
         written.append(args)
         write(*args)
 
-    monkeypatch.setattr(feature_table, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(table_commands, "CHUNK_ROWS", 1)
     monkeypatch.setattr(feature_table.FeatureWriter, "add", add)
     out, errors = tmp_path / "out.parquet", tmp_path / "errors.csv"
     out.write_text("precious")
@@ -411,6 +472,7 @@ def test_info_tells_versions_device_and_weights(
     assert cli.main(["info", "--weights", str(tiny_weights)]) == cli.OK
     shown = capsys.readouterr().out
     assert re.search(r"cutoff \(Å\) +4\.5", shown)
+    assert re.search(r"featurizers +unate \(749 columns\), site-descriptors \(104 columns\)", shown)
     assert re.search(r"pretraining_crystals +—", shown)
 
 

@@ -22,8 +22,7 @@ from matminer_unate.cli import main as cli
 from matminer_unate.cli import report
 from matminer_unate.cli.printable import use_printable_output
 from matminer_unate.errors import StructureError
-from matminer_unate.featurizers.unate import EncodingNotes
-from matminer_unate.io.readers import InputRow
+from matminer_unate.io.input_rows import InputRow
 from matminer_unate.network.weights import weights_config
 
 NAMED = crystals()
@@ -169,7 +168,7 @@ def test_prediction_warms_up_on_one_row_and_goes_on_in_growing_chunks(tiny_weigh
         return np.zeros((len(structures), 1))
 
     model: Any = SimpleNamespace(config=config, predict=predict)
-    said = report.Report(EncodingNotes(config))
+    said = report.Report()
     done = [
         len(good) for good, _ in table_commands.predict_rows(rows(90), model, said, stages.append)
     ]
@@ -192,7 +191,7 @@ def test_what_a_model_warns_of_names_the_row_of_the_input(
         return np.zeros((len(structures), 1))
 
     model: Any = SimpleNamespace(config=config, predict=predict)
-    said = report.Report(EncodingNotes(config))
+    said = report.Report()
     list(table_commands.predict_rows(rows(6), model, said))
     args: Any = SimpleNamespace(quiet=False, errors=None)
     said.print([], 6, args)

@@ -25,7 +25,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 import matminer_unate
-from matminer_unate import SiteDescriptorStats, UnateFeaturizer
+from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.featurizers.base import StructureFeaturizer
 
@@ -198,9 +198,7 @@ def test_frames_of_other_libraries_become_pandas(frame: pd.DataFrame) -> None:
     labels = featurizer.feature_labels()
     np.testing.assert_array_equal(out[labels], expected[labels])
     assert featurizer.precheck_dataframe(OtherFrame(structures), "structure") == 1
-    with pytest.raises(
-        InputError, match=r"inplace=True needs a pandas .*OtherFrame; take"
-    ):
+    with pytest.raises(InputError, match=r"inplace=True needs a pandas .*, got .*OtherFrame;"):
         featurizer.featurize_dataframe(OtherFrame(structures), "structure", inplace=True)
 
 
@@ -238,7 +236,7 @@ def test_frames_that_cannot_be_had_in_pandas_are_named() -> None:
         def __dataframe__(self) -> None:
             return None
 
-    with pytest.raises(InputError, match=r"expected a pandas DataFrame, got .*Frame;"):
+    with pytest.raises(InputError, match=r"expected a pandas DataFrame, got .*test_base.*Frame;"):
         SiteDescriptorStats().featurize_dataframe(Frame(), "structure")
 
 
@@ -384,3 +382,30 @@ def test_the_cure_is_one_that_every_method_has(tiny_weights: Path) -> None:
     for call in (featurizer.featurize, lambda bad: featurizer.transform([bad])):
         with pytest.raises(StructureError, match=r"NaN instead, set on_error='nan'\."):
             call(None)
+
+
+def test_every_column_has_a_unit_and_a_meaning_of_its_own() -> None:
+    for featurizer in (
+        UnateFeaturizer(),
+        UnateFeaturizer("mp_v2_taught", ("min", "sum")),
+        SiteDescriptorStats(descriptors="all"),
+        TightBindingStats(),
+    ):
+        table = featurizer.describe_columns()
+        assert list(table) == ["name", "unit", "meaning"]
+        assert list(table["name"]) == featurizer.feature_labels()
+        assert table["unit"].str.len().min() > 0
+        assert table["meaning"].is_unique
+    meaning = UnateFeaturizer().describe_columns().set_index("name")["meaning"]
+    assert meaning["unate_mp_v2_mean_l2_017"] == (
+        "channel 17 of the site after layer 2, which knows its surroundings up to 2 × cutoff, mean "
+        "over the sites"
+    )
+    assert meaning["unate_mp_v2_std_pauling_ionicity"] == (
+        "prediction of Pauling ionicity (⟨1 − exp(−Δχ²/4)⟩), standard deviation over the sites"
+    )
+    assert meaning["unate_mp_v2_tight_binding_gap"].startswith("prediction of gap (lowest empty")
+    bonds = SiteDescriptorStats().describe_columns().set_index("name")
+    assert list(bonds.loc["site_shortest_bond_max"]) == [
+        "Å", "shortest bond, largest of the sites: min d"
+    ]  # fmt: skip

@@ -69,6 +69,30 @@ def test_embed_sites_gives_one_float32_vector_a_site(featurizer: UnateFeaturizer
     np.testing.assert_allclose(vectors[2], vectors[4], atol=1e-5)  # equivalent oxygens
 
 
+def test_embed_sites_of_many_gives_an_array_for_each_in_their_order(
+    featurizer: UnateFeaturizer, frame: pd.DataFrame
+) -> None:
+    expected = [featurizer.embed_sites(structure) for structure in frame["structure"]]
+    for many in (frame["structure"], list(frame["structure"]), frame[["structure"]]):
+        found = featurizer.set_params(batch_size=500).embed_sites(many)
+        assert [vectors.shape for vectors in found] == [(len(s), 8) for s in frame["structure"]]
+        np.testing.assert_allclose(np.vstack(found), np.vstack(expected), atol=1e-5)
+    assert featurizer.embed_sites([]) == []
+
+
+def test_embed_sites_names_the_row_that_is_unusable_or_leaves_it_empty(
+    featurizer: UnateFeaturizer,
+) -> None:
+    rows = pd.Series([crystals()["Si"], None, crystals()["Si"]], index=["a", "b", "c"])
+    with pytest.raises(StructureError, match=r"^row 1 \(index 'b'\): the structure is missing"):
+        featurizer.embed_sites(rows)
+    with pytest.warns(UnateWarning, match=r"1 of 3 rows .* have no rows; .*'b"):
+        found = featurizer.set_params(on_error="nan").embed_sites(rows)
+    assert [vectors.shape for vectors in found] == [(8, 8), (0, 8), (8, 8)]
+    with pytest.raises(StructureError, match=r"^the structure is missing"):
+        featurizer.embed_sites(None)
+
+
 def test_alone_in_a_batch_and_in_any_batch_size_agree(
     featurizer: UnateFeaturizer, frame: pd.DataFrame
 ) -> None:
@@ -471,7 +495,7 @@ def test_interrupting_is_not_taken_for_a_bad_row(
 ) -> None:
     from matminer_unate.featurizers import unate as module
 
-    def interrupt(*args: object) -> None:
+    def interrupt(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "prepare", interrupt)

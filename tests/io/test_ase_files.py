@@ -18,7 +18,8 @@ import pytest
 from matminer_unate import UnateFeaturizer
 from matminer_unate.cli import main as cli
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.io.readers import InputRow, Source, open_inputs
+from matminer_unate.io.input_rows import InputRow, Source
+from matminer_unate.io.readers import open_inputs
 
 ase_build = pytest.importorskip("ase.build")
 
@@ -84,7 +85,7 @@ def test_each_frame_is_a_crystal_with_its_values(tmp_path: Path, suffix: str) ->
     assert values == [
         {"config": f"c{n}", "gap": n / 2, "step": n, "energy": -1.5 * n} for n in range(3)
     ]
-    assert source.columns["energy"] == pa.float64()
+    assert source.carried["energy"] == pa.float64()
     first = 1 if suffix in ("db", "json") else 0
     assert [row.identifier for row in rows] == [f"{path}#{n + first}" for n in range(3)]
     assert path.read_bytes() == before

@@ -15,7 +15,9 @@ from pymatgen.core import Lattice, Structure
 from real_crystals import crystals
 
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.io.readers import InputRow, iter_inputs, open_inputs
+from matminer_unate.io.input_rows import InputRow
+from matminer_unate.io.parsing import from_arrays
+from matminer_unate.io.readers import iter_inputs, open_inputs
 from matminer_unate.io.tables import _kind, cast
 
 NACL, SI, PEROVSKITE = (crystals()[name] for name in ("NaCl", "Si", "SrTiO3"))
@@ -349,7 +351,7 @@ def test_the_type_of_a_csv_column_is_that_of_all_its_rows(tmp_path: Path) -> Non
     gaps = ["1"] * 20 + ["2.5"]
     (tmp_path / "a.csv").write_text(csv_of([SI] * 21, gap=gaps))
     (source,) = open_inputs([tmp_path / "a.csv"])
-    assert source.columns == {"gap": pa.float64()}
+    assert source.carried == {"gap": pa.float64()}
     assert [row.carried["gap"] for row in source.rows()][-2:] == [1.0, 2.5]
 
 
@@ -493,7 +495,7 @@ def test_parquet_types_are_kept_and_lists_stay_behind(tmp_path: Path) -> None:
     )
     pa.parquet.write_table(table, tmp_path / "a.parquet")
     (source,) = open_inputs([tmp_path / "a.parquet"])
-    assert {name: str(kind) for name, kind in source.columns.items()} == {
+    assert {name: str(kind) for name, kind in source.carried.items()} == {
         "f": "float",
         "i": "int16",
         "when": "timestamp[ms]",
@@ -533,3 +535,16 @@ def test_cells_that_disagree_become_text() -> None:
     assert cast(1, pa.string()) == "1"
     assert cast([1], pa.string()) == "[1]"
     assert cast(float("nan"), pa.int64()) is None
+
+
+def test_plain_arrays_are_read_as_lists_and_as_numpy_has_them() -> None:
+    salt = crystals()["NaCl"]
+    numbers = np.array(salt.atomic_numbers)
+    for cell, coords in (
+        (salt.lattice.matrix, salt.frac_coords),
+        (salt.lattice.matrix.ravel(), salt.frac_coords.ravel()),
+        (salt.lattice.matrix.tolist(), salt.frac_coords.tolist()),
+    ):
+        assert from_arrays(cell, coords, numbers) == salt
+    with pytest.raises(StructureError, match="lattice has 8 numbers"):
+        from_arrays(salt.lattice.matrix.ravel()[:8], salt.frac_coords, numbers)

@@ -17,7 +17,8 @@ from real_crystals import crystals
 from matminer_unate import UnateFeaturizer
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.io.readers import InputRow, open_inputs
+from matminer_unate.io.input_rows import InputRow
+from matminer_unate.io.readers import open_inputs
 
 NAMED = crystals()
 THREE = [NAMED[name] for name in ("NaCl", "Si", "SrTiO3")]
@@ -166,7 +167,7 @@ def test_dicts_of_jarvis_may_be_a_struct_column(tmp_path: Path) -> None:
 def test_a_dump_of_entries_carries_their_energies(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps([entry(s) for s in THREE]))
     (source,) = open_inputs([tmp_path / "a.json"])
-    assert list(source.columns) == ["energy", "entry_id", "correction"]
+    assert list(source.carried) == ["energy", "entry_id", "correction"]
     assert source.left_behind == ("composition", "energy_adjustments", "parameters", "data")
     for row, structure in zip(source.rows(), THREE, strict=True):
         assert_same(row.structure, structure)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from matminer_unate.crystals.batching import collate, fill_batches
-from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.structures import CrystalArrays
+from matminer_unate.featurizers.unate import masked_graph
 from matminer_unate.network.encoder import SiteEncoder
 from matminer_unate.network.initialisation import DrawFrom
 from matminer_unate.network.weights import load_encoder, save_encoder
@@ -44,10 +44,7 @@ def untrained_twin(
         if isinstance(norm, nn.BatchNorm1d):
             norm.momentum = None  # cumulative average
     encoder.train()
-    graphs = (
-        (row, radius_graph(lattice, coords, z * config.is_known[z], config.cutoff))
-        for row, (lattice, coords, z) in enumerate(crystals)
-    )
+    graphs = ((row, masked_graph(crystal, config)) for row, crystal in enumerate(crystals))
     with torch.no_grad():
         for batch in itertools.islice(fill_batches(graphs, BATCH_EDGES), n_batches):
             encoder.backbone(collate([graph for _, graph in batch]))

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.databases import is_database, read_database
-from matminer_unate.io.readers import ARRAY_COLUMNS, InputRow, open_inputs
+from matminer_unate.io.input_rows import InputRow
+from matminer_unate.io.readers import open_inputs
+from matminer_unate.io.table_rows import ARRAY_COLUMNS
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from tqdm.auto import tqdm
 
 from benchmarks.embeddings.element_means import ElementMeans, component_names
 from corpora.crystal import Crystal
-from matminer_unate.crystals.graph import RadiusGraph, radius_graph
+from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.featurizers.unate import masked_graph
 from matminer_unate.network.encoding import DEFAULT_BATCH_SIZE, Encoded, encode
 from matminer_unate.network.weights import WeightsConfig, weights_config
 
@@ -33,9 +34,8 @@ def crystal_graphs(
         With the identifier of the crystal of which there is no graph.
     """
     for row, c in enumerate(crystals):
-        z = c.atomic_numbers * config.is_known[c.atomic_numbers]
         try:
-            yield row, radius_graph(c.lattice, c.frac_coords, z, config.cutoff)
+            yield row, masked_graph((c.lattice, c.frac_coords, c.atomic_numbers), config)
         except StructureError as e:
             raise InputError(f"crystal {c.identifier}: {e}; drop it from the table") from e
 

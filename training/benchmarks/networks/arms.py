@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from benchmarks.embeddings.element_means import ElementMeans, shrink
 from benchmarks.embeddings.periodic_table import group
 from benchmarks.untrained import untrained_twin
-from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.structures import CrystalArrays
+from matminer_unate.featurizers.unate import embed, masked_graph
 from matminer_unate.finetuning.networks import (
     CartNetRegressor,
     CrystalRegressor,
@@ -26,7 +26,6 @@ from matminer_unate.finetuning.networks import (
 from matminer_unate.finetuning.settings import FitSettings
 from matminer_unate.network.config import EncoderConfig
 from matminer_unate.network.encoder import SiteEncoder
-from matminer_unate.network.encoding import DEFAULT_BATCH_SIZE, encode
 from matminer_unate.network.initialisation import DrawFrom
 from matminer_unate.network.weights import load_encoder, weights_config
 
@@ -206,13 +205,6 @@ def element_means(
 def _embed(crystals: Sequence[CrystalArrays], weights: str) -> list[NDArray[np.float32]]:
     """Frozen site embeddings; elements unknown to the weights are masked."""
     config = weights_config(weights)
-    graphs = (
-        (row, radius_graph(lattice, coords, z * config.is_known[z], config.cutoff))
-        for row, (lattice, coords, z) in enumerate(crystals)
-    )
-    found: list[NDArray[np.float32]] = [np.empty((0, 0), np.float32)] * len(crystals)
-    for batch in encode(graphs, weights, "auto", DEFAULT_BATCH_SIZE, "embedding"):
-        parts = np.split(batch.sites, batch.site_start[1:-1])
-        for row, part in zip(batch.rows, parts, strict=True):
-            found[row] = part
-    return found
+    graphs = ((row, masked_graph(crystal, config)) for row, crystal in enumerate(crystals))
+    found = dict(embed(graphs, weights))
+    return [found[row] for row in range(len(crystals))]

@@ -1,0 +1,143 @@
+"""Columns of a table → rows with a crystal, an identifier and what they carry along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from matminer_unate.cif.reading import Reading
+from matminer_unate.errors import InputError, StructureError
+from matminer_unate.io.ase_files import FRAME, from_frame
+from matminer_unate.io.input_rows import InputRow, Source, path_text
+from matminer_unate.io.parsing import attempt, from_arrays, from_cell
+from matminer_unate.io.tables import STRUCTURE_COLUMNS, Table, cast, plain, plain_text
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+ARRAY_COLUMNS = ("lattice", "frac_coords", "species")
+"""The three columns that together are a structure."""
+
+ID_COLUMNS = (
+    "id", "material_id", "identifier", "mp_id", "mpid", "task_id", "jid", "entry_id"
+)  # fmt: skip
+"""Names that the identifier of a row is looked for under, in this order."""
+
+_INDEX_COLUMNS = ("", "__index_level_0__", "Unnamed: 0")
+"""What pandas calls an index without a name in CSV and Parquet."""
+
+_MARKS = ("@module", "@class", "@version")
+"""What dicts of pymatgen say of the class that wrote them."""
+
+
+def table_source(table: Table, column: str | None, site_tolerance: float) -> Source:
+    """Find the structures, identifiers and other columns of a table.
+
+    Raises
+    ------
+    InputError
+        There is no column of structures, or two columns have the same name.
+    """
+    structure = (FRAME,) if FRAME in table.names else _structure_columns(table, column)
+    identifier = _identifier_column(table.names)
+    # ``id`` is a column of the output already.
+    used = {*structure, *_INDEX_COLUMNS, *_MARKS, "id"}
+    others = [name for name in table.names if name not in used]
+    # Lists and texts of structures stay behind.
+    carried = {
+        name: table.types[name]
+        for name in others
+        if name in table.types and not (name in ARRAY_COLUMNS or _may_be_structures(table, name))
+    }
+    rows = partial(_table_rows, table, structure, identifier, carried, site_tolerance)
+    left = tuple(name for name in others if name not in carried)
+    return Source(table.path, rows, table.n_rows, carried, left_behind=left)
+
+
+def _may_be_structures(table: Table, name: str) -> bool:
+    """Whether a column has the name of structures, and not numbers in it (``atoms``)."""
+    import pyarrow as pa
+
+    kind = table.types.get(name)
+    texts = kind is None or kind in (pa.string(), pa.binary(), pa.null())
+    return name.lower() in STRUCTURE_COLUMNS and (texts or isinstance(kind, pa.BaseExtensionType))
+
+
+def _table_rows(
+    table: Table,
+    structure: tuple[str, ...],
+    identifier: str | None,
+    carried: dict[str, Any],
+    site_tolerance: float,
+) -> Iterator[InputRow]:
+    path = path_text(table.path)
+    one_cell = partial(from_cell, site_tolerance=site_tolerance)
+    parse: Callable[..., Structure | Reading] = one_cell if len(structure) == 1 else from_arrays
+    if structure == (FRAME,):
+        parse = from_frame
+    wanted = dict.fromkeys(
+        [*structure, *([identifier] if identifier is not None else []), *carried]
+    )
+    for n, (label, record) in enumerate(table.records(list(wanted))):
+        own, place = f"{path}#{n}", f"{path}, {'frame' if FRAME in structure else 'row'} {n}"
+        if FRAME in structure:
+            # The label of a frame is its path and id.
+            own, place, label = label or own, label or place, None
+        if isinstance(record, StructureError):
+            yield InputRow(label or own, place, None, record)
+            continue
+        named = label if identifier is None else plain_text(record.get(identifier))
+        parsed = attempt(parse, *(plain(record.get(name)) for name in structure))
+        known = named is not None and named != ""
+        yield InputRow(
+            str(named) if known else own,
+            f"{place} ({named})" if known else place,
+            parsed.structure,
+            parsed.error,
+            {name: cast(record.get(name), kind) for name, kind in carried.items()},
+            parsed.notes,
+            parsed.doubts,
+        )
+
+
+def _structure_columns(table: Table, column: str | None) -> tuple[str, ...]:
+    """The column that holds the structures, or the three that do together."""
+    names = table.names
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{table.path} has more than one column {twice[0]!r}; rename them")
+    if not table.n_rows:
+        raise InputError(f"{table.path} has no rows; write it again")
+    arrays = set(ARRAY_COLUMNS) <= set(names)
+    if column is not None and not (arrays and column in ARRAY_COLUMNS):
+        if column not in names:
+            raise InputError(f"{table.path} has no column {column!r}; it has {_listing(names)}")
+        return (column,)
+    texts = [name for name in names if _may_be_structures(table, name)]
+    known = _first(STRUCTURE_COLUMNS, texts) if column is None else None
+    if known is not None:
+        return (known,)
+    if arrays:
+        return ARRAY_COLUMNS
+    raise InputError(
+        f"{table.path} has no column of structures ({', '.join(STRUCTURE_COLUMNS)}, or "
+        f"{', '.join(ARRAY_COLUMNS)} together); it has {_listing(names)}; name one with --column"
+    )
+
+
+def _identifier_column(names: Sequence[str]) -> str | None:
+    index = next((name for name in names if name in _INDEX_COLUMNS), None)
+    known = _first(ID_COLUMNS, names)
+    return index if known is None else known
+
+
+def _first(known: Sequence[str], names: Sequence[str]) -> str | None:
+    """The first of the known names that is there, as it is written there."""
+    by_lower = {name.lower(): name for name in reversed(names)}
+    return next((by_lower[name] for name in known if name in by_lower), None)
+
+
+def _listing(names: Sequence[str]) -> str:
+    more = ", …" if len(names) > 12 else ""
+    return ", ".join(map(repr, names[:12])) + more if names else "none"
