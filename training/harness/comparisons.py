@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.stats import ttest_1samp
 
 from matminer_unate.errors import InputError
 
@@ -127,15 +127,14 @@ def paired_change(
     ratios = np.log(ours / theirs)
     mean, n = float(ratios.mean()), len(ratios)
     if n == 1:
-        return PairedChange(100 * math.expm1(mean), math.nan, math.nan, math.nan, n)
-    scatter = float(ratios.std(ddof=1)) / math.sqrt(n)
-    half = float(student.ppf(0.975, n - 1)) * scatter
-    if scatter > 0:
-        p = float(2 * student.sf(abs(mean) / scatter, n - 1))
+        low, high, p = math.nan, math.nan, math.nan
+    elif ratios.std() > 0:
+        test = ttest_1samp(ratios, 0.0)
+        (low, high), p = test.confidence_interval(), float(test.pvalue)
     else:
-        p = 1.0 if mean == 0 else 0.0
-    low, centre, high = (100 * math.expm1(v) for v in (mean - half, mean, mean + half))
-    return PairedChange(centre, low, high, p, n)
+        low, high, p = mean, mean, float(mean == 0)
+    percent, low, high = (100 * math.expm1(v) for v in (mean, low, high))
+    return PairedChange(percent, low, high, p, n)
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

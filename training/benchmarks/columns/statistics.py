@@ -10,7 +10,7 @@ from scipy.stats import ttest_1samp
 from benchmarks.columns.feature_sets import RECIPE
 from harness.comparisons import Change, bootstrap_change, holm, resample_formulas
 
-CellErrors = dict[tuple[str, str, str, str], NDArray[np.float64]]
+CaseErrors = dict[tuple[str, str, str, str], NDArray[np.float64]]
 """Errors of test rows, means over subsets, by task, labels, features and head."""
 
 CONTROLS = ("control", "control+fingerprint")
@@ -22,7 +22,7 @@ OTHERS = "the best other"
 
 
 def add_comparisons(
-    table: pd.DataFrame, errors: CellErrors, formulas: dict[str, pd.Series]
+    table: pd.DataFrame, errors: CaseErrors, formulas: dict[str, pd.Series]
 ) -> pd.DataFrame:
     """Relative change of the test error against three references, with bootstrap intervals.
 
@@ -33,10 +33,10 @@ def add_comparisons(
     table = table.copy()
     for task, rows in table.groupby("task"):
         codes, counts = resample_formulas(formulas[str(task)].to_numpy())
-        for labels, cell in rows.groupby("labels"):
-            for name, key in references(cell).items():
+        for labels, case in rows.groupby("labels"):
+            for name, key in references(case).items():
                 reference = errors[(str(task), str(labels), *key)]
-                for k, row in cell.iterrows():
+                for k, row in case.iterrows():
                     found = errors[str(task), str(labels), row["features"], row["head"]]
                     change = bootstrap_change(found, reference, codes, counts)
                     for suffix, value in zip(("pct", "low", "high"), change, strict=True):
@@ -44,13 +44,13 @@ def add_comparisons(
     return table
 
 
-def references(cell: pd.DataFrame) -> dict[str, tuple[str, str]]:
+def references(case: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Feature set and head of each reference that is among the rows of a task and label count."""
-    magpie = cell[cell["features"] == "magpie"]
+    magpie = case[case["features"] == "magpie"]
     wanted = {
         "magpie_lightgbm": magpie[magpie["head"] == "lightgbm"],
         "magpie_best": magpie,
-        "control_best": cell[cell["features"].isin(CONTROLS)],
+        "control_best": case[case["features"].isin(CONTROLS)],
     }
     return {name: best(rows) for name, rows in wanted.items() if len(rows)}
 
@@ -82,7 +82,7 @@ def comparisons_of(weights: list[str]) -> dict[tuple[str, str], tuple[str, ...]]
 
 
 def count_wins(
-    table: pd.DataFrame, errors: CellErrors, formulas: dict[str, pd.Series], weights: list[str]
+    table: pd.DataFrame, errors: CaseErrors, formulas: dict[str, pd.Series], weights: list[str]
 ) -> pd.DataFrame:
     """Wins, ties and losses over tasks and numbers of labels, one row each.
 
@@ -94,9 +94,9 @@ def count_wins(
     others = [name for name in table["features"].unique() if not name.startswith(RECIPE)]
     for (features, against), sets in comparisons_of(weights).items():
         rows = []
-        for (task, labels), cell in table.groupby(["task", "labels"], sort=False):
-            ours = cell[cell["features"] == features]
-            theirs = cell[cell["features"].isin(sets or others)]
+        for (task, labels), case in table.groupby(["task", "labels"], sort=False):
+            ours = case[case["features"] == features]
+            theirs = case[case["features"].isin(sets or others)]
             if ours.empty or theirs.empty:
                 continue
             (_, our_head), (their_set, their_head) = best(ours), best(theirs)
