@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
     ended = run_jobs(run_one, jobs, args.jobs, fresh=True)
     for count, (number, job) in enumerate(ended, 1):
         if job.exception():
-            print(f"{runs[number]}: {job.exception()}", flush=True)
+            print(f"{runs[number]}: {job.exception()!r}", flush=True)
             continue
         table.add(job.result())
         error = job.result()["gap_2000_kernel_ridge"]

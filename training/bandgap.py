@@ -40,6 +40,7 @@ from benchmarks.networks.arms import ARMS, PRESETS
 from benchmarks.networks.protocols import PREDICTED, PROTOCOLS
 from benchmarks.networks.statistics import summarise
 from benchmarks.networks.trials import (
+    Trial,
     claim,
     cut_half_row,
     finished,
@@ -114,33 +115,33 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     if args.fractions and not all(fraction > 0 for fraction in args.fractions):
         parser.error("--fractions must be above 0")
     with_changes(FitSettings(), args.set)
-    # What distinguishes the rows of a table is in its columns: the target is the property.
-    properties, changes = args.properties, list(args.set)
     if (args.protocol == "table") != bool(args.target):
         parser.error("--protocol table and --target, the column to predict, go together")
-    if args.protocol == "table":
-        if args.properties:
-            parser.error("--properties is not for --protocol table; log10 your targets beforehand")
-        properties = [args.target]
-    if args.protocol == "matbench_mp_gap":
-        changes = [f"fold={args.fold}", *changes]
-    elif args.fold:
+    if args.protocol == "table" and args.properties:
+        parser.error("--properties is not for --protocol table; log10 your targets beforehand")
+    if args.fold and args.protocol != "matbench_mp_gap":
         parser.error("--fold is for --protocol matbench_mp_gap")
+    args.grid = grid_of(args)
+    return args
+
+
+def grid_of(args: argparse.Namespace) -> list[Trial]:
+    """The trials that are asked for."""
     choices = (args.protocol, args.properties, args.arms, args.fractions, args.seeds)
     if all(choice is None for choice in choices):
-        args.grid = whole_grid()
+        grid = whole_grid()
     else:
-        args.grid = trials(
+        grid = trials(
             args.protocol or "mp-gap-20",
-            properties or ("band_gap",),
+            # What distinguishes the rows of a table is in its columns: the target is the property.
+            [args.target] if args.protocol == "table" else args.properties or ("band_gap",),
             args.arms or ("Z", "site", "finetune"),
             args.fractions or (0.25, 1.0),
             range(args.seeds or 3),
         )
-    args.grid = [
-        replace(c, changes=" ".join(changes)) for c in args.grid if c.arm in (args.only or ARMS)
-    ]
-    return args
+    fold = [f"fold={args.fold}"] if args.protocol == "matbench_mp_gap" else []
+    changes = " ".join([*fold, *args.set])
+    return [replace(t, changes=changes) for t in grid if t.arm in (args.only or ARMS)]
 
 
 def check_table(out: Path, args: argparse.Namespace) -> None:

@@ -62,9 +62,13 @@ def resample_formulas(
         How often each formula is drawn in each resample.
     """
     codes, names = pd.factorize(np.asarray(formulas))
-    rng = np.random.default_rng(seed)
-    share = np.full(len(names), 1 / len(names))
-    return codes, rng.multinomial(len(names), share, size=n_draws).astype(np.float32)
+    return codes, resampled(len(names), n_draws, seed).astype(np.float32)
+
+
+def resampled(n: int, n_draws: int, seed: int = 0) -> NDArray[np.float64]:
+    """How often each of n samples is drawn in each bootstrap resample, (n_draws, n)."""
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_draws)
+    return counts.astype(np.float64)
 
 
 def bootstrap_change(

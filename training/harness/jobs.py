@@ -56,6 +56,16 @@ def run_jobs(
             for number, job in enumerate(jobs):
                 yield number, _run_here(run, job)
         return
+    yield from _run_in_processes(run, jobs, n_processes, fresh, n_threads)
+
+
+def _run_in_processes(
+    run: Callable[..., Any],
+    jobs: Sequence[tuple[Any, ...]],
+    n_processes: int,
+    fresh: bool,
+    n_threads: int | None,
+) -> Iterator[JobEnd]:
     waiting = list(enumerate(jobs))[::-1]
     running: dict[Future[Any], tuple[int, ProcessPoolExecutor]] = {}
     with ExitStack() as stack:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -99,34 +101,39 @@ def count_wins(
             theirs = case[case["features"].isin(sets or others)]
             if ours.empty or theirs.empty:
                 continue
-            (_, our_head), (their_set, their_head) = best(ours), best(theirs)
-            found = errors[task, labels, features, our_head]
-            reference = errors[task, labels, their_set, their_head]
-            names = formulas[task].to_numpy()
-            change = bootstrap_change(found, reference, *resample_formulas(names))
-            rows.append(
-                {
-                    "features": features,
-                    "against": against,
-                    "task": task,
-                    "labels": labels,
-                    "head": our_head,
-                    "against_head": their_head,
-                    **{k: round(v, 2) for k, v in zip(Change._fields, change, strict=True)},
-                    "p": paired_p(found, reference, names),
-                }
-            )
+            told = {"features": features, "against": against, "task": task, "labels": labels}
+            rows.append(told | compare(ours, theirs, errors, formulas[task].to_numpy()))
         if rows:
-            tables.append(pd.DataFrame(rows))
-            corrected = holm(tables[-1]["p"].to_numpy())
-            tables[-1]["p_holm"] = corrected
-            sign = np.where(tables[-1]["percent"] < 0, "win", "loss")
-            tables[-1]["verdict"] = np.where(corrected < LEVEL, sign, "tie")
+            tables.append(with_verdicts(pd.DataFrame(rows)))
     if not tables:
         return pd.DataFrame()
     wins = pd.concat(tables, ignore_index=True)
     wins[["p", "p_holm"]] = wins[["p", "p_holm"]].map(lambda v: float(f"{v:.3g}"))
     return wins
+
+
+def compare(
+    ours: pd.DataFrame, theirs: pd.DataFrame, errors: CaseErrors, formulas: NDArray[np.object_]
+) -> dict[str, Any]:
+    """Change and p-value of the best row of one table against the best of another."""
+    (our_set, our_head), (their_set, their_head) = best(ours), best(theirs)
+    task, labels = ours[["task", "labels"]].iloc[0]
+    found = errors[task, labels, our_set, our_head]
+    reference = errors[task, labels, their_set, their_head]
+    change = bootstrap_change(found, reference, *resample_formulas(formulas))
+    return {
+        "head": our_head,
+        "against_head": their_head,
+        **{k: round(v, 2) for k, v in zip(Change._fields, change, strict=True)},
+        "p": paired_p(found, reference, formulas),
+    }
+
+
+def with_verdicts(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Corrected p-values, and what they say, of the tasks and label counts of one comparison."""
+    corrected = holm(comparison["p"].to_numpy())
+    sign = np.where(comparison["percent"] < 0, "win", "loss")
+    return comparison.assign(p_holm=corrected, verdict=np.where(corrected < LEVEL, sign, "tie"))
 
 
 def paired_p(
