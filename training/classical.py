@@ -9,7 +9,7 @@ packages and on several of them together, and compares them on held-out formulas
     python training/classical.py --matbench matbench_dielectric --out matbench.json
 
 ``--matbench`` runs official tasks instead (``training/benchmarks/columns/matbench.py``). Otherwise
-``--data`` is the folder of the parquet files that ``training/benchmarks/columns/subsets.py`` names.
+``--data`` is the folder of the parquet files that ``training/benchmarks/properties.py`` names.
 The models see random subsets of the ``train`` formulas; every choice (kernel ridge's settings,
 LightGBM's, which head) is made on ``val``; each head then meets ``test`` once.
 
