@@ -1,4 +1,4 @@
-"""The table of classical regressors: its properties, cases, statistics, and that it can be resumed."""
+"""The table of classical regressors: properties, cases, statistics, and that it can be resumed."""
 
 from __future__ import annotations
 
