@@ -176,47 +176,33 @@ def test_pretraining_that_was_stopped_is_saved(table: Path, tmp_path: Path) -> N
     assert seconds < LIMIT
 
 
-POOL = """
+GRID = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {training!r})
-from command import run_script
-from stopping import {kind}
-
-folder = {folder!r}
+from harness.command import run_script
+from harness.jobs import run_jobs
 
 def wait(k):
-    Path(folder, str(k)).touch()
+    Path({folder!r}, str(k)).touch()
     time.sleep(600)
 
-def main():{body}
+def main():
+    for _, job in run_jobs(wait, [(k,) for k in range(9)], 2, fresh={fresh}):
+        job.result()
 
 if __name__ == "__main__":
     run_script(main)
 """
 
-BODIES = {
-    "SpawnedPool": """
-    with SpawnedPool(2) as pool:
-        for future in [pool.submit(wait, k) for k in range(9)]:
-            future.result()
-""",
-    "Children": """
-    code = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
-    with Children() as children:
-        for child in [children.start([sys.executable, "-c", code, f"{folder}/{k}"]) for k in "01"]:
-            child.wait()
-""",
-}
 
-
-@pytest.mark.parametrize("kind", BODIES)
-def test_the_processes_of_a_grid_end_with_it(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fresh", [False, True])
+def test_the_processes_of_a_grid_end_with_it(fresh: bool, tmp_path: Path) -> None:
     folder = tmp_path / "begun"
     folder.mkdir()
-    values = {"training": str(ROOT / "training"), "kind": kind, "folder": str(folder)}
     script = tmp_path / "grid.py"
-    script.write_text(POOL.format(**values, body=BODIES[kind]))
+    values = {"training": str(ROOT / "training"), "folder": str(folder), "fresh": fresh}
+    script.write_text(GRID.format(**values))
     status, output, seconds = interrupted(
         [sys.executable, str(script)], lambda: len(list(folder.iterdir())) == 2
     )

@@ -6,9 +6,10 @@
 
 Every row of the table is one pretraining at the same budget (10,000 crystals of up to 20 sites of
 ``train`` formulas, the same number of epochs) with one thing changed, judged on ``val`` formulas:
-errors of ridge, kernel ridge and LightGBM on its columns (``evaluation.py``), accuracy of masked
-species, share of the variance of site embeddings within elements. The learning curves vary the
-number of epochs and of crystals, cells of up to 60 sites, the rest as the default. Finished rows
+errors of ridge, kernel ridge and LightGBM on its columns (``benchmarks/columns/judge.py``),
+accuracy of masked species, share of the variance of site embeddings within elements. The learning
+curves vary the number of epochs and of crystals, cells of up to 60 sites, the rest as the default.
+Every run has a process of its own, whose output is in ``output.txt`` of its folder. Finished rows
 are kept in the table; run again to add the missing ones. ``DIR`` holds the parquet files of the
 Materials Project; ``--tight-binding`` is a file of their site targets (``teachers.py``), so that
 these are not computed anew for every run. ``--judge`` adds a row of weights that are there already.
@@ -17,20 +18,20 @@ these are not computed anew for every run. ``--judge`` adds a row of weights tha
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import resource
+import runpy
 import shutil
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pandas as pd
 
-from harness.command import run_script
-from harness.result_tables import read_results, write_table
-from harness.stopping import Children
+from harness.command import require_positive, run_script, script_parser
+from harness.jobs import run_jobs
+from harness.result_tables import GrowingTable
+
+PRETRAIN = Path(__file__).with_name("pretrain.py")
 
 FILES = (
     "mp_mtcgcnn.parquet",
@@ -144,58 +145,35 @@ TABLES = {"ablation": (BASE, ROWS, DECIDING), "learning_curves": (CURVES_BASE, C
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
-    work = Path(args.work)
+    data, work = Path(args.data), Path(args.work)
     base, rows, deciding = TABLES[args.table]
-    if args.single:
-        options = [*base.split(), *rows[args.single].split(), "--seed", str(args.seed)]
-        if args.tight_binding:
-            options += ["--tight-binding", args.tight_binding]
-        run_one(args.single, args.seed, options, Path(args.data), work)
-        return
-    jobs = [(row, 0) for row in rows] + [(row, seed) for row in deciding for seed in (1, 2)]
-    jobs = [job for job in jobs if args.rows is None or job[0] in args.rows]
-    done = read_results(args.out) if Path(args.out).exists() else pd.DataFrame()
-    known = set(zip(done.get("row", []), done.get("seed", []), strict=True))
-    jobs = [job for job in jobs if job not in known]
-    print(f"{len(known)} rows done, {len(jobs)} to do", flush=True)
-
-    def start(job: tuple[str, int]) -> dict[str, object]:
-        command = [sys.executable, __file__, "--table", args.table, "--data", args.data]
-        command += ["--work", args.work, "--single", job[0], "--seed", str(job[1])]
-        if args.tight_binding:
-            command += ["--tight-binding", args.tight_binding]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        pipe = subprocess.PIPE
-        ran = children.run(command, stdout=pipe, stderr=pipe, env=environment)
-        if ran.returncode:
-            raise RuntimeError(f"{job}: {ran.stderr[-2000:]}")
-        result: dict[str, object] = json.loads(ran.stdout.splitlines()[-1])
-        return result
-
-    prepare(Path(args.data), work)
+    runs = [(row, 0) for row in rows] + [(row, seed) for row in deciding for seed in (1, 2)]
+    runs = [run for run in runs if args.rows is None or run[0] in args.rows]
+    table = GrowingTable(args.out, ("row", "seed"), "one row a run; errors on val formulas")
+    runs = [run for run in runs if run not in table.known]
+    print(f"{len(table.known)} rows done, {len(runs)} to do", flush=True)
+    prepare(data, work)
     for weights in args.judge:
-        row = judge_weights(weights, Path(args.data), work)
-        if (row["row"], 0) not in known:
-            done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
-            write_table(done, args.out, "one row a run; errors on val formulas")
-    with ThreadPoolExecutor(args.jobs) as pool, Children() as children:
-        for number, future in enumerate(as_completed([pool.submit(start, job) for job in jobs]), 1):
-            try:
-                row = future.result()
-            except RuntimeError as e:
-                print(e, flush=True)
-                continue
-            done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
-            write_table(done, args.out, "one row a run; errors on val formulas")
-            print(
-                f"{number}/{len(jobs)} {row['row']} {row['gap_2000_kernel_ridge']:.4f}", flush=True
-            )
+        row = judge_weights(weights, data, work)
+        if (row["row"], 0) not in table.known:
+            table.add(row)
+    more = ["--tight-binding", args.tight_binding] if args.tight_binding else []
+    jobs = [
+        (name, seed, [*base.split(), *rows[name].split(), "--seed", str(seed), *more], data, work)
+        for name, seed in runs
+    ]
+    ended = run_jobs(run_one, jobs, args.jobs, fresh=True)
+    for count, (number, job) in enumerate(ended, 1):
+        if job.exception():
+            print(f"{runs[number]}: {job.exception()!r}", flush=True)
+            continue
+        table.add(job.result())
+        error = job.result()["gap_2000_kernel_ridge"]
+        print(f"{count}/{len(jobs)} {runs[number][0]} {error:.4f}", flush=True)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--data", required=True, help="folder of the parquet files")
     parser.add_argument("--table", choices=TABLES, default="ablation", help="[ablation]")
     parser.add_argument("--work", default="runs/ablation", help="for the runs [runs/ablation]")
@@ -206,13 +184,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--judge", nargs="*", default=(), help="names or folders of weights to judge as they are"
     )
     parser.add_argument("--out", default="ablation.csv")
-    parser.add_argument("--single", help=argparse.SUPPRESS)
-    parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.jobs < 1:
-        parser.error("--jobs must be at least 1")
+    require_positive(parser, args, "jobs")
     rows = TABLES[args.table][1]
-    for name in [*(args.rows or ()), *([args.single] if args.single else ())]:
+    for name in args.rows or ():
         if name not in rows:
             parser.error(f"{name!r} is no row of {args.table}; it has {', '.join(rows)}")
     for path in filter(None, (args.data, args.tight_binding)):
@@ -223,14 +198,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def prepare(data: Path, work: Path) -> None:
     """Compute the control columns once, for all runs."""
-    from benchmarks.columns.judge import load_tasks
+    from benchmarks.columns.judge import load_judged
 
-    load_tasks(data, work / "cache")
+    load_judged(data, work / "cache")
 
 
 def judge_weights(weights: str, data: Path, work: Path) -> dict[str, object]:
     """A row for weights that were trained elsewhere."""
-    from benchmarks.columns.judge import judge, load_tasks
+    from benchmarks.columns.judge import judge, load_judged
     from matminer_unate.network.weights import weights_config
 
     found = weights_config(weights)
@@ -240,7 +215,7 @@ def judge_weights(weights: str, data: Path, work: Path) -> dict[str, object]:
     if start:  # those before count too
         epochs += weights_config(start).training["config"]["epochs"]
         name += f", from {start}"
-    judged = judge(weights, load_tasks(data, work / "cache"))
+    judged = judge(weights, load_judged(data, work / "cache"))
     return {
         "row": f"{epochs} epochs ({name})",
         "seed": 0,
@@ -250,30 +225,36 @@ def judge_weights(weights: str, data: Path, work: Path) -> dict[str, object]:
     }
 
 
-def run_one(name: str, seed: int, options: list[str], data: Path, work: Path) -> None:
-    """Pretrain and judge one row; the last line printed is its result as JSON."""
-    import pretrain
-    from benchmarks.columns.judge import judge, load_tasks
+def run_one(name: str, seed: int, options: list[str], data: Path, work: Path) -> dict[str, object]:
+    """Pretrain and judge one row, in a process of its own; what it prints is kept in a file."""
+    from benchmarks.columns.judge import judge, load_judged
 
     out = work / f"{name.replace(' ', '_')}-{seed}"
     files = [str(data / f) for f in FILES]
     there = (out / "checkpoint.safetensors").exists()
     if not (out / "weights" / "model.safetensors").exists():
-        pretrain.main([*options, "--data", *files, "--out", str(out), "--resume"])
+        pretrain([*options, "--data", *files, "--out", str(out), "--resume"], out / "output.txt")
     usage = resource.getrusage(resource.RUSAGE_SELF)
     log = pd.read_csv(out / "log.csv").iloc[-1]
     result = {
         "row": name,
         "seed": seed,
         "options": " ".join(Path(o).name if "/" in o else o for o in options),
-        **judge(str(out / "weights"), load_tasks(data, work / "cache")),
+        **judge(str(out / "weights"), load_judged(data, work / "cache")),
         **{k: log[k] for k in log.index if k.startswith(("monitor_", "scale_")) or k == "wall_s"},
         # Of a run that was stopped and goes on, only the last part would be counted.
         "pretrain_cpu_s": float("nan") if there else usage.ru_utime + usage.ru_stime,
     }
     shutil.rmtree(out / "tensorboard", ignore_errors=True)
-    rounded = {k: v if isinstance(v, str) else round(float(v), 5) for k, v in result.items()}
-    print(json.dumps(rounded))
+    return {k: v if isinstance(v, str) else round(float(v), 5) for k, v in result.items()}
+
+
+def pretrain(options: list[str], output: Path) -> None:
+    """Run ``pretrain.py`` in this process as its users do."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    sys.argv = [str(PRETRAIN), *options]
+    with output.open("a", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+        runpy.run_path(str(PRETRAIN), run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@
     python training/bandgap.py --data table.parquet --protocol table --target gap --out mine.csv
 
 Without ``--arms``, ``--fractions``, ``--properties`` and ``--protocol``, the whole grid of the
-README is run. Every cell (protocol, property, arm, label fraction, seed) is one training; its row
+README is run. Every trial (protocol, property, arm, label fraction, seed) is one training; its row
 is appended to the table when it is done, and its predictions are kept beside the table. Start the
 same command again to go on where it stopped. Any number of processes share a table: each takes the
-next cell that nobody works on (``--jobs``, or a process a device under torchrun).
+next trial that nobody works on (``--jobs``, or a process a device under torchrun).
 
 The arms differ in what CartNet reads of a site, and in nothing else: subsets, schedule, epochs and
 the rows that choose the epoch (``val``) are the same.
@@ -33,29 +33,25 @@ the rows that choose the epoch (``val``) are the same.
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.networks.arms import ARMS, PRESETS
-from benchmarks.networks.protocols import PROTOCOLS
-from benchmarks.networks.runs import (
-    Cell,
-    cells,
+from benchmarks.networks.protocols import PREDICTED, PROTOCOLS
+from benchmarks.networks.statistics import summarise
+from benchmarks.networks.trials import (
+    Trial,
     claim,
     cut_half_row,
     finished,
     predictions_folder,
+    trials,
     whole_grid,
 )
-from benchmarks.networks.statistics import summarise
 from benchmarks.networks.worker import Worker, describe_weights, with_changes
-from benchmarks.properties import PROPERTIES
-from harness.command import run_script, torch_threads
+from harness.command import require_positive, run_script, script_parser, torch_threads
+from harness.jobs import run_jobs
 from harness.result_tables import read_results, write_table
-from harness.stopping import Children, deaf_to_interrupts
 from matminer_unate.errors import InputError
 from matminer_unate.finetuning.settings import FitSettings
 from matminer_unate.network.weights import DEFAULT_WEIGHTS
@@ -70,41 +66,38 @@ def main(argv: list[str] | None = None) -> None:
     cut_half_row(out)
     check_table(out, args)
     try:
-        if args.jobs > 1:
-            run_jobs(args.jobs, sys.argv[1:] if argv is None else argv)
-        else:
-            with torch_threads(1):
-                run_cells(args, grid, out)
+        ended = run_jobs(run_trials, [(args,)] * args.jobs, args.jobs)
+        errors = [job.exception() for _, job in ended]
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on where it was") from None
+    for error in filter(None, errors):
+        raise error
     n_left = len(set(grid) - finished(out))
-    print(f"{len(grid) - n_left} of {len(grid)} cells are done", flush=True)
+    print(f"{len(grid) - n_left} of {len(grid)} trials are done", flush=True)
     if not n_left:
         write_summary(out)
 
 
-def run_cells(args: argparse.Namespace, grid: Sequence[Cell], out: Path) -> None:
-    """Run the cells that no other process runs or has run."""
-    worker = Worker(args)
-    for cell in grid:
-        if cell in finished(out):
+def run_trials(args: argparse.Namespace) -> None:
+    """Run the trials that no other process runs or has run."""
+    worker, out = Worker(args), Path(args.out)
+    for trial in args.grid:
+        if trial in finished(out):
             continue
-        with claim(out, cell) as mine:
-            # Another process may have finished it between the two questions.
-            if mine and cell not in finished(out):
-                worker.run(cell)
+        # Another process may have finished it between the two questions.
+        with torch_threads(1), claim(out, trial) as mine:
+            if mine and trial not in finished(out):
+                worker.run(trial)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--data", help="folder of the parquet files, or the file of the protocol")
     add("--protocol", choices=PROTOCOLS, help="[the whole grid]")
-    add("--properties", nargs="+", choices=PROPERTIES, help="[band_gap]")
+    add("--properties", nargs="+", choices=PREDICTED, help="[band_gap]")
     add("--arms", nargs="+", choices=ARMS, help="[Z site finetune]")
-    add("--only", nargs="+", choices=ARMS, help="of the cells, those of these arms [all]")
+    add("--only", nargs="+", choices=ARMS, help="of the trials, those of these arms [all]")
     add("--fractions", nargs="+", type=float, help="of the labels, or numbers of them [0.25 1]")
     add("--seeds", type=int, help="number of seeds [3]")
     add("--preset", choices=PRESETS, default="cpu", help="[cpu]")
@@ -116,58 +109,39 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--out", default="bandgap.csv")
     add("--summarise", action="store_true", help="only compare the arms of a table")
     args = parser.parse_args(argv)
-    if args.jobs < 1:
-        parser.error("--jobs must be at least 1")
+    require_positive(parser, args, "jobs", "seeds")
     if not args.data and not args.summarise:
         parser.error("--data is needed")
-    if args.seeds is not None and args.seeds < 1:
-        parser.error("--seeds must be at least 1")
     if args.fractions and not all(fraction > 0 for fraction in args.fractions):
         parser.error("--fractions must be above 0")
     with_changes(FitSettings(), args.set)
-    # What distinguishes the rows of a table is in its columns: the target is the property.
-    properties, changes = args.properties, list(args.set)
     if (args.protocol == "table") != bool(args.target):
         parser.error("--protocol table and --target, the column to predict, go together")
-    if args.protocol == "table":
-        if args.properties:
-            parser.error("--properties is not for --protocol table; log10 your targets beforehand")
-        properties = [args.target]
-    if args.protocol == "matbench_mp_gap":
-        changes = [f"fold={args.fold}", *changes]
-    elif args.fold:
+    if args.protocol == "table" and args.properties:
+        parser.error("--properties is not for --protocol table; log10 your targets beforehand")
+    if args.fold and args.protocol != "matbench_mp_gap":
         parser.error("--fold is for --protocol matbench_mp_gap")
+    args.grid = grid_of(args)
+    return args
+
+
+def grid_of(args: argparse.Namespace) -> list[Trial]:
+    """The trials that are asked for."""
     choices = (args.protocol, args.properties, args.arms, args.fractions, args.seeds)
     if all(choice is None for choice in choices):
-        args.grid = whole_grid()
+        grid = whole_grid()
     else:
-        args.grid = cells(
+        grid = trials(
             args.protocol or "mp-gap-20",
-            properties or ("band_gap",),
+            # What distinguishes the rows of a table is in its columns: the target is the property.
+            [args.target] if args.protocol == "table" else args.properties or ("band_gap",),
             args.arms or ("Z", "site", "finetune"),
             args.fractions or (0.25, 1.0),
             range(args.seeds or 3),
         )
-    args.grid = [
-        replace(c, changes=" ".join(changes)) for c in args.grid if c.arm in (args.only or ARMS)
-    ]
-    return args
-
-
-# -- processes ----------------------------------------------------------------------------------
-
-
-def run_jobs(n: int, argv: Sequence[str]) -> None:
-    """Start this script ``n`` times, one core each, and wait."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, *argv, "--jobs", "1"]
-    with Children() as children:
-        # Of Ctrl-C this process tells, once, and ends them.
-        with deaf_to_interrupts():
-            processes = [children.start(command, env=environment) for _ in range(n)]
-        failed = [p.returncode for p in processes if p.wait()]
-    if failed:
-        raise InputError(f"{len(failed)} of {n} processes ended with an error, see above")
+    fold = [f"fold={args.fold}"] if args.protocol == "matbench_mp_gap" else []
+    changes = " ".join([*fold, *args.set])
+    return [replace(t, changes=changes) for t in grid if t.arm in (args.only or ARMS)]
 
 
 def check_table(out: Path, args: argparse.Namespace) -> None:
@@ -189,7 +163,7 @@ def check_table(out: Path, args: argparse.Namespace) -> None:
 
 
 def write_summary(out: Path) -> None:
-    """Compare every arm with ``Z``; see :mod:`bandgap_statistics`."""
+    """Compare every arm with its references, and write the changes."""
     changes = summarise(read_results(str(out)), predictions_folder(out))
     write_table(
         changes.round(4),

@@ -9,13 +9,13 @@ packages and on several of them together, and compares them on held-out formulas
     python training/classical.py --matbench matbench_dielectric --out matbench.json
 
 ``--matbench`` runs official tasks instead (``training/benchmarks/columns/matbench.py``). Otherwise
-``--data`` is the folder of the parquet files that ``training/benchmarks/columns/subsets.py`` names.
+``--data`` is the folder of the parquet files that ``training/benchmarks/properties.py`` names.
 The models see random subsets of the ``train`` formulas; every choice (kernel ridge's settings,
 LightGBM's, which head) is made on ``val``; each head then meets ``test`` once.
 
-A stopped run goes on with the same command: columns, and the errors of each cell of the table
-(task, feature set, number of labels), lie in ``--work``. They are computed anew where weights
-changed; delete that folder when data or code did. The table is rewritten as cells finish; changes
+A stopped run goes on with the same command: columns, and the errors of each case of the table
+(property, feature set, number of labels), lie in ``--work``. They are computed anew where weights
+changed; delete that folder when data or code did. The table is rewritten as cases finish; changes
 against references and the table of wins come last.
 
 ``UnateRegressor`` is a row with the first weights and one with all of them; it is no classifier.
@@ -29,25 +29,29 @@ landmarks instead), whose width and penalty are those of the first 2,000 labels.
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, as_completed
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from benchmarks.columns import matbench as matbench_tasks
+from benchmarks.columns.cases import Case, HeadErrors, case_path, read_case, run_cases
 from benchmarks.columns.column_cache import Blocks
 from benchmarks.columns.feature_sets import RECIPE, feature_sets, is_feasible
-from benchmarks.columns.statistics import CellErrors, add_comparisons, count_wins
-from benchmarks.columns.subsets import ALL, LABELS, label_counts, n_train, read_crystals
-from benchmarks.columns.table_cells import Cell, HeadErrors, cell_path, read_cell, run_cells
-from benchmarks.properties import TASKS
-from harness.command import run_script
+from benchmarks.columns.statistics import CaseErrors, add_comparisons, count_wins
+from benchmarks.columns.subsets import (
+    ALL,
+    LABELS,
+    label_counts,
+    n_train,
+    parts_of,
+    read_property_table,
+)
+from benchmarks.properties import PROPERTIES, Property
+from harness.command import require_positive, run_script, script_parser
+from harness.jobs import run_jobs
 from harness.result_tables import write_table
-from harness.stopping import SpawnedPool
 from matminer_unate import UnateRegressor
 from matminer_unate.regressors.unate_regressor import DEFAULT_REGRESSOR_WEIGHTS
 
@@ -65,40 +69,30 @@ def main(argv: list[str] | None = None) -> None:
         model = UnateRegressor(args.weights, n_jobs=args.jobs, device="cpu")
         matbench_tasks.run(args.matbench, model, args.out)
         return
-    # Set before the workers load their libraries. One thread each: more are slower.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
     data, work = Path(args.data), Path(args.work)
-    tables = {c: read_crystals(data, c) for c in {TASKS[t].crystals for t in args.tasks}}
-    cells = plan(args, tables)
+    tables = {c: read_property_table(data, c) for c in {PROPERTIES[t].crystals for t in args.tasks}}
+    cases = plan(args, tables)
     blocks = {c: Blocks(work / "columns" / c, args.weights) for c in tables}
     weights = [Path(w).name for w in args.weights]
     sets = feature_sets(weights)
-    wanted = {(TASKS[c.task].crystals, b) for c in cells for b in sets[c.features][1]}
-    run_parallel(
-        compute_block,
-        # The slow ones first.
-        [(data, blocks[c], c, b) for c, b in sorted(wanted, key=_cost, reverse=True)],
-        args.jobs,
-        lambda done, n, block: print(f"{done}/{n} columns: {block[2]} {block[3]}", flush=True),
-    )
-    groups: dict[tuple[str, str], list[Cell]] = {}
-    for cell in cells:
-        groups.setdefault((cell.task, cell.features), []).append(cell)
-    folder = work / "cells"
-
-    def report(done: int, n: int, group: tuple[Any, ...]) -> None:
-        print(f"{done}/{n} {group[3][0].task} {group[3][0].features}", flush=True)
-        write_table(result_table(cells, folder, blocks, sets)[0], args.out, NOTE)
-
-    run_parallel(
-        run_cells,
-        [(data, folder, blocks[TASKS[g[0].task].crystals], g) for g in groups.values()],
-        args.jobs,
-        report,
-    )
-    table, errors = result_table(cells, folder, blocks, sets)
-    formulas = {t: test_formulas(tables[TASKS[t].crystals], TASKS[t].column) for t in args.tasks}
+    needed = {(PROPERTIES[c.task].crystals, b) for c in cases for b in sets[c.features][1]}
+    wanted = sorted(needed, key=_cost, reverse=True)  # the slow ones first
+    jobs = [(data, blocks[c], c, b) for c, b in wanted]
+    for done, (k, job) in enumerate(run_jobs(compute_block, jobs, args.jobs), 1):
+        job.result()
+        print(f"{done}/{len(jobs)} columns: {' '.join(wanted[k])}", flush=True)
+    groups: dict[tuple[str, str], list[Case]] = {}
+    for case in cases:
+        groups.setdefault((case.task, case.features), []).append(case)
+    folder = work / "cases"
+    names = list(groups)
+    fits = [(data, folder, blocks[PROPERTIES[task].crystals], g) for (task, _), g in groups.items()]
+    for done, (k, job) in enumerate(run_jobs(run_cases, fits, args.jobs), 1):
+        job.result()
+        print(f"{done}/{len(fits)} {' '.join(names[k])}", flush=True)
+        write_table(result_table(cases, folder, blocks, sets)[0], args.out, NOTE)
+    table, errors = result_table(cases, folder, blocks, sets)
+    formulas = {t: test_formulas(PROPERTIES[t], tables[PROPERTIES[t].crystals]) for t in args.tasks}
     write_table(add_comparisons(table, errors, formulas), args.out, NOTE)
     wins = count_wins(table, errors, formulas, weights)
     if len(wins):
@@ -106,13 +100,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--data", help="folder of the parquet files")
     parser.add_argument("--matbench", nargs="+", metavar="TASK", help="official tasks instead")
     parser.add_argument("--work", default="runs/classical", help="[runs/classical]")
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="[all]")
+    parser.add_argument("--tasks", nargs="+", default=list(PROPERTIES), help="[all]")
     counts = [*map(str, LABELS), ALL]
     parser.add_argument("--labels", nargs="+", default=counts, choices=counts, help="[all]")
     parser.add_argument("--sets", nargs="+", help="feature sets [all that can be had]")
@@ -128,47 +120,46 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         return args
     if not args.data:
         parser.error("--data is needed: the folder of the parquet files")
-    if args.jobs < 1:
-        parser.error("--jobs must be at least 1")
+    require_positive(parser, args, "jobs")
     names = [Path(w).name for w in args.weights]
     if len(set(names)) < len(names):
         parser.error(f"weights need different names, got {', '.join(names)}")
-    for given, known in ((args.tasks, TASKS), (args.sets or [], feature_sets(names))):
+    for given, known in ((args.tasks, PROPERTIES), (args.sets or [], feature_sets(names))):
         for name in given:
             if name not in known:
                 parser.error(f"{name!r} is none of {', '.join(known)}")
-    for file in {TASKS[t].file for t in args.tasks}:
+    for file in {PROPERTIES[t].file for t in args.tasks}:
         if not (Path(args.data) / file).is_file():
             parser.error(f"{Path(args.data) / file}: no such file; check --data")
     return args
 
 
-def plan(args: argparse.Namespace, tables: dict[str, pd.DataFrame]) -> list[Cell]:
+def plan(args: argparse.Namespace, tables: dict[str, pd.DataFrame]) -> list[Case]:
     """Cells of the table, those of one task and feature set in the order of their labels."""
-    cells = []
+    cases = []
     skipped = set()
     for task in args.tasks:
-        table = tables[TASKS[task].crystals]
-        counts = [n for n in label_counts(TASKS[task], table) if str(n) in args.labels]
+        table = tables[PROPERTIES[task].crystals]
+        counts = [n for n in label_counts(PROPERTIES[task], table) if str(n) in args.labels]
         for name, (_, blocks) in feature_sets([Path(w).name for w in args.weights]).items():
             if args.sets and name not in args.sets:
                 continue
             missing = [b for b in blocks if not is_feasible(b, len(table))]
             skipped |= {(task, b) for b in missing}
             if not missing:
-                cells += [Cell(task, name, n) for n in counts if _is_wanted(task, name, n, table)]
+                cases += [Case(task, name, n) for n in counts if _is_wanted(task, name, n, table)]
     for block in sorted({b for _, b in skipped}):
         print(f"without {block}: {', '.join(sorted(t for t, b in skipped if b == block))}")
-    return cells
+    return cases
 
 
 def _is_wanted(task: str, features: str, n_labels: int | str, table: pd.DataFrame) -> bool:
-    if features.startswith(RECIPE) and TASKS[task].classes:
+    if features.startswith(RECIPE) and PROPERTIES[task].classes:
         return False
     few = ("magpie+", "control+fingerprint+", f"{RECIPE}_")
     if features not in FEW_LABELS_ONLY and not features.startswith(few):
         return True
-    n = n_train(TASKS[task], table) if n_labels == ALL else int(n_labels)
+    n = n_train(PROPERTIES[task], table) if n_labels == ALL else int(n_labels)
     return n <= FEW_LABELS
 
 
@@ -180,74 +171,53 @@ def _cost(wanted: tuple[str, str]) -> tuple[bool, bool]:
 def compute_block(data: Path, blocks: Blocks, crystals: str, block: str) -> None:
     """Compute one block of columns, unless it is there."""
     if not blocks.path(block).exists():
-        blocks.compute(block, read_crystals(data, crystals, structures=True))
-
-
-def run_parallel(
-    run: Callable[..., object],
-    tasks: list[tuple[Any, ...]],
-    jobs: int,
-    report: Callable[[int, int, tuple[Any, ...]], None],
-) -> None:
-    """Run tasks in processes, or here if there is to be one; tell of each that ends."""
-    if jobs == 1:
-        # The libraries are loaded, and the environment no longer asked.
-        with threadpool_limits(1):
-            for done, task in enumerate(tasks, 1):
-                run(*task)
-                report(done, len(tasks), task)
-        return
-    with SpawnedPool(jobs) as pool:
-        futures: dict[Future[object], tuple[Any, ...]] = {pool.submit(run, *t): t for t in tasks}
-        for done, future in enumerate(as_completed(futures), 1):
-            future.result()
-            report(done, len(tasks), futures[future])
+        blocks.compute(block, read_property_table(data, crystals, structures=True))
 
 
 def finished(
-    cells: list[Cell], folder: Path, blocks_of: dict[str, Blocks], sets: dict[str, Any]
-) -> Iterator[tuple[Cell, Blocks, Path]]:
+    cases: list[Case], folder: Path, blocks_of: dict[str, Blocks], sets: dict[str, Any]
+) -> Iterator[tuple[Case, Blocks, Path]]:
     """Cells that have been run with the columns as they are now."""
     digests: dict[tuple[str, str], str] = {}
-    for cell in cells:
-        crystals = TASKS[cell.task].crystals
+    for case in cases:
+        crystals = PROPERTIES[case.task].crystals
         blocks = blocks_of[crystals]
-        key = crystals, cell.features
+        key = crystals, case.features
         if key not in digests:
-            digests[key] = blocks.digest(sets[cell.features][1])
-        path = cell_path(folder, cell, digests[key])
+            digests[key] = blocks.digest(sets[case.features][1])
+        path = case_path(folder, case, digests[key])
         if path.exists():
-            yield cell, blocks, path
+            yield case, blocks, path
 
 
 def result_table(
-    cells: list[Cell], folder: Path, blocks_of: dict[str, Blocks], sets: dict[str, Any]
-) -> tuple[pd.DataFrame, CellErrors]:
-    """A row for each head of each finished cell, and the errors of the test rows."""
+    cases: list[Case], folder: Path, blocks_of: dict[str, Blocks], sets: dict[str, Any]
+) -> tuple[pd.DataFrame, CaseErrors]:
+    """A row for each head of each finished case, and the errors of the test rows."""
     rows = []
-    errors: CellErrors = {}
-    for cell, blocks, path in finished(cells, folder, blocks_of, sets):
-        for head, facts, e in read_cell(path):
+    errors: CaseErrors = {}
+    for case, blocks, path in finished(cases, folder, blocks_of, sets):
+        for head, facts, e in read_case(path):
             # Of several trainings, the mean error of each row.
-            errors[cell.task, str(cell.labels), cell.features, head] = e.test.mean(0, dtype=float)
+            errors[case.task, str(case.labels), case.features, head] = e.test.mean(0, dtype=float)
             rows.append(
                 {
-                    "task": cell.task,
-                    "labels": str(cell.labels),
-                    "features": cell.features,
+                    "task": case.task,
+                    "labels": str(case.labels),
+                    "features": case.features,
                     "head": head,
                     "settings": e.settings,
-                    "metric": TASKS[cell.task].metric,
+                    "metric": PROPERTIES[case.task].metric,
                     **summary(e),
                     **facts,
-                    "featurize_cpu_s_per_1000": blocks.seconds(sets[cell.features][1]),
+                    "featurize_cpu_s_per_1000": blocks.seconds(sets[case.features][1]),
                     "fit_cpu_s": e.seconds,
                 }
             )
     table = pd.DataFrame(rows)
     if len(table):
-        cell_of = ["task", "labels", "features"]
-        best = table.groupby(cell_of)["val_error"].transform("min")
+        case_of = ["task", "labels", "features"]
+        best = table.groupby(case_of)["val_error"].transform("min")
         table["best_head_on_val"] = table["val_error"] == best
         numbers = table.select_dtypes("float").columns
         table[numbers] = table[numbers].map(lambda v: float(f"{v:.5g}"))
@@ -265,10 +235,9 @@ def summary(errors: HeadErrors) -> dict[str, float]:
     }
 
 
-def test_formulas(table: pd.DataFrame, column: str) -> pd.Series:
-    """Reduced formulas of the test rows of a task."""
-    wanted = table[column].notna() & (table["formula_split"] == "test")
-    return table.loc[wanted, "formula_reduced"]
+def test_formulas(property_: Property, table: pd.DataFrame) -> pd.Series:
+    """Reduced formulas of the test rows."""
+    return table["formula_reduced"].iloc[parts_of(property_, table)[2]]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.embeddings.element_means import ENOUGH_SITES, element_frame
 from benchmarks.embeddings.site_tables import export_sites
 from corpora.reading import read_crystals
-from harness.command import run_script
+from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, weights_config
 
@@ -40,9 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"[{DEFAULT_WEIGHTS}]")
     parser.add_argument("--data", nargs="+", required=True, help="parquet files or folders of CIFs")
     parser.add_argument("--part", choices=["train", "val", "test"], help="of the formulas [all]")

@@ -3,9 +3,9 @@
     python training/pooling.py --data data/ --work runs/pooling \\
         --out training/results/pooling.csv
 
-Judged as ablations are (:mod:`evaluation`): gap and bulk modulus, ridge, kernel ridge and LightGBM
-on the columns alone, and the stack with the control. The default pooling of ``UnateFeaturizer`` is
-decided from this table.
+Judged as ablations are (``benchmarks/columns/judge.py``): gap and bulk modulus, ridge, kernel ridge
+and LightGBM on the columns alone, and the stack with the control. The default pooling of
+``UnateFeaturizer`` is decided from this table.
 """
 
 from __future__ import annotations
@@ -16,31 +16,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from sklearn.decomposition import PCA
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.columns.judge import Task, judge_columns, load_tasks
+from benchmarks.columns.judge import Judged, judge_columns, load_judged
 from benchmarks.columns.regressors import Matrix
-from harness.command import run_script
-from harness.result_tables import read_results, write_table
+from harness.command import run_script, script_parser
+from harness.result_tables import GrowingTable
 from matminer_unate import UnateFeaturizer
 from matminer_unate.featurizers.pooling import POOLINGS, pool
 from matminer_unate.network.weights import DEFAULT_WEIGHTS
 
 EVERY = "mean+std+min+max+sum"
 
-Variant = Callable[[Task, str], Matrix]
-"""Task and weights → columns."""
+Variant = Callable[[Judged, str], Matrix]
+"""Crystals of a property, and weights → columns."""
 
 
 def pooled(poolings: str) -> Variant:
     """Columns of some poolings, named with + between."""
 
-    def columns(task: Task, weights: str) -> Matrix:
+    def columns(judged: Judged, weights: str) -> Matrix:
         featurizer = UnateFeaturizer(weights, pooling=poolings.split("+"))
-        return featurizer.transform(task.table["structure"])
+        return featurizer.transform(judged.table["structure"])
 
     return columns
 
@@ -48,20 +47,20 @@ def pooled(poolings: str) -> Variant:
 def reduced(poolings: str, n_components: int) -> Variant:
     """The first principal components of standardised columns, fitted on the training rows."""
 
-    def columns(task: Task, weights: str) -> Matrix:
-        X = pooled(poolings)(task, weights)
+    def columns(judged: Judged, weights: str) -> Matrix:
+        X = pooled(poolings)(judged, weights)
         model = make_pipeline(StandardScaler(), PCA(n_components, random_state=0))
-        model.fit(X[(task.table["formula_split"] == "train").to_numpy()])
+        model.fit(X[(judged.table["formula_split"] == "train").to_numpy()])
         return np.asarray(model.transform(X), dtype=np.float32)
 
     return columns
 
 
-def latents(task: Task, weights: str) -> Matrix:
+def latents(judged: Judged, weights: str) -> Matrix:
     """Mean and spread of the embedding that pretext tasks are solved from, not of all layers."""
     featurizer = UnateFeaturizer(weights)
     rows = []
-    for structure in task.table["structure"]:
+    for structure in judged.table["structure"]:
         sites = featurizer.embed_sites(structure)
         rows.append(pool(sites, np.array([0, len(sites)]), ("mean", "std"))[0])
     return np.array(rows)
@@ -79,28 +78,24 @@ VARIANTS: dict[str, Variant] = {
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
-    tasks = load_tasks(Path(args.data), Path(args.work) / "cache")
-    done = read_results(args.out) if Path(args.out).exists() else pd.DataFrame()
-    name = Path(args.weights).name
-    known = set(zip(done.get("weights", []), done.get("columns", []), strict=True))
+    properties = load_judged(Path(args.data), Path(args.work) / "cache")
+    name, note = Path(args.weights).name, "errors on val formulas, means over three subsets"
+    table = GrowingTable(args.out, ("weights", "columns"), note)
     for variant in args.variants:
-        if (name, variant) in known:
+        if (name, variant) in table.known:
             continue
         started = time.process_time()
         row: dict[str, object] = {"weights": name, "columns": variant}
-        for task in tasks:
-            X = VARIANTS[variant](task, args.weights)
-            row |= {"n_columns": X.shape[1], **judge_columns(X, task)}
+        for judged in properties:
+            X = VARIANTS[variant](judged, args.weights)
+            row |= {"n_columns": X.shape[1], **judge_columns(X, judged)}
         row["cpu_s"] = time.process_time() - started
         print(row, flush=True)
-        done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
-        write_table(done.round(5), args.out, "errors on val formulas, means over three subsets")
+        table.add({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()})
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--data", required=True, help="folder of the parquet files")
     parser.add_argument("--work", default="runs/pooling", help="[runs/pooling]")
     parser.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"[{DEFAULT_WEIGHTS}]")

@@ -11,20 +11,22 @@ installed (the extra ``teacher``).
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from benchmarks.columns.peer_features import CHGNetFeatures, structural_stack
+from benchmarks.labelled_tables import structures_of
+from harness.command import run_script, script_parser
+from harness.jobs import run_jobs
 from harness.result_tables import write_table
 
 IMPORT_ON_TOP = (
@@ -35,42 +37,33 @@ IMPORT_ON_TOP = (
 
 def main() -> None:
     args = parse_arguments()
-    if args.contender:
-        print(json.dumps(measure(args.contender, args.data, args.rows)))
-        return
     cores = sorted(os.sched_getaffinity(0))[: args.cores]
     os.sched_setaffinity(0, cores)
-    os.environ["OMP_NUM_THREADS"] = str(len(cores))
+    # A hundred times slower, so it gets fewer rows and one round.
+    slow = "matminer structural stack"
+    jobs = [
+        (name, args.data, min(args.rows, 60) if name == slow else args.rows)
+        for number in range(args.rounds)
+        for name in CONTENDERS
+        if name != slow or number == 0
+    ]
     rows = []
-    for round_number in range(args.rounds):
-        for name in CONTENDERS:
-            # A hundred times slower, so it gets fewer rows and one round.
-            slow = name == "matminer structural stack"
-            if slow and round_number:
-                continue
-            n = min(args.rows, 60) if slow else args.rows
-            command = [sys.executable, __file__, "--data", args.data, "--rows", str(n)]
-            out = subprocess.run(
-                [*command, "--contender", name], check=True, capture_output=True, text=True
-            ).stdout
-            rows.append({"what": name, "round": round_number, **json.loads(out.splitlines()[-1])})
-            print(rows[-1], flush=True)
-        rows.append({"what": "import", "round": round_number, "seconds": import_seconds()})
+    for _, job in run_jobs(measure, jobs, 1, fresh=True, n_threads=len(cores)):
+        rows.append(job.result())
+        print(rows[-1], flush=True)
+    rows += [{"what": "import", "seconds": import_seconds()} for _ in range(args.rounds)]
     summary = summarise(pd.DataFrame(rows))
     print(summary.round(3).to_string())
     write_table(summary.round(4), args.out, f"medians over rounds, on {len(cores)} cores")
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--data", required=True, help="parquet file of structures")
     parser.add_argument("--rows", type=int, default=1000, help="structures [1000]")
     parser.add_argument("--rounds", type=int, default=5, help="[5]")
     parser.add_argument("--cores", type=int, default=2, help="[2]")
     parser.add_argument("--out", default="speed.csv")
-    parser.add_argument("--contender", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -116,14 +109,8 @@ if find_spec("chgnet"):
 
 def measure(name: str, data: str, n_rows: int) -> dict[str, Any]:
     """Seconds from structures to a DataFrame, and the peak memory of the process."""
-    from pymatgen.core import Lattice, Structure
-
     table = pd.read_parquet(data, columns=["lattice", "species", "frac_coords", "n_sites"])
-    table = table[table["n_sites"] <= 20].sample(n_rows + 3, random_state=0)
-    structures = [
-        Structure(Lattice(np.reshape(a, (3, 3))), z, np.reshape(x, (-1, 3)))
-        for a, z, x in zip(table["lattice"], table["species"], table["frac_coords"], strict=True)
-    ]
+    structures = structures_of(table[table["n_sites"] <= 20].sample(n_rows + 3, random_state=0))
     featurizer = CONTENDERS[name]()
 
     def featurize(some: list[Any]) -> pd.DataFrame:
@@ -131,11 +118,14 @@ def measure(name: str, data: str, n_rows: int) -> dict[str, Any]:
         frame = pd.DataFrame({"crystal": column})
         return featurizer.featurize_dataframe(frame, "crystal", ignore_errors=True, pbar=False)
 
-    featurize(structures[:3])
-    started = time.perf_counter()
-    out = featurize(structures[3:])
-    seconds = time.perf_counter() - started
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        featurize(structures[:3])
+        started = time.perf_counter()
+        out = featurize(structures[3:])
+        seconds = time.perf_counter() - started
     return {
+        "what": name,
         "rows": len(out),
         "columns": out.shape[1] - 1,
         "seconds": seconds,
@@ -157,12 +147,12 @@ def import_seconds() -> float:
 
 def summarise(table: pd.DataFrame) -> pd.DataFrame:
     """Medians over rounds."""
-    summary = table.drop(columns="round").groupby("what", sort=False).median().reset_index()
+    summary = table.groupby("what", sort=False).median().reset_index()
     speed = summary.set_index("what")["structures_per_s"]
     summary["unate_is_faster_by"] = [speed["UNATE"] / v for v in summary["structures_per_s"]]
-    summary["rounds"] = table.groupby("what", sort=False)["round"].count().to_numpy()
+    summary["rounds"] = table.groupby("what", sort=False).size().to_numpy()
     return summary
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -31,7 +31,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.command import run_script
+from harness.command import require_positive, run_script, script_parser
 from site_targets.computing import TEACHERS, read_all, write_site_targets
 
 
@@ -43,9 +43,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--teacher", choices=sorted(TEACHERS), required=True)
     parser.add_argument(
         "--data", nargs="+", required=True, help="parquet files and folders of CIF or POSCAR files"
@@ -63,8 +61,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=1, help="[1]")
     parser.add_argument("--out", required=True, help="parquet file to write")
     args = parser.parse_args(argv)
-    if args.processes < 1:
-        parser.error("--processes must be at least 1")
+    require_positive(parser, args, "processes")
     return args
 
 

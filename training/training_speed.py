@@ -36,6 +36,7 @@ from corpora.corpus import Corpus
 from corpora.crystal import Crystal
 from corpora.reading import read_crystals
 from corpora.sampling import epoch_batches
+from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 from matminer_unate.crystals.batching import GraphBatch, collate
 from matminer_unate.crystals.graph import radius_graph
@@ -76,9 +77,7 @@ def main() -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--data", required=True, help="parquet file or folder of structures")
     parser.add_argument("--crystals", type=int, default=1000, help="[1000]")
     parser.add_argument("--max-edges", type=int, default=32_000, help="edges of a batch [32000]")
@@ -259,4 +258,4 @@ class Clock:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

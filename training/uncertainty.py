@@ -21,15 +21,15 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from benchmarks.columns.regressors import Rows
-from benchmarks.columns.subsets import task_rows
-from benchmarks.labelled_tables import read_table
-from benchmarks.properties import TASKS, Task
-from harness.command import run_script
+from benchmarks.columns.subsets import property_rows
+from benchmarks.labelled_tables import read_labelled, structures_of
+from benchmarks.properties import PROPERTIES, Property
+from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 from matminer_unate import UnateRegressor
 from matminer_unate.errors import InputError
 
-PROPERTIES = ("gap", "formation_energy", "bulk_modulus")
+USUAL = ("gap", "formation_energy", "bulk_modulus")
 COVERAGES = {"68": 0.6827, "90": 0.9, "95": 0.95}
 NORMAL = {"90": 1.645, "95": 1.960}
 """Standard deviations of a normal distribution."""
@@ -38,14 +38,14 @@ NORMAL = {"90": 1.645, "95": 1.960}
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
     found = []
-    for crystals in dict.fromkeys(TASKS[name].crystals for name in args.properties):
-        names = [name for name in args.properties if TASKS[name].crystals == crystals]
-        table, columns = featurized(args, [TASKS[name] for name in names])
+    for crystals in dict.fromkeys(PROPERTIES[name].crystals for name in args.properties):
+        names = [name for name in args.properties if PROPERTIES[name].crystals == crystals]
+        table, columns = featurized(args, [PROPERTIES[name] for name in names])
         for name in names:
             for n in args.labels:
-                for rows in task_rows(TASKS[name], table, n)[: args.subsets]:
+                for rows in property_rows(PROPERTIES[name], table, n)[: args.subsets]:
                     result = {"property": name, "labels": n, "subset": rows.seed}
-                    result |= measure(columns, rows, TASKS[name])
+                    result |= measure(columns, rows, PROPERTIES[name])
                     print(" ".join(f"{k}={_short(v)}" for k, v in result.items()), flush=True)
                     found.append(result)
     note = f"subset seeds 0-{args.subsets - 1}, coverage on test formulas"
@@ -53,49 +53,48 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("--data", required=True, help="folder of the parquet files")
     parser.add_argument(
-        "--properties", nargs="+", default=PROPERTIES, choices=TASKS, help=f"{PROPERTIES}"
+        "--properties", nargs="+", default=USUAL, choices=PROPERTIES, help=f"{USUAL}"
     )
     parser.add_argument("--labels", nargs="+", type=int, default=(250, 2000), help="[250 2000]")
     parser.add_argument("--subsets", type=int, default=2, help="random training subsets [2]")
     parser.add_argument("--test-rows", type=int, default=1000, help="at most [1000]")
     parser.add_argument("--out", default="uncertainty.csv")
     args = parser.parse_args(argv)
-    classes = [name for name in args.properties if TASKS[name].classes]
+    classes = [name for name in args.properties if PROPERTIES[name].classes]
     if classes:
         raise InputError(f"{classes[0]} is of classes, which have no error bars")
     return args
 
 
-def featurized(args: argparse.Namespace, tasks: list[Task]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def featurized(
+    args: argparse.Namespace, properties: list[Property]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows that are needed for properties of the same crystals, and their columns."""
-    task = tasks[0]
-    file = str(Path(args.data) / task.file)
-    table = read_table(file, [t.column for t in tasks], task.max_sites, structures=False)
+    file, columns = properties[0].file, [p.column for p in properties]
+    table = read_labelled(Path(args.data) / file, columns, properties[0].max_sites)
+    table = table.reset_index(drop=True)
     used = [
         np.concatenate([rows.train, _some(rows.test, args.test_rows)])
-        for t in tasks
-        for rows in task_rows(t, table, max(args.labels))[: args.subsets]
+        for p in properties
+        for rows in property_rows(p, table, max(args.labels))[: args.subsets]
     ]
-    ids = table["material_id"].iloc[np.unique(np.concatenate(used))]
-    crystals = read_table(file, [t.column for t in tasks], task.max_sites).set_index("material_id")
+    some = table.iloc[np.unique(np.concatenate(used))]
     started = time.perf_counter()
-    columns = UnateRegressor().featurize(crystals.loc[ids, "structure"])
-    print(f"{task.file}: {len(ids)} crystals, {time.perf_counter() - started:.0f} s", flush=True)
+    found = UnateRegressor().featurize(pd.Series(structures_of(some), index=some.index))
+    print(f"{file}: {len(some)} crystals, {time.perf_counter() - started:.0f} s", flush=True)
     # Rows that no subset draws stay without columns, so that positions are those of the table.
-    return table, columns.reindex(table["material_id"])
+    return table, found.reindex(table.index)
 
 
-def measure(columns: pd.DataFrame, rows: Rows, task: Task) -> dict[str, Any]:
+def measure(columns: pd.DataFrame, rows: Rows, property_: Property) -> dict[str, Any]:
     """Fit on the training rows, and judge the error bars on the test rows that have columns."""
     test = rows.test[columns["formula"].iloc[rows.test].notna()]
     y = rows.y[test]
     started = time.perf_counter()
-    model = UnateRegressor(minimum=None if np.isinf(task.minimum) else task.minimum)
+    model = UnateRegressor(minimum=None if np.isinf(property_.minimum) else property_.minimum)
     model.fit(columns.iloc[rows.train], rows.y[rows.train])
     seconds = time.perf_counter() - started
     predicted, std = model.predict(columns.iloc[test], return_std=True)

@@ -24,7 +24,7 @@ from small_corpora import prototypes
 
 import uncertainty
 from benchmarks.columns.regressors import Rows
-from benchmarks.properties import TASKS
+from benchmarks.properties import PROPERTIES
 from matminer_unate import UnateFeaturizer, UnateRegressor
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
 from matminer_unate.regressors import blend as regressor_parts
@@ -208,7 +208,7 @@ def test_the_script_that_measures_coverage_counts_what_is_inside(
     rows = Rows(y, np.arange(28), none, np.arange(8, N), table["formula"].to_numpy())
     columns = table.copy()
     columns.loc[N - 1] = np.nan  # a test row that was not drawn
-    found = uncertainty.measure(columns, rows, TASKS["bulk_modulus"])
+    found = uncertainty.measure(columns, rows, PROPERTIES["bulk_modulus"])
     assert found["n_test"] == N - 9
     model = small(minimum=None).fit(table[:28], y[:28])
     low, high = model.predict_interval(table[8:-1], 0.9).T

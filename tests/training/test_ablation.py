@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import ablation
+from harness.jobs import JobEnd
 from harness.result_tables import read_results
-from harness.stopping import Children
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, weights_config
 from pretrain import parse_arguments
 
@@ -32,14 +32,17 @@ def test_a_table_keeps_finished_rows_and_adds_the_missing_ones(
 ) -> None:
     broken = {"no jitter"}
 
-    def run(_: Children, command: list[str], **__: Any) -> subprocess.CompletedProcess[str]:
-        name, seed = (command[command.index(k) + 1] for k in ("--single", "--seed"))
-        if name in broken:
-            return subprocess.CompletedProcess(command, 1, "", "out of memory")
-        row = {"row": name, "seed": int(seed), "gap_2000_kernel_ridge": 0.4}
-        return subprocess.CompletedProcess(command, 0, f"epoch 1\n{json.dumps(row)}\n", "")
+    def run(_: object, jobs: list[tuple], n: int, fresh: bool) -> Iterator[JobEnd]:
+        assert fresh
+        for number, (name, seed, *_) in enumerate(jobs):
+            future: Future[Any] = Future()
+            if name in broken:
+                future.set_exception(MemoryError("out of memory"))
+            else:
+                future.set_result({"row": name, "seed": seed, "gap_2000_kernel_ridge": 0.4})
+            yield number, future
 
-    monkeypatch.setattr(Children, "run", run)
+    monkeypatch.setattr(ablation, "run_jobs", run)
     monkeypatch.setattr(ablation, "prepare", lambda data, work: None)
     out = str(tmp_path / "table.csv")
     command = ["--data", str(tmp_path), "--work", str(tmp_path), "--out", out, "--jobs", "1"]
@@ -57,8 +60,10 @@ def test_weights_that_are_there_are_judged_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ablation, "prepare", lambda data, work: None)
-    monkeypatch.setattr("evaluation.load_tasks", lambda data, cache: [])
-    monkeypatch.setattr("evaluation.judge", lambda weights, tasks: {"gap_2000_kernel_ridge": 0.4})
+    monkeypatch.setattr("benchmarks.columns.judge.load_judged", lambda data, cache: [])
+    monkeypatch.setattr(
+        "benchmarks.columns.judge.judge", lambda weights, properties: {"gap_2000_kernel_ridge": 0.4}
+    )
     out = str(tmp_path / "table.csv")
     command = ["--table", "learning_curves", "--data", str(tmp_path), "--work", str(tmp_path)]
     for _ in range(2):

@@ -16,8 +16,8 @@ from small_corpora import materials_project, prototypes
 import bandgap
 from benchmarks.networks import worker
 from benchmarks.networks.arms import ARMS, PRESETS, Preset, make_network, shape, site_vectors
-from benchmarks.networks.runs import Cell, claim, whole_grid
 from benchmarks.networks.statistics import summarise
+from benchmarks.networks.trials import Trial, claim, whole_grid
 from harness.comparisons import holm, paired_change
 from harness.result_tables import read_results
 from matminer_unate import UnateFeaturizer, UnateFineTuneRegressor
@@ -246,7 +246,7 @@ def test_training_runs_on_a_gpu_and_predicts_the_same_on_the_cpu() -> None:
 
 @pytest.fixture
 def command(tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A command whose cells take a second."""
+    """A command whose trials take a second."""
     small = [s for s in prototypes() if max(s.atomic_numbers) <= 83][:80]
     materials_project(small).to_parquet(tmp_path / "mp_mtcgcnn.parquet")
     monkeypatch.setitem(
@@ -262,11 +262,11 @@ def test_a_grid_that_was_stopped_goes_on_where_it_was(
     run, out = worker.Worker.run, tmp_path / "out.csv"
     ran = []
 
-    def stop_at_third(self: worker.Worker, cell: Cell) -> None:
+    def stop_at_third(self: worker.Worker, trial: Trial) -> None:
         if len(ran) == 2:
             raise KeyboardInterrupt
-        ran.append(cell)
-        run(self, cell)
+        ran.append(trial)
+        run(self, trial)
 
     monkeypatch.setattr(worker.Worker, "run", stop_at_third)
     with pytest.raises(KeyboardInterrupt):
@@ -301,7 +301,7 @@ def test_half_a_row_is_not_taken_for_one(command: list[str], tmp_path: Path) -> 
 
 
 def test_targets_and_folds_are_told_apart_in_one_table() -> None:
-    def grid(*options: str) -> list[Cell]:
+    def grid(*options: str) -> list[Trial]:
         return bandgap.parse_arguments(["--data", "x", *options]).grid
 
     hardness = grid("--protocol", "table", "--target", "hardness")
@@ -335,8 +335,8 @@ def test_two_processes_share_a_grid(tmp_path: Path, tiny_weights: Path) -> None:
     materials_project(list(prototypes()[:80])).to_parquet(tmp_path / "mp_mtcgcnn.parquet")
     out = tmp_path / "out.csv"
     command = ["--data", tmp_path, "--weights", tiny_weights, "--out", out, "--jobs", "2"]
-    cells = ["--arms", "Z", "random-table", "--fractions", "20", "--seeds", "2"]
-    bandgap.main([*map(str, command), *cells, "--set", "epochs=1"])
+    trials = ["--arms", "Z", "random-table", "--fractions", "20", "--seeds", "2"]
+    bandgap.main([*map(str, command), *trials, "--set", "epochs=1"])
     table = read_results(str(out))
     assert sorted(zip(table["arm"], table["seed"], strict=True)) == [
         ("Z", 0), ("Z", 1), ("random-table", 0), ("random-table", 1)
@@ -347,8 +347,8 @@ def test_two_processes_share_a_grid(tmp_path: Path, tiny_weights: Path) -> None:
 def test_the_predictions_kept_are_those_of_the_row(command: list[str], tmp_path: Path) -> None:
     bandgap.main([*command, "--only", "Z"])
     for row in read_results(str(tmp_path / "out.csv")).itertuples():
-        cell = Cell(row.protocol, row.property, row.arm, row.fraction, row.seed)
-        with np.load(tmp_path / "out_predictions" / cell.predictions()) as kept:
+        trial = Trial(row.protocol, row.property, row.arm, row.fraction, row.seed)
+        with np.load(tmp_path / "out_predictions" / trial.predictions()) as kept:
             error = np.abs(kept["test_predicted"] - kept["test_true"]).mean()
             assert error == pytest.approx(row.test_mae, rel=1e-4)
             assert kept["test_predicted"].min() >= 0
@@ -359,7 +359,7 @@ def test_the_estimator_is_tested_as_it_is_shipped(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = partial(UnateFineTuneRegressor, epochs=1, n_members=1, tight_binding=False)
-    monkeypatch.setattr(bandgap, "UnateFineTuneRegressor", quick)
+    monkeypatch.setattr(worker, "UnateFineTuneRegressor", quick)
     bandgap.main([*command, "--arms", "Z", "estimator", "--seeds", "1"])
     table = read_results(str(tmp_path / "out.csv"))
     assert list(table["arm"]) == ["Z", "estimator"]
@@ -371,15 +371,15 @@ def test_the_estimator_is_tested_as_it_is_shipped(
 
 
 def test_a_cell_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
-    cell = Cell("mp-gap-20", "band_gap", "Z", 0.5, 0)
+    trial = Trial("mp-gap-20", "band_gap", "Z", 0.5, 0)
     out = tmp_path / "out.csv"
-    with claim(out, cell) as mine:
+    with claim(out, trial) as mine:
         assert mine
-        with claim(out, cell) as also:
+        with claim(out, trial) as also:
             assert not also
-        with claim(out, Cell("mp-gap-20", "band_gap", "Z", 0.5, 1)) as other:
+        with claim(out, Trial("mp-gap-20", "band_gap", "Z", 0.5, 1)) as other:
             assert other
-    with claim(out, cell) as again:
+    with claim(out, trial) as again:
         assert again
 
 
@@ -387,21 +387,21 @@ def test_a_lock_is_let_go_of_when_its_process_is_killed(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
-        "from grid import Cell, claim\n"
-        "with claim(Path(sys.argv[2]), Cell('a', 'b', 'Z', 0.5, 0)) as mine:\n"
+        "from benchmarks.networks.trials import Trial, claim\n"
+        "with claim(Path(sys.argv[2]), Trial('a', 'b', 'Z', 0.5, 0)) as mine:\n"
         "    print(mine, flush=True); time.sleep(600)\n"
     )
     folder = str(Path(bandgap.__file__).parent)
     arguments = [sys.executable, "-c", script, folder, str(out)]
-    cell = Cell("a", "b", "Z", 0.5, 0)
+    trial = Trial("a", "b", "Z", 0.5, 0)
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "True\n"
-        with claim(out, cell) as mine:
+        with claim(out, trial) as mine:
             assert not mine
         process.kill()
         process.wait()
-    with claim(out, cell) as mine:
+    with claim(out, trial) as mine:
         assert mine
 
 

@@ -1,4 +1,4 @@
-"""The table of classical regressors: its tasks, cells, statistics, and that it can be resumed."""
+"""The table of classical regressors: properties, cases, statistics, and that it can be resumed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from sklearn.metrics import roc_auc_score
 from small_corpora import prototypes
 
 import classical
+from benchmarks.columns import cases as cases
 from benchmarks.columns import column_cache as blocks
+from benchmarks.columns import feature_sets as feature_sets_module
 from benchmarks.columns import regressors as heads
 from benchmarks.columns import subsets as tasks
-from benchmarks.columns import table_cells as cells
+from benchmarks.columns.cases import Case, Choices, HeadErrors, fit_heads, write_case
 from benchmarks.columns.column_cache import Blocks
 from benchmarks.columns.feature_sets import feature_sets, is_feasible
 from benchmarks.columns.figures import classical_figures
+from benchmarks.columns.own_features import OWN_BLOCKS
 from benchmarks.columns.peer_features import soap, structural
 from benchmarks.columns.regressors import (
     Rows,
@@ -32,9 +35,8 @@ from benchmarks.columns.regressors import (
     roc_errors,
 )
 from benchmarks.columns.statistics import add_comparisons, count_wins, paired_p
-from benchmarks.columns.subsets import label_counts, read_crystals, task_rows
-from benchmarks.columns.table_cells import Cell, Choices, HeadErrors, fit_heads, write_cell
-from benchmarks.properties import TASKS
+from benchmarks.columns.subsets import label_counts, property_rows, read_property_table
+from benchmarks.properties import PROPERTIES
 from harness.result_tables import read_results
 from matminer_unate import UnateRegressor
 from matminer_unate.errors import InputError
@@ -88,15 +90,15 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"the real data sets are not at {SHARED}")
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", PROPERTIES)
 def test_every_task_is_in_the_real_files_and_its_parts_share_no_formula(name: str) -> None:
-    task = TASKS[name]
-    table = read_crystals(SHARED, task.crystals)
+    task = PROPERTIES[name]
+    table = read_property_table(SHARED, task.crystals)
     assert table["n_sites"].max() <= task.max_sites
     counts = label_counts(task, table)
     assert counts[:2] == [250, 500]
     assert counts[-1] == "all"
-    (rows,) = task_rows(task, table, "all")
+    (rows,) = property_rows(task, table, "all")
     assert tuple(map(len, (rows.train, rows.val, rows.test))) == PARTS[name]
     for part, index in (("train", rows.train), ("val", rows.val), ("test", rows.test)):
         assert (table["formula_split"].to_numpy()[index] == part).all()
@@ -116,8 +118,8 @@ def test_subsets_are_nested_differ_by_seed_and_skip_rows_without_a_label() -> No
             "formula_reduced": [f"A{k}" for k in range(n)],
         }
     )
-    task = TASKS["bulk_modulus"]
-    small, large = task_rows(task, table, 250), task_rows(task, table, "all")
+    task = PROPERTIES["bulk_modulus"]
+    small, large = property_rows(task, table, 250), property_rows(task, table, "all")
     assert len(small) == 5
     assert len(large) == 1
     np.testing.assert_array_equal(small[0].train, large[0].train[:250])
@@ -126,7 +128,7 @@ def test_subsets_are_nested_differ_by_seed_and_skip_rows_without_a_label() -> No
     np.testing.assert_allclose(10 ** large[0].y[5], 6.0)
     assert label_counts(task, table) == [250, "all"]
     with pytest.raises(InputError, match="500 labels wanted, 325 there"):
-        task_rows(task, table, 500)
+        property_rows(task, table, 500)
 
 
 # -- errors of classes -----------------------------------------------------------------------------
@@ -213,7 +215,7 @@ def test_wide_columns_get_the_plain_setting_only_where_it_is_clearly_better() ->
 
         one = np.array([1])
         problems = [Rows(np.zeros(3), np.zeros(n_rows, int), one, one, np.arange(3))] * 3
-        return cells._better_settings(fit, problems, wide, choices, "lightgbm")
+        return cases._better_settings(fit, problems, wide, choices, "lightgbm")
 
     choices = Choices()
     assert errors_with(0.995, True).settings == "dense"
@@ -231,7 +233,7 @@ def test_wide_columns_get_the_plain_setting_only_where_it_is_clearly_better() ->
 
 
 def test_feature_sets_are_made_of_known_blocks() -> None:
-    known = {*blocks.HAND_MADE, "untrained", "mine"}
+    known = {*OWN_BLOCKS, *blocks.PEER_BLOCKS, "untrained", "mine"}
     for trees, everything in feature_sets(["mine"]).values():
         assert set(trees) <= set(everything) <= known
     assert set(feature_sets(["a", "b"])) >= {
@@ -245,7 +247,7 @@ def test_feature_sets_are_made_of_known_blocks() -> None:
 def test_slow_and_missing_blocks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_feasible("structural", 900)
     assert not is_feasible("structural", 20_000)
-    monkeypatch.setattr(blocks, "find_spec", lambda name: None)
+    monkeypatch.setattr(feature_sets_module, "find_spec", lambda name: None)
     assert not is_feasible("soap", 10)
     assert is_feasible("magpie", 20_000)
 
@@ -275,8 +277,8 @@ def test_soap_tells_species_apart() -> None:
 def test_a_run_that_goes_on_keeps_the_settings_of_the_cells_that_are_there(tmp_path: Path) -> None:
     errors = HeadErrors(np.ones(1), np.ones((1, 2), np.float32), 1.0, "dense")
     few, many = tmp_path / "few.npz", tmp_path / "many.npz"
-    write_cell(few, {"stack": errors}, {"n_train": 500, "n_columns": 400})
-    write_cell(many, {"lightgbm": errors}, {"n_train": 20_000, "n_columns": 400})
+    write_case(few, {"stack": errors}, {"n_train": 500, "n_columns": 400})
+    write_case(many, {"lightgbm": errors}, {"n_train": 20_000, "n_columns": 400})
     choices = Choices()
     choices.remember(few)
     choices.remember(many)
@@ -373,35 +375,32 @@ def test_a_run_writes_every_cell_and_a_second_one_computes_nothing(
     assert list(wins.loc[wins["features"] == "unate_regressor", "against"]) == ["the best other"]
 
     monkeypatch.setattr(Blocks, "_build", None)
-    monkeypatch.setattr(cells, "fit_heads", None)
+    monkeypatch.setattr(cases, "fit_heads", None)
     classical.main(options)
     pd.testing.assert_frame_equal(read_results(str(out)), table)
 
 
 def test_the_columns_of_the_regressor_are_those_it_computes_itself(data: Path) -> None:
     weights = list(DEFAULT_REGRESSOR_WEIGHTS)
-    table = read_crystals(data, TASKS["piezoelectric"].crystals, structures=True)[:8]
+    table = read_property_table(data, PROPERTIES["piezoelectric"].crystals, structures=True)[:8]
     here = Blocks(data / "work", weights)
     wanted = feature_sets(weights)["unate_regressor"][1]
     for block in wanted:
         here.compute(block, table)
     found = UnateRegressor(device="cpu").featurize(table["structure"].tolist())
-    # Space groups are the table's, and sites are counted in the cell as given.
-    same = ~found.columns[1:].isin(["cell_spacegroup_number", "cell_n_sites_primitive"])
-    expected = here.join(wanted)
-    np.testing.assert_allclose(found.iloc[:, 1:].loc[:, same], expected[:, same], rtol=1e-5)
+    np.testing.assert_allclose(found.iloc[:, 1:], here.join(wanted), rtol=1e-5)
 
 
 def test_a_cell_of_other_columns_is_run_again(data: Path) -> None:
     work = data / "work"
     blocks_here = Blocks(work / "columns", ["mp_v2"])
-    cell = Cell("piezoelectric", "cell", "all")
-    table = read_crystals(data, TASKS["piezoelectric"].crystals, structures=True)
+    case = Case("piezoelectric", "cell", "all")
+    table = read_property_table(data, PROPERTIES["piezoelectric"].crystals, structures=True)
     blocks_here.compute("cell", table)
-    first = cells.cell_path(work, cell, blocks_here.digest(("cell",)))
+    first = cases.case_path(work, case, blocks_here.digest(("cell",)))
     blocks_here.path("cell").unlink()
-    blocks_here.compute("cell", table.assign(n_sites=1))
-    assert cells.cell_path(work, cell, blocks_here.digest(("cell",))) != first
+    blocks_here.compute("cell", table.assign(structure=table["structure"].tolist()[::-1]))
+    assert cases.case_path(work, case, blocks_here.digest(("cell",))) != first
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import pytest
 from small_corpora import prototypes
 
 import pooling as pooling_ablation
-from benchmarks.columns.judge import Task
+from benchmarks.columns.judge import Judged
 from benchmarks.columns.regressors import Rows
 from harness.result_tables import read_results
 from pooling import VARIANTS, latents, pooled, reduced
 
 
 @pytest.fixture
-def task() -> Task:
+def judged() -> Judged:
     # Bismuth is the last element of the tiny weights.
     structures = [s for s in prototypes() if max(s.atomic_numbers) <= 83][:40]
     y = np.array([np.mean(s.atomic_numbers) for s in structures])
@@ -26,28 +26,28 @@ def task() -> Task:
     table = pd.DataFrame({"structure": structures, "formula_split": parts})
     none = np.array([], dtype=np.int64)
     rows = Rows(y, np.arange(30), np.arange(30, 40), none, formulas)
-    return Task("gap", table, np.zeros((40, 2), np.float32), {2000: [rows]})
+    return Judged("gap", table, np.zeros((40, 2), np.float32), {2000: [rows]})
 
 
 def test_variants_are_poolings_principal_components_and_the_embedding(
-    task: Task, tiny_weights: Path
+    judged: Judged, tiny_weights: Path
 ) -> None:
     weights = str(tiny_weights)
-    mean, both = pooled("mean")(task, weights), pooled("mean+std")(task, weights)
+    mean, both = pooled("mean")(judged, weights), pooled("mean+std")(judged, weights)
     assert len(mean) == len(both) == 40
     assert both.shape[1] == 2 * mean.shape[1]
-    components = reduced("mean+std", 5)(task, weights)
+    components = reduced("mean+std", 5)(judged, weights)
     assert components.shape == (40, 5)
     # Centred on the training rows, which alone it was fitted to.
     np.testing.assert_allclose(components[:30].mean(axis=0), 0, atol=1e-3)
-    assert latents(task, weights).shape == (40, 16)
+    assert latents(judged, weights).shape == (40, 16)
     assert set(VARIANTS) >= {"mean", "mean+std", "mean+std+min+max+sum"}
 
 
 def test_variants_that_are_in_the_table_are_not_run_again(
-    task: Task, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judged: Judged, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pooling_ablation, "load_tasks", lambda data, cache: [task])
+    monkeypatch.setattr(pooling_ablation, "load_judged", lambda data, cache: [judged])
     out = tmp_path / "pooling.csv"
     options = ["--data", str(tmp_path), "--weights", str(tiny_weights), "--out", str(out)]
     pooling_ablation.main([*options, "--variants", "mean"])

@@ -21,14 +21,14 @@ from benchmarks.embeddings import figures as embeddings_figures
 from benchmarks.embeddings import probing, site_tables
 from benchmarks.embeddings.element_means import shrink
 from benchmarks.embeddings.periodic_table import (
+    ELEMENT_PROPERTIES,
     FAMILIES,
-    PROPERTIES,
     element_class,
     element_property,
     family,
 )
 from benchmarks.embeddings.probe_scores import purity, repeated_scores, ridge_on_sites
-from benchmarks.embeddings.probed_sites import SITE_TARGETS, centred, oxidation_states, shell
+from benchmarks.embeddings.probed_sites import PROBED_TARGETS, centred, oxidation_states, shell
 from benchmarks.embeddings.site_tables import export_sites
 from benchmarks.untrained import untrained_twin
 from harness.result_tables import read_results
@@ -135,7 +135,7 @@ def test_every_element_has_a_family_and_the_block_of_its_electrons() -> None:
 
 
 def test_element_properties_are_measured_ones() -> None:
-    sodium = [element_property(name, 11) for name in PROPERTIES]
+    sodium = [element_property(name, 11) for name in ELEMENT_PROPERTIES]
     assert sodium == pytest.approx([0.93, 1.66, 5.139, 371.0], rel=1e-3)
     assert np.isnan(element_property("electronegativity", 10))
 
@@ -267,7 +267,7 @@ def test_the_probe_command_writes_scores_and_maps(
     assert set(scores["representation"]) == {"tiny", "untrained", "magpie", "random"}
     assert scores["value"].notna().all()
     asked = scores[scores["metric"] == "R2"]
-    assert set(asked["target"]) == {*PROPERTIES, *SITE_TARGETS}
+    assert set(asked["target"]) == {*ELEMENT_PROPERTIES, *PROBED_TARGETS}
     assert set(asked.loc[asked["centred"], "representation"]) == {"tiny", "untrained"}
     assert (asked["low"] <= asked["high"]).all()
     random = scores[(scores["representation"] == "random") & (scores["metric"] == "R2")]

@@ -1,7 +1,8 @@
-"""Tables of labelled crystals."""
+"""Tables of labelled crystals, and the crystals of their rows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,41 +13,22 @@ from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.errors import InputError
 
 
-def read_table(
-    path: str,
-    target: str | list[str],
-    max_sites: int,
-    parts: tuple[str, ...] = ("train", "val", "test"),
-    structures: bool = True,
-) -> pd.DataFrame:
-    """Rows with a value of any target and few enough sites, with a ``structure`` column."""
-    table = pd.read_parquet(path)
-    targets = [target] if isinstance(target, str) else target
-    wanted = (table["n_sites"] <= max_sites) & table[targets].notna().any(axis=1)
-    table = table[wanted & table["formula_split"].isin(parts)].reset_index(drop=True)
-    if not structures:
-        return table
-    table["structure"] = [
-        Structure(Lattice(np.reshape(a, (3, 3))), z, np.reshape(x, (-1, 3)))
-        for a, z, x in zip(table["lattice"], table["species"], table["frac_coords"], strict=True)
-    ]
-    return table
+def read_labelled(path: Path, columns: Sequence[str], max_sites: int) -> pd.DataFrame:
+    """Rows with a value in any of the columns and few enough sites, with their numbers in the file.
 
-
-MAX_SITES = 20
-
-
-# -- the parquet files ----------------------------------------------------------------------------
-
-
-def read_file(path: Path, column: str) -> pd.DataFrame:
+    Raises
+    ------
+    InputError
+        There is no such file.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file; --data names the folder of the parquet files")
     table = pd.read_parquet(path)
-    return table[(table["n_sites"] <= MAX_SITES) & table[column].notna()]
+    return table[(table["n_sites"] <= max_sites) & table[list(columns)].notna().any(axis=1)]
 
 
-def arrays_of_row(table: pd.DataFrame) -> list[CrystalArrays]:
+def arrays_of_rows(table: pd.DataFrame) -> list[CrystalArrays]:
+    """Lattice (Å), fractional coordinates and atomic numbers of every row."""
     return [
         (
             np.reshape(lattice, (3, 3)).astype(np.float64),
@@ -57,3 +39,14 @@ def arrays_of_row(table: pd.DataFrame) -> list[CrystalArrays]:
             table["lattice"], table["frac_coords"], table["species"], strict=True
         )
     ]
+
+
+def structure_of(arrays: CrystalArrays) -> Structure:
+    """The crystal as users have it."""
+    lattice, coords, numbers = arrays
+    return Structure(Lattice(lattice), numbers.tolist(), coords)
+
+
+def structures_of(table: pd.DataFrame) -> list[Structure]:
+    """The crystals of all rows."""
+    return [structure_of(arrays) for arrays in arrays_of_rows(table)]

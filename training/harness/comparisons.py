@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.stats import ttest_1samp
 
 from matminer_unate.errors import InputError
 
@@ -62,9 +62,13 @@ def resample_formulas(
         How often each formula is drawn in each resample.
     """
     codes, names = pd.factorize(np.asarray(formulas))
-    rng = np.random.default_rng(seed)
-    share = np.full(len(names), 1 / len(names))
-    return codes, rng.multinomial(len(names), share, size=n_draws).astype(np.float32)
+    return codes, resampled(len(names), n_draws, seed).astype(np.float32)
+
+
+def resampled(n: int, n_draws: int, seed: int = 0) -> NDArray[np.float64]:
+    """How often each of n samples is drawn in each bootstrap resample, (n_draws, n)."""
+    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=n_draws)
+    return counts.astype(np.float64)
 
 
 def bootstrap_change(
@@ -127,15 +131,14 @@ def paired_change(
     ratios = np.log(ours / theirs)
     mean, n = float(ratios.mean()), len(ratios)
     if n == 1:
-        return PairedChange(100 * math.expm1(mean), math.nan, math.nan, math.nan, n)
-    scatter = float(ratios.std(ddof=1)) / math.sqrt(n)
-    half = float(student.ppf(0.975, n - 1)) * scatter
-    if scatter > 0:
-        p = float(2 * student.sf(abs(mean) / scatter, n - 1))
+        low, high, p = math.nan, math.nan, math.nan
+    elif ratios.std() > 0:
+        test = ttest_1samp(ratios, 0.0)
+        (low, high), p = test.confidence_interval(), float(test.pvalue)
     else:
-        p = 1.0 if mean == 0 else 0.0
-    low, centre, high = (100 * math.expm1(v) for v in (mean - half, mean, mean + half))
-    return PairedChange(centre, low, high, p, n)
+        low, high, p = mean, mean, float(mean == 0)
+    percent, low, high = (100 * math.expm1(v) for v in (mean, low, high))
+    return PairedChange(percent, low, high, p, n)
 
 
 def holm(p_values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -48,3 +50,30 @@ def read_results(path: str) -> pd.DataFrame:
         return pd.read_csv(path, comment="#")
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} holds no table; delete it or name another file") from None
+
+
+class GrowingTable:
+    """A table that is written anew with every row, so that a run that was stopped goes on.
+
+    Parameters
+    ----------
+    out : str
+        Path of the CSV; rows that are there are kept.
+    keys : sequence of str
+        Columns that tell rows apart.
+    note : str
+        For :func:`write_table`.
+    """
+
+    def __init__(self, out: str, keys: Sequence[str], note: str) -> None:
+        self._out, self._note = out, note
+        self.table = read_results(out) if Path(out).exists() else pd.DataFrame(columns=keys)
+        self.known = set(self.table[list(keys)].itertuples(index=False, name=None))
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a row, and write."""
+        whole = pd.DataFrame([row])
+        if len(self.table):
+            whole = pd.concat([self.table, whole], ignore_index=True)
+        self.table = whole
+        write_table(self.table, self._out, self._note)

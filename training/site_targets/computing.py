@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -15,7 +14,7 @@ from tqdm.auto import tqdm
 
 from corpora.crystal import Crystal, n_sites
 from corpora.reading import read_crystals
-from harness.stopping import SpawnedPool
+from harness.jobs import run_jobs
 from matminer_unate.errors import InputError
 from site_targets.chgnet import chgnet_targets
 from site_targets.files import SiteVectors, identifiers_done, join, parts_folder, write_part
@@ -77,7 +76,10 @@ def write_site_targets(
     chunks = [todo[i : i + PART_CRYSTALS] for i in range(0, len(todo), PART_CRYSTALS)]
     unknown: list[str] = []
     bar = tqdm(total=sum(map(n_sites, todo)), unit="site", unit_scale=True, desc=teacher)
-    for k, vectors in enumerate(teach(teacher, chunks, processes)):
+    threads = None if processes == 1 else 1
+    jobs = [(teacher, chunk) for chunk in chunks]
+    for k, job in run_jobs(checked_targets, jobs, processes, n_threads=threads):
+        vectors = job.result()
         known = [(c, v) for c, v in zip(chunks[k], vectors, strict=True) if v is not None]
         if known:
             write_part(parts / f"part-{first + k:05d}.parquet", known, about)
@@ -135,20 +137,6 @@ TEACHERS: dict[str, Teacher] = {
         tight_binding_targets, lambda: f"matminer_unate {version('matminer_unate')}"
     ),
 }
-
-
-def teach(
-    name: str, chunks: Sequence[Sequence[Crystal]], processes: int
-) -> Iterator[list[SiteVectors | None]]:
-    """The vectors of each chunk, in order, on one-threaded processes (or in this one)."""
-    if processes == 1:
-        yield from (checked_targets(name, chunk) for chunk in chunks)
-        return
-    # OpenMP reads this when a child loads torch.
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with SpawnedPool(processes) as pool:
-        for future in [pool.submit(checked_targets, name, chunk) for chunk in chunks]:
-            yield future.result()
 
 
 def checked_targets(name: str, crystals: Sequence[Crystal]) -> list[SiteVectors | None]:

@@ -12,20 +12,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.columns.own_features import cell, control, magpie, tight_binding, untrained
+from benchmarks.columns.own_features import OWN_BLOCKS, untrained
 from benchmarks.columns.peer_features import chgnet, megnet_elements, soap, structural
 from benchmarks.columns.regressors import Matrix
 from matminer_unate import UnateFeaturizer
 from matminer_unate.network.weights import read_config
-from matminer_unate.physics.site_descriptors import PHYSICS_NAMES
-from matminer_unate.regressors.recipe import cell_columns
 
-HAND_MADE: dict[str, Callable[[pd.DataFrame], Matrix]] = {
-    "magpie": magpie,
-    "cell": cell,
-    "physics": lambda table: control(table, slice(0, len(PHYSICS_NAMES))),
-    "fingerprint": lambda table: control(table, slice(len(PHYSICS_NAMES), None)),
-    "tight-binding": tight_binding,
+PEER_BLOCKS: dict[str, Callable[[pd.DataFrame], Matrix]] = {
     "megnet-elements": megnet_elements,
     "structural": structural,
     "soap": soap,
@@ -66,9 +59,6 @@ class Blocks:
             return
         started = time.process_time()
         columns = self._build(block, table)
-        if block == "cell":
-            # The tables know the space groups; users have to find them.
-            cell_columns(table["structure"])
         seconds = (time.process_time() - started) * 1000 / len(table)
         path.parent.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256(columns.tobytes()).hexdigest()[:16]
@@ -84,7 +74,9 @@ class Blocks:
             return UnateFeaturizer(self.weights[block]).transform(table["structure"])
         if block == "untrained":
             return untrained(table, next(iter(self.weights.values())))
-        return HAND_MADE[block](table)
+        if block in OWN_BLOCKS:
+            return OWN_BLOCKS[block](table["structure"])
+        return PEER_BLOCKS[block](table)
 
     def join(self, blocks: tuple[str, ...]) -> Matrix:
         """Blocks side by side, (n_crystals, n_columns)."""

@@ -12,7 +12,7 @@ from matplotlib.artist import Artist
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.columns.feature_sets import RECIPE
-from benchmarks.properties import TASKS
+from benchmarks.properties import PROPERTIES
 from harness.result_tables import read_results
 
 STYLES: dict[str, tuple[str, str, str]] = {
@@ -94,13 +94,13 @@ def classical_figures(path: Path) -> None:
     for task in ("gap", "bulk_modulus"):
         rows = table[(table["task"] == task) & (table["labels"].astype(str) == "2000")]
         if len(rows):
-            bars(rows, TASKS[task].title, path.with_name(f"{path.stem}_{task}_2000.png"))
+            bars(rows, PROPERTIES[task].title, path.with_name(f"{path.stem}_{task}_2000.png"))
 
 
 def learning_curves(table: pd.DataFrame, out: Path) -> None:
     """Test error of each feature set, with the head that is best on val, against labels."""
     best = table[table["best_head_on_val"]]
-    tasks = [t for t in TASKS if t in set(best["task"])]
+    tasks = [t for t in PROPERTIES if t in set(best["task"])]
     n_rows = -(-len(tasks) // 4)
     fig, axes = plt.subplots(
         n_rows, min(4, len(tasks)), figsize=(12, 0.8 + 3 * n_rows), squeeze=False
@@ -115,7 +115,7 @@ def learning_curves(table: pd.DataFrame, out: Path) -> None:
                 ax.plot(x, y, line, color=color, marker="o", ms=3, lw=1.3, label=name)
         ax.set_xscale("log")
         ax.set_yscale("log")
-        ax.set_title(TASKS[task].title, fontsize=9)
+        ax.set_title(PROPERTIES[task].title, fontsize=9)
         # Ticks at the numbers of labels themselves.
         ticks = sorted(set(rows["n_train"]))
         ax.set_xticks(ticks, [str(n) for n in ticks], fontsize=7)
@@ -160,7 +160,7 @@ def error_against_cost(table: pd.DataFrame, out: Path) -> None:
                 fillstyle="full" if line == "-" else "none",
             )
         n = few.loc[few["task"] == task, "n_train"].iloc[0]
-        ax.set_title(f"{TASKS[task].title}, {n:,} labels", fontsize=9)
+        ax.set_title(f"{PROPERTIES[task].title}, {n:,} labels", fontsize=9)
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())

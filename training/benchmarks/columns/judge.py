@@ -12,36 +12,27 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.columns.own_features import cell, control, magpie
+from benchmarks.columns.feature_sets import CONTROL
+from benchmarks.columns.own_features import OWN_BLOCKS
 from benchmarks.columns.regressors import HEADS, Matrix, Rows, stack
-from benchmarks.labelled_tables import read_table
+from benchmarks.labelled_tables import read_labelled, structures_of
+from benchmarks.properties import PROPERTIES, Property
 from matminer_unate import UnateFeaturizer
-from matminer_unate.physics.site_descriptors import PHYSICS_NAMES
 
 POOLING = ("mean", "std")
 N_SUBSETS = 3
 JUDGE_HEADS = ("ridge", "kernel_ridge", "lightgbm_dense")
 
 
-@dataclass(frozen=True)
-class Property:
-    """A property to predict: file, column, and whether its logarithm is meant."""
-
-    file: str
-    column: str
-    log10: bool
-    minimum: float
-    labels: tuple[int, ...]
-
-
-PROPERTIES = {
-    "gap": Property("mp_mtcgcnn.parquet", "band_gap_ev", False, 0.0, (500, 2000)),
-    "log_k": Property("mp_elasticity.parquet", "bulk_modulus_vrh_gpa", True, -np.inf, (2000,)),
+JUDGED: dict[str, tuple[str, tuple[int, ...]]] = {
+    "gap": ("gap", (500, 2000)),
+    "log_k": ("bulk_modulus", (2000,)),
 }
+"""Name in the tables → property, and numbers of labels."""
 
 
 @dataclass
-class Task:
+class Judged:
     """Crystals and control columns of one property, with the subsets to fit on."""
 
     name: str
@@ -50,66 +41,68 @@ class Task:
     subsets: dict[int, list[Rows]]  # by number of labels
 
 
-def load_tasks(folder: Path, cache: Path, max_sites: int = 20) -> list[Task]:
-    """The tasks, with their control columns from the cache where it has them."""
-    return [_load_task(name, p, folder, cache, max_sites) for name, p in PROPERTIES.items()]
+def load_judged(folder: Path, cache: Path) -> list[Judged]:
+    """The properties to judge on, with their control columns from the cache where it has them."""
+    return [
+        _load(name, PROPERTIES[key], labels, folder, cache)
+        for name, (key, labels) in JUDGED.items()
+    ]
 
 
-def _load_task(name: str, p: Property, folder: Path, cache: Path, max_sites: int) -> Task:
-    table = read_table(str(folder / p.file), p.column, max_sites, parts=("train", "val"))
-    if p.log10:
-        table = table[table[p.column] > 0].reset_index(drop=True)
-    train = np.flatnonzero(table["formula_split"] == "train")
+def _load(name: str, p: Property, labels: tuple[int, ...], folder: Path, cache: Path) -> Judged:
+    table = read_labelled(folder / p.file, [p.column], p.max_sites)
+    known = np.isfinite(p.targets(table)) & table["formula_split"].isin(("train", "val"))
+    table = table[known].reset_index(drop=True)
+    train, val = (np.flatnonzero(table["formula_split"] == part) for part in ("train", "val"))
     chosen = [
-        np.random.default_rng(seed).choice(train, max(p.labels), replace=False)
+        np.random.default_rng(seed).choice(train, max(labels), replace=False)
         for seed in range(N_SUBSETS)
     ]
-    val = np.flatnonzero(table["formula_split"] == "val")
     used = np.unique(np.concatenate([*chosen, val]))
     table = table.iloc[used].reset_index(drop=True)
-    y = table[p.column].to_numpy(dtype=np.float64)
-    y = np.log10(y) if p.log10 else y
-    formulas = table["formula_reduced"].to_numpy()
-    val = np.searchsorted(used, val)
+    table["structure"] = structures_of(table)
+    y, formulas = p.targets(table), table["formula_reduced"].to_numpy()
     none = np.array([], dtype=np.int64)
+    val = np.searchsorted(used, val)
     subsets = {
         n: [
             Rows(y, np.searchsorted(used, c[:n]), val, none, formulas, p.minimum, seed)
             for seed, c in enumerate(chosen)
         ]
-        for n in p.labels
+        for n in labels
     }
-    file = cache / f"control_{name}_{max_sites}.npy"
+    file = cache / f"control_{name}_{p.max_sites}.npy"
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        blocks = [magpie(table), cell(table), control(table, slice(len(PHYSICS_NAMES)))]
-        np.save(file, np.hstack(blocks))
-    return Task(name, table, np.load(file), subsets)
+        np.save(file, np.hstack([OWN_BLOCKS[b](table["structure"]) for b in CONTROL]))
+    return Judged(name, table, np.load(file), subsets)
 
 
-def judge(weights: str, tasks: list[Task]) -> dict[str, float]:
-    """Mean absolute errors on val, means over subsets, by ``task_labels_head``.
+def judge(weights: str, properties: list[Judged]) -> dict[str, float]:
+    """Mean absolute errors on val, means over subsets, by ``name_labels_head``.
 
-    ``task_labels_control_stack`` is LightGBM on the control and the kernel ridge prediction from
+    ``name_labels_control_stack`` is LightGBM on the control and the kernel ridge prediction from
     control and UNATE columns together.
     """
     result: dict[str, float] = {}
-    for task in tasks:
-        columns = UnateFeaturizer(weights, pooling=POOLING).transform(task.table["structure"])
-        result |= judge_columns(columns, task)
+    for judged in properties:
+        columns = UnateFeaturizer(weights, pooling=POOLING).transform(judged.table["structure"])
+        result |= judge_columns(columns, judged)
     return result
 
 
-def judge_columns(columns: Matrix, task: Task) -> dict[str, float]:
-    """The same for one task and any columns."""
+def judge_columns(columns: Matrix, judged: Judged) -> dict[str, float]:
+    """The same for one property and any columns."""
     result: dict[str, float] = {}
-    both = np.hstack([task.control, columns])
-    for n, subsets in task.subsets.items():
+    both = np.hstack([judged.control, columns])
+    for n, subsets in judged.subsets.items():
         for head in JUDGE_HEADS:
             errors = [mean_error(HEADS[head](columns, rows)[0], rows) for rows in subsets]
-            result[f"{task.name}_{n}_{head}"] = float(np.mean(errors))
-        errors = [mean_error(stack(task.control, both, rows, "plain")[0], rows) for rows in subsets]
-        result[f"{task.name}_{n}_control_stack"] = float(np.mean(errors))
+            result[f"{judged.name}_{n}_{head}"] = float(np.mean(errors))
+        errors = [
+            mean_error(stack(judged.control, both, rows, "plain")[0], rows) for rows in subsets
+        ]
+        result[f"{judged.name}_{n}_control_stack"] = float(np.mean(errors))
     return result
 
 

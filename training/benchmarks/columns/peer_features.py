@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matminer.featurizers.composition import ElementProperty
-from pymatgen.core import Composition
+from pymatgen.core import Composition, Structure
 
-from benchmarks.columns.own_features import CONTROL_POOLING
 from benchmarks.columns.regressors import Matrix
+from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.featurizers.pooling import pool
+
+POOLING = ("mean", "std", "min", "max")
+"""Of the atom features, as of our own site descriptors."""
 
 SOAP_SETTINGS = {"r_cut": 5.0, "n_max": 8, "l_max": 6}
 """Lengths in Å. With the species compressed ("mu2": their products summed over weights Z) there are
@@ -36,7 +39,6 @@ def megnet_elements(table: pd.DataFrame) -> Matrix:
 
 def structural(table: pd.DataFrame) -> Matrix:
     """matminer's featurizers of the structure, seven of them; about 3 crystals a second."""
-
     stack = structural_stack()
     stack.set_n_jobs(1)
     found = stack.featurize_many(list(table["structure"]), ignore_errors=True, pbar=False)
@@ -71,41 +73,28 @@ def soap(table: pd.DataFrame) -> Matrix:
 
 def chgnet(table: pd.DataFrame) -> Matrix:
     """CHGNet's atom features pooled over sites: what supervision with energies and forces gives."""
+    rows = []
+    for start in range(0, len(table), 256):
+        rows += _chgnet(table["structure"].iloc[start : start + 256], POOLING)
+    return np.array(rows, dtype=np.float32)
+
+
+def _chgnet(structures: Sequence[Structure], pooling: Sequence[str]) -> list[Any]:
+    """CHGNet's 64 atom features pooled over the sites of each crystal."""
     from corpora.crystal import Crystal
     from site_targets.chgnet import chgnet_targets
 
-    structures = table["structure"]
-    crystals = [
-        Crystal(s.lattice.matrix, s.frac_coords, np.array(s.atomic_numbers), "", str(k), 1)
-        for k, s in enumerate(structures)
-    ]
-    rows = []
-    for start in range(0, len(crystals), 256):
-        rows += [_pooled(sites) for sites in chgnet_targets(crystals[start : start + 256])]
-    width = max((len(r) for r in rows if r is not None), default=0)
-    return np.array([np.full(width, np.nan) if r is None else r for r in rows], dtype=np.float32)
-
-
-def _pooled(sites: Any | None) -> Sequence[float] | None:
-    if sites is None:
-        return None
-    return pool(np.asarray(sites), np.array([0, len(sites)]), CONTROL_POOLING)[0]
+    crystals = [Crystal(*crystal_arrays(s), "", str(k), 1) for k, s in enumerate(structures)]
+    sites = (np.full((1, 64), np.nan) if s is None else s for s in chgnet_targets(crystals))
+    return [pool(np.asarray(s), np.array([0, len(s)]), pooling)[0] for s in sites]
 
 
 class CHGNetFeatures:
     """Atom features of CHGNet 0.3.0, averaged over sites; as fast as it goes, in batches."""
 
     def featurize_dataframe(self, df: pd.DataFrame, col_id: str, **options: Any) -> pd.DataFrame:
-        from corpora.crystal import Crystal
-        from site_targets.chgnet import chgnet_targets
-
-        crystals = [
-            Crystal(s.lattice.matrix, s.frac_coords, np.array(s.atomic_numbers), "", str(k), 1)
-            for k, s in enumerate(df[col_id])
-        ]
-        sites = chgnet_targets(crystals)
-        means = [np.full(64, np.nan) if v is None else v.mean(axis=0) for v in sites]
-        return pd.concat([df, pd.DataFrame(np.array(means), index=df.index)], axis=1)
+        means = np.array(_chgnet(df[col_id], ("mean",)))
+        return pd.concat([df, pd.DataFrame(means, index=df.index)], axis=1)
 
 
 def structural_stack() -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -10,7 +12,7 @@ from scipy.stats import ttest_1samp
 from benchmarks.columns.feature_sets import RECIPE
 from harness.comparisons import Change, bootstrap_change, holm, resample_formulas
 
-CellErrors = dict[tuple[str, str, str, str], NDArray[np.float64]]
+CaseErrors = dict[tuple[str, str, str, str], NDArray[np.float64]]
 """Errors of test rows, means over subsets, by task, labels, features and head."""
 
 CONTROLS = ("control", "control+fingerprint")
@@ -22,7 +24,7 @@ OTHERS = "the best other"
 
 
 def add_comparisons(
-    table: pd.DataFrame, errors: CellErrors, formulas: dict[str, pd.Series]
+    table: pd.DataFrame, errors: CaseErrors, formulas: dict[str, pd.Series]
 ) -> pd.DataFrame:
     """Relative change of the test error against three references, with bootstrap intervals.
 
@@ -33,10 +35,10 @@ def add_comparisons(
     table = table.copy()
     for task, rows in table.groupby("task"):
         codes, counts = resample_formulas(formulas[str(task)].to_numpy())
-        for labels, cell in rows.groupby("labels"):
-            for name, key in references(cell).items():
+        for labels, case in rows.groupby("labels"):
+            for name, key in references(case).items():
                 reference = errors[(str(task), str(labels), *key)]
-                for k, row in cell.iterrows():
+                for k, row in case.iterrows():
                     found = errors[str(task), str(labels), row["features"], row["head"]]
                     change = bootstrap_change(found, reference, codes, counts)
                     for suffix, value in zip(("pct", "low", "high"), change, strict=True):
@@ -44,13 +46,13 @@ def add_comparisons(
     return table
 
 
-def references(cell: pd.DataFrame) -> dict[str, tuple[str, str]]:
+def references(case: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Feature set and head of each reference that is among the rows of a task and label count."""
-    magpie = cell[cell["features"] == "magpie"]
+    magpie = case[case["features"] == "magpie"]
     wanted = {
         "magpie_lightgbm": magpie[magpie["head"] == "lightgbm"],
         "magpie_best": magpie,
-        "control_best": cell[cell["features"].isin(CONTROLS)],
+        "control_best": case[case["features"].isin(CONTROLS)],
     }
     return {name: best(rows) for name, rows in wanted.items() if len(rows)}
 
@@ -82,7 +84,7 @@ def comparisons_of(weights: list[str]) -> dict[tuple[str, str], tuple[str, ...]]
 
 
 def count_wins(
-    table: pd.DataFrame, errors: CellErrors, formulas: dict[str, pd.Series], weights: list[str]
+    table: pd.DataFrame, errors: CaseErrors, formulas: dict[str, pd.Series], weights: list[str]
 ) -> pd.DataFrame:
     """Wins, ties and losses over tasks and numbers of labels, one row each.
 
@@ -94,39 +96,44 @@ def count_wins(
     others = [name for name in table["features"].unique() if not name.startswith(RECIPE)]
     for (features, against), sets in comparisons_of(weights).items():
         rows = []
-        for (task, labels), cell in table.groupby(["task", "labels"], sort=False):
-            ours = cell[cell["features"] == features]
-            theirs = cell[cell["features"].isin(sets or others)]
+        for (task, labels), case in table.groupby(["task", "labels"], sort=False):
+            ours = case[case["features"] == features]
+            theirs = case[case["features"].isin(sets or others)]
             if ours.empty or theirs.empty:
                 continue
-            (_, our_head), (their_set, their_head) = best(ours), best(theirs)
-            found = errors[task, labels, features, our_head]
-            reference = errors[task, labels, their_set, their_head]
-            names = formulas[task].to_numpy()
-            change = bootstrap_change(found, reference, *resample_formulas(names))
-            rows.append(
-                {
-                    "features": features,
-                    "against": against,
-                    "task": task,
-                    "labels": labels,
-                    "head": our_head,
-                    "against_head": their_head,
-                    **{k: round(v, 2) for k, v in zip(Change._fields, change, strict=True)},
-                    "p": paired_p(found, reference, names),
-                }
-            )
+            told = {"features": features, "against": against, "task": task, "labels": labels}
+            rows.append(told | compare(ours, theirs, errors, formulas[task].to_numpy()))
         if rows:
-            tables.append(pd.DataFrame(rows))
-            corrected = holm(tables[-1]["p"].to_numpy())
-            tables[-1]["p_holm"] = corrected
-            sign = np.where(tables[-1]["percent"] < 0, "win", "loss")
-            tables[-1]["verdict"] = np.where(corrected < LEVEL, sign, "tie")
+            tables.append(with_verdicts(pd.DataFrame(rows)))
     if not tables:
         return pd.DataFrame()
     wins = pd.concat(tables, ignore_index=True)
     wins[["p", "p_holm"]] = wins[["p", "p_holm"]].map(lambda v: float(f"{v:.3g}"))
     return wins
+
+
+def compare(
+    ours: pd.DataFrame, theirs: pd.DataFrame, errors: CaseErrors, formulas: NDArray[np.object_]
+) -> dict[str, Any]:
+    """Change and p-value of the best row of one table against the best of another."""
+    (our_set, our_head), (their_set, their_head) = best(ours), best(theirs)
+    task, labels = ours[["task", "labels"]].iloc[0]
+    found = errors[task, labels, our_set, our_head]
+    reference = errors[task, labels, their_set, their_head]
+    change = bootstrap_change(found, reference, *resample_formulas(formulas))
+    return {
+        "head": our_head,
+        "against_head": their_head,
+        **{k: round(v, 2) for k, v in zip(Change._fields, change, strict=True)},
+        "p": paired_p(found, reference, formulas),
+    }
+
+
+def with_verdicts(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Corrected p-values, and what they say, of the tasks and label counts of one comparison."""
+    corrected = holm(comparison["p"].to_numpy())
+    sign = np.where(comparison["percent"] < 0, "win", "loss")
+    return comparison.assign(p_holm=corrected, verdict=np.where(corrected < LEVEL, sign, "tie"))
 
 
 def paired_p(

@@ -1,4 +1,4 @@
-"""The properties that classical regressors predict, and the random subsets they learn from."""
+"""The crystals of a property, and the random subsets that classical regressors learn from."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.columns.regressors import Rows
-from benchmarks.labelled_tables import read_table
-from benchmarks.properties import TASKS, Task
+from benchmarks.labelled_tables import read_labelled, structures_of
+from benchmarks.properties import PROPERTIES, Property
 from matminer_unate.errors import InputError
 
 LABELS = (250, 500, 2000, 8000)
 ALL = "all"
 
 
-def read_crystals(folder: Path, crystals: str, structures: bool = False) -> pd.DataFrame:
-    """Crystals by their name (:attr:`Task.crystals`) that have any property of a task."""
-    tasks = [t for t in TASKS.values() if t.crystals == crystals]
-    columns = sorted({t.column for t in tasks})
-    file = str(folder / tasks[0].file)
-    return read_table(file, columns, tasks[0].max_sites, structures=structures)
+def read_property_table(folder: Path, crystals: str, structures: bool = False) -> pd.DataFrame:
+    """Crystals by their name (:attr:`Property.crystals`) that have any of their properties."""
+    properties = [p for p in PROPERTIES.values() if p.crystals == crystals]
+    columns = sorted({p.column for p in properties})
+    table = read_labelled(folder / properties[0].file, columns, properties[0].max_sites)
+    table = table.reset_index(drop=True)
+    return table.assign(structure=structures_of(table)) if structures else table
 
 
 def n_subsets(n_labels: int | str) -> int:
@@ -31,7 +32,14 @@ def n_subsets(n_labels: int | str) -> int:
     return 5 if int(n_labels) <= 500 else 3
 
 
-def task_rows(task: Task, table: pd.DataFrame, n_labels: int | str) -> list[Rows]:
+def parts_of(property_: Property, table: pd.DataFrame) -> list[np.ndarray]:
+    """Positions of the labelled rows of train, val and test."""
+    known = np.isfinite(property_.targets(table))
+    split = table["formula_split"].to_numpy()
+    return [np.flatnonzero(known & (split == part)) for part in ("train", "val", "test")]
+
+
+def property_rows(property_: Property, table: pd.DataFrame, n_labels: int | str) -> list[Rows]:
     """Targets and parts, one for each random training subset.
 
     The smaller subset of a seed is the beginning of the larger ones.
@@ -41,13 +49,11 @@ def task_rows(task: Task, table: pd.DataFrame, n_labels: int | str) -> list[Rows
     InputError
         There are not as many labelled rows in ``train``.
     """
-    known = table[task.column].notna().to_numpy()
-    y = task.transform(table[task.column].to_numpy(dtype=np.float64))
-    part = table["formula_split"].to_numpy()
-    train, val, test = (np.flatnonzero(known & (part == p)) for p in ("train", "val", "test"))
+    y = property_.targets(table)
+    train, val, test = parts_of(property_, table)
     n = len(train) if n_labels == ALL else int(n_labels)
     if n > len(train):
-        raise InputError(f"{task.title}: {n} labels wanted, {len(train)} there; ask for fewer")
+        raise InputError(f"{property_.title}: {n} labels wanted, {len(train)} there; ask for fewer")
     formulas = table["formula_reduced"].to_numpy()
     return [
         Rows(
@@ -56,19 +62,19 @@ def task_rows(task: Task, table: pd.DataFrame, n_labels: int | str) -> list[Rows
             val,
             test,
             formulas,
-            task.minimum,
+            property_.minimum,
             seed,
-            task.classes,
+            property_.classes,
         )
         for seed in range(n_subsets(n_labels))
     ]
 
 
-def n_train(task: Task, table: pd.DataFrame) -> int:
+def n_train(property_: Property, table: pd.DataFrame) -> int:
     """Number of labelled training rows."""
-    return int((table[task.column].notna() & (table["formula_split"] == "train")).sum())
+    return len(parts_of(property_, table)[0])
 
 
-def label_counts(task: Task, table: pd.DataFrame) -> list[int | str]:
-    """The numbers of labels that the task has, then all of them."""
-    return [*(n for n in LABELS if n < n_train(task, table)), ALL]
+def label_counts(property_: Property, table: pd.DataFrame) -> list[int | str]:
+    """The numbers of labels that the property has, then all of them."""
+    return [*(n for n in LABELS if n < n_train(property_, table)), ALL]

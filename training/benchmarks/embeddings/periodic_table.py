@@ -20,10 +20,15 @@ FAMILIES = (
     "noble gas",
 )
 
-PROPERTIES = ("electronegativity", "covalent radius", "first ionisation energy", "melting point")
+ELEMENT_PROPERTIES = (
+    "electronegativity",
+    "covalent radius",
+    "first ionisation energy",
+    "melting point",
+)
 """Pauling; Å (Cordero et al. 2008); eV; K. As in pymatgen."""
 
-CLASSES = ("group", "period", "block", "family")
+ELEMENT_CLASSES = ("group", "period", "block", "family")
 
 
 def group(z: int) -> str:
@@ -52,7 +57,7 @@ def family(z: int) -> str:
 
 
 def element_class(name: str, z: int) -> str:
-    """The class of an element by one of :data:`CLASSES`."""
+    """The class of an element by one of :data:`ELEMENT_CLASSES`."""
     if name == "group":
         return group(z)
     if name == "family":
@@ -63,7 +68,7 @@ def element_class(name: str, z: int) -> str:
 
 
 def element_property(name: str, z: int) -> float:
-    """One of :data:`PROPERTIES`; NaN where nobody has measured it."""
+    """One of :data:`ELEMENT_PROPERTIES`; NaN where nobody has measured it."""
     element = Element.from_Z(z)
     with warnings.catch_warnings():  # of values that pymatgen does not have
         warnings.simplefilter("ignore")

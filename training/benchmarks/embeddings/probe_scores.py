@@ -14,6 +14,8 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from harness.comparisons import resampled
+
 Floats = NDArray[np.float64]
 
 PENALTIES = np.logspace(-1, 5, 13)
@@ -67,7 +69,7 @@ def repeated_scores(y: Floats, predictions: Floats) -> dict[str, Score]:
     predictions : (n_repeats, n)
     """
     error = y - predictions
-    weights = resampled(len(y))
+    weights = resampled(len(y), N_DRAWS)
     total = weights @ y**2 - (weights @ y) ** 2 / len(y)
     r2 = 1 - np.square(error).sum(1) / np.square(y - y.mean()).sum()
     drawn_r2 = 1 - weights @ np.square(error).mean(0) / total
@@ -79,7 +81,7 @@ def repeated_scores(y: Floats, predictions: Floats) -> dict[str, Score]:
 def repeated_accuracy(y: NDArray[Any], predictions: NDArray[Any]) -> Score:
     """Accuracy of repeated out-of-fold predictions, as :func:`repeated_scores`."""
     hit = predictions == y
-    return interval(hit.mean(1), resampled(len(y)) @ hit.mean(0) / len(y))
+    return interval(hit.mean(1), resampled(len(y), N_DRAWS) @ hit.mean(0) / len(y))
 
 
 def interval(repeats: Floats, draws: Floats) -> Score:
@@ -87,12 +89,6 @@ def interval(repeats: Floats, draws: Floats) -> Score:
     low, high = np.nanquantile(draws, [0.025, 0.975])
     sd = repeats.std(ddof=1) if len(repeats) > 1 else np.nan
     return {"value": repeats.mean(), "low": low, "high": high, "sd": sd}
-
-
-def resampled(n: int) -> Floats:
-    """How often each of n samples is drawn in each bootstrap resample, (n_draws, n)."""
-    rng = np.random.default_rng(0)
-    return rng.multinomial(n, np.full(n, 1 / n), size=N_DRAWS).astype(np.float64)
 
 
 def ridge_on_sites(
@@ -123,7 +119,10 @@ def ridge_on_sites(
         spread[spread < 1e-9 * second] = np.nan
         return 1 - squared / spread, absolute / n
 
-    values, draws = scores(sums.sum(0, keepdims=True)), scores(resampled(len(names)) @ sums)
+    values, draws = (
+        scores(sums.sum(0, keepdims=True)),
+        scores(resampled(len(names), N_DRAWS) @ sums),
+    )
     return {m: interval(v, d) for m, v, d in zip(("R2", "MAE"), values, draws, strict=True)}
 
 

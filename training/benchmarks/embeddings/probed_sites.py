@@ -18,7 +18,7 @@ from matminer_unate.crystals.graph import radius_graph
 
 Floats = NDArray[np.float64]
 
-SITE_TARGETS = ("coordination number", "nearest-neighbour distance", "oxidation state")
+PROBED_TARGETS = ("coordination number", "nearest-neighbour distance", "oxidation state")
 
 SHELL = 1.15
 """Neighbours within this many nearest-neighbour distances are coordinated. It leaves the second
@@ -28,7 +28,7 @@ REACH = 6.0
 """Å. Neighbours are looked for within; wider than the encoder's cutoff, so that the first shell of
 large atoms is whole."""
 
-ENOUGH_SITES = 10
+FEWEST_SITES = 10
 """Sites that an element must have in the train part for its mean to be subtracted."""
 
 VALENCE_CRYSTALS, VALENCE_SITES = 600, 12
@@ -48,7 +48,7 @@ class Sites:
     held_out : (n_sites,) bool
         Whether the site's formula is of the part to score on.
     targets : dict of str to (n_sites,)
-        By :data:`SITE_TARGETS`; NaN where unknown.
+        By :data:`PROBED_TARGETS`; NaN where unknown.
     """
 
     crystals: list[Crystal]
@@ -87,7 +87,7 @@ def site_sample(train: Sequence[Crystal], val: Sequence[Crystal], n_crystals: in
         for part, most in zip(parts, (VALENCE_CRYSTALS, VALENCE_CRYSTALS // 2), strict=True)
         for k, c in enumerate(part)
     ]
-    targets = dict(zip(SITE_TARGETS, [*geometry.T, np.concatenate(valence)], strict=True))
+    targets = dict(zip(PROBED_TARGETS, [*geometry.T, np.concatenate(valence)], strict=True))
     return Sites(
         crystals,
         np.concatenate([c.atomic_numbers for c in crystals]),
@@ -167,7 +167,7 @@ def centred(
     for n in np.unique(z):
         own = z == n
         members = own & fit
-        if members.sum() < ENOUGH_SITES:
+        if members.sum() < FEWEST_SITES:
             use[own] = False
             continue
         vectors[own] -= vectors[members].mean(axis=0)

@@ -17,8 +17,8 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.embeddings.element_means import ElementMeans, element_frame
 from benchmarks.embeddings.periodic_table import (
-    CLASSES,
-    PROPERTIES,
+    ELEMENT_CLASSES,
+    ELEMENT_PROPERTIES,
     element_class,
     element_property,
     family,
@@ -34,7 +34,7 @@ from benchmarks.embeddings.probe_scores import (
     ridge,
     ridge_on_sites,
 )
-from benchmarks.embeddings.probed_sites import SITE_TARGETS, Sites, centred
+from benchmarks.embeddings.probed_sites import PROBED_TARGETS, Sites, centred
 from corpora.element_tables import MAGPIE, element_table
 from matminer_unate.network.weights import WeightsConfig
 
@@ -104,13 +104,13 @@ def element_probes(
         Of the five folds. The random table is another one in each repeat.
     """
     dimension = next(iter(tables.values())).shape[1]
-    for target in (*PROPERTIES, *CLASSES[:3]):
+    for target in (*ELEMENT_PROPERTIES, *ELEMENT_CLASSES[:3]):
         candidates: dict[str, list[Floats]] = {
             **{name: [table] * n_repeats for name, table in tables.items()},
             "magpie": [magpie_without(target, elements)] * n_repeats,
             "random": [random_table(elements, dimension, seed) for seed in range(n_repeats)],
         }
-        if target in PROPERTIES:
+        if target in ELEMENT_PROPERTIES:
             y = np.array([element_property(target, int(z)) for z in elements])
         else:
             y = np.array([element_class(target, int(z)) for z in elements])
@@ -118,7 +118,7 @@ def element_probes(
         for name, repeated in candidates.items():
             found: dict[tuple[str, str], Score] = {}
             X = [table[known] for table in repeated]
-            if target in PROPERTIES:
+            if target in ELEMENT_PROPERTIES:
                 scores = repeated_scores(y[known], cross_validate(X, y[known], ridge))
                 found = {("ridge", metric): score for metric, score in scores.items()}
             else:
@@ -140,7 +140,7 @@ def site_probes(sites: dict[str, Floats], sample: Sites) -> Iterator[Row]:
     """
     dimension = next(iter(sites.values())).shape[1]
     for name, vectors in {**sites, **lookups(sample.z, dimension)}.items():
-        for target in SITE_TARGETS:
+        for target in PROBED_TARGETS:
             known = np.isfinite(sample.targets[target])
             for within in (False, True):
                 X, y, use = vectors, sample.targets[target], known
@@ -239,11 +239,11 @@ def is_input(target: str, representation: str, config: WeightsConfig) -> str:
     """Whether a representation was given what it is asked for."""
     n_properties = int(config.encoder.get("n_properties", 0))
     network = representation in (config.name, "untrained")
-    if target in SITE_TARGETS:
+    if target in PROBED_TARGETS:
         # The edges hold all distances.
         return "implied" if network and target != "oxidation state" else "no"
     if representation == "magpie":
-        return "implied" if target in CLASSES else "no"
+        return "implied" if target in ELEMENT_CLASSES else "no"
     if not network or target == WITHIN or n_properties == 0:
         return "no"
     if target == "first ionisation energy":
@@ -254,7 +254,7 @@ def is_input(target: str, representation: str, config: WeightsConfig) -> str:
 def is_pretext(target: str, config: WeightsConfig) -> str:
     """Whether pretraining asked for the target, something ``similar``, or neither."""
     losses = config.training.get("config", {}).get("weights", {})
-    if target in SITE_TARGETS:
+    if target in PROBED_TARGETS:
         if losses.get("physics", 0) <= 0:
             return "no"
         return "yes" if target == "nearest-neighbour distance" else "similar"

@@ -34,8 +34,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks.labelled_tables import arrays_of_row, read_file
-from benchmarks.properties import PROPERTIES, Property
+from benchmarks.labelled_tables import arrays_of_rows, read_labelled
+from benchmarks.properties import OPTB88VDW_GAP, PROPERTIES, Property
 from corpora.formulas import formula_part
 from matminer_unate.crystals.checks import check_crystal
 from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays
@@ -49,6 +49,13 @@ Index = NDArray[np.int64]
 MATBENCH_SEED = 18012019
 
 PARTS = ("train", "val", "test")
+
+PREDICTED = {
+    "band_gap": PROPERTIES["gap"],
+    "formation_energy": PROPERTIES["formation_energy"],
+    "log_bulk_modulus": PROPERTIES["bulk_modulus"],
+}
+"""By their names in the tables of networks."""
 
 
 @dataclass
@@ -85,7 +92,7 @@ def load_labelled(protocol: str, name: str, data: str, fold: int = 0) -> Labelle
     protocol : str
         One of :data:`PROTOCOLS`.
     name : str
-        The property, one of :data:`PROPERTIES`; of a ``table``, the column. Protocols from
+        The property, one of :data:`PREDICTED`; of a ``table``, the column. Protocols from
         downloads know the gap only.
     data : str
         Folder of the parquet files, or the file of a download or a table.
@@ -99,8 +106,8 @@ def load_labelled(protocol: str, name: str, data: str, fold: int = 0) -> Labelle
     """
     if protocol not in PROTOCOLS:
         raise InputError(f"no protocol {protocol!r}; there are {', '.join(PROTOCOLS)}")
-    if name not in PROPERTIES and protocol != "table":
-        raise InputError(f"no property {name!r}; there are {', '.join(PROPERTIES)}")
+    if name not in PREDICTED and protocol != "table":
+        raise InputError(f"no property {name!r}; there are {', '.join(PREDICTED)}")
     if not Path(data).exists():
         raise InputError(f"{data}: no such file or folder; check --data")
     if name != "band_gap" and protocol not in ("mp-gap-20", "table"):
@@ -115,6 +122,12 @@ def load_labelled(protocol: str, name: str, data: str, fold: int = 0) -> Labelle
     return found
 
 
+def _read(path: Path, p: Property) -> pd.DataFrame:
+    """Rows with a target ``y``."""
+    table = read_labelled(path, [p.column], p.max_sites)
+    return table.assign(y=p.targets(table)).dropna(subset="y")
+
+
 def _join(tables: dict[str, pd.DataFrame], p: Property) -> Labelled:
     """Parts by name → one set; every table has its targets in ``y``."""
     ends = np.cumsum([len(t) for t in tables.values()])
@@ -125,33 +138,27 @@ def _join(tables: dict[str, pd.DataFrame], p: Property) -> Labelled:
     joined = pd.concat(tables.values(), ignore_index=True)
     y = joined["y"].to_numpy(dtype=np.float64)
     formulas = joined["formula_reduced"].to_numpy().astype(str)
-    return Labelled(arrays_of_row(joined), y, formulas, parts, p.minimum, p.unit)
+    return Labelled(arrays_of_rows(joined), y, formulas, parts, p.minimum, p.unit)
 
 
 def _mp_gap_20(folder: Path, name: str, _fold: int) -> Labelled:
-    p = PROPERTIES[name]
-    table = read_file(folder / p.file, p.column)
-    table = table.assign(y=table[p.column])
-    if p.log10:
-        table = table[table["y"] > 0]
-        table = table.assign(y=np.log10(table["y"]))
+    p = PREDICTED[name]
+    table = _read(folder / p.file, p)
     tables = {part: table[table["formula_split"] == part] for part in PARTS}
-    jarvis = folder / "jarvis_dft3d_partial.parquet"
-    if name == "band_gap" and jarvis.is_file():
-        other = read_file(jarvis, "band_gap_optb88vdw_ev")
-        other = other[other["formula_split"] == "test"]
-        tables["jarvis"] = other.assign(y=other["band_gap_optb88vdw_ev"])
+    if name == "band_gap" and (folder / OPTB88VDW_GAP.file).is_file():
+        other = _read(folder / OPTB88VDW_GAP.file, OPTB88VDW_GAP)
+        tables["jarvis"] = other[other["formula_split"] == "test"]
     return _join(tables, p)
 
 
 def _mp20_test(folder: Path, name: str, _fold: int) -> Labelled:
-    p = PROPERTIES[name]
+    p = PREDICTED[name]
     index = pd.read_parquet(folder / "dedup_index.parquet").set_index(["file", "row"])
 
     def read(stem: str) -> pd.DataFrame:
-        table = read_file(folder / f"{stem}.parquet", p.column)
+        table = _read(folder / f"{stem}.parquet", p)
         flags = index.loc[stem].loc[table.index, ["group_id", "formula_in_mp20_test"]]
-        return pd.concat([table, flags], axis=1).assign(y=table[p.column])
+        return pd.concat([table, flags], axis=1)
 
     older, mp20 = read("mp_mtcgcnn"), read("mp20_val_test")
     # Both files have training rows; of a crystal that is in both, the one with MP-20's own label.

@@ -21,9 +21,9 @@ PARTS = ("val", "test", "both", "jarvis", "unseen")
 GROUP = ["protocol", "property", "preset", "changes", "fraction"]
 
 
-def prediction_file(cell: str) -> str:
-    """Name of the file of a cell's predictions."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", cell) + ".npz"
+def prediction_file(trial: str) -> str:
+    """Name of the file of a trial's predictions."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", trial) + ".npz"
 
 
 def summarise(table: pd.DataFrame, predictions: Path) -> pd.DataFrame:
@@ -34,7 +34,7 @@ def summarise(table: pd.DataFrame, predictions: Path) -> pd.DataFrame:
     table : DataFrame
         A row a training.
     predictions : Path
-        Folder of the predictions of each cell.
+        Folder of the predictions of each trial.
 
     Returns
     -------
@@ -49,9 +49,9 @@ def summarise(table: pd.DataFrame, predictions: Path) -> pd.DataFrame:
     )
     rows = [
         row
-        for key, cells in table.groupby(GROUP, sort=False)
+        for key, trials in table.groupby(GROUP, sort=False)
         for reference in REFERENCES
-        for row in _against(dict(zip(GROUP, key, strict=True)), cells, reference, predictions)
+        for row in _against(dict(zip(GROUP, key, strict=True)), trials, reference, predictions)
     ]
     found = pd.DataFrame(rows)
     if found.empty:
@@ -64,11 +64,11 @@ def summarise(table: pd.DataFrame, predictions: Path) -> pd.DataFrame:
 
 
 def _against(
-    key: dict[str, Any], cells: pd.DataFrame, reference: str, predictions: Path
+    key: dict[str, Any], trials: pd.DataFrame, reference: str, predictions: Path
 ) -> Iterator[dict[str, Any]]:
     """Rows of one protocol, property and fraction against one reference."""
-    theirs = cells[cells["arm"] == reference].set_index("seed")
-    for arm, ours in cells.groupby("arm", sort=False):
+    theirs = trials[trials["arm"] == reference].set_index("seed")
+    for arm, ours in trials.groupby("arm", sort=False):
         ours = ours.set_index("seed")
         seeds = sorted(set(ours.index) & set(theirs.index))
         if arm == reference or not seeds:
@@ -92,8 +92,8 @@ def _over_rows(
     errors: dict[str, list[Any]] = {arm: [], reference: []}
     for name, kept in errors.items():
         for seed in seeds:
-            cell = f"{key['protocol']} {key['property']} {name} {key['fraction']:g} {seed}"
-            path = predictions / prediction_file(f"{cell} {key['changes']}".rstrip())
+            trial = f"{key['protocol']} {key['property']} {name} {key['fraction']:g} {seed}"
+            path = predictions / prediction_file(f"{trial} {key['changes']}".rstrip())
             if not path.is_file():
                 return np.nan, np.nan, np.nan
             with np.load(path) as file:

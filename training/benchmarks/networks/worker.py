@@ -1,4 +1,4 @@
-"""One training of a network: from a cell of the grid to a row of the table."""
+"""One training of a network: from a trial of the grid to a row of the table."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Structure
 
+from benchmarks.labelled_tables import structure_of
 from benchmarks.networks.arms import ARMS, PRESETS, Preset, make_network, site_vectors
 from benchmarks.networks.protocols import Labelled, load_labelled, nested_subset
-from benchmarks.networks.runs import Cell, append_row, predictions_folder
+from benchmarks.networks.trials import Trial, append_row, predictions_folder
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.errors import InputError
 from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
@@ -66,11 +67,11 @@ def describe_weights(weights: str) -> str:
     return f"{config.name} {config.sha256[:12]}"
 
 
-# -- one cell -------------------------------------------------------------------------------------
+# -- one trial -------------------------------------------------------------------------------------
 
 
 class Worker:
-    """Runs cells, and keeps what the next one is likely to need again.
+    """Runs trials, and keeps what the next one is likely to need again.
 
     Parameters
     ----------
@@ -88,17 +89,17 @@ class Worker:
         self._graphs: tuple[Any, Crystals] | None = None
         self._vectors: dict[str, Any] = {}
 
-    def run(self, cell: Cell) -> None:
+    def run(self, trial: Trial) -> None:
         """Train, predict, and append the row."""
         started = time.perf_counter()
-        labelled = self.labelled(cell)
-        train = nested_subset(labelled.parts["train"], cell.fraction, cell.seed)
-        fit = self.fit_estimator if cell.arm == "estimator" else self.fit_network
-        predictions, told = fit(cell, labelled, train)
+        labelled = self.labelled(trial)
+        train = nested_subset(labelled.parts["train"], trial.fraction, trial.seed)
+        fit = self.fit_estimator if trial.arm == "estimator" else self.fit_network
+        predictions, told = fit(trial, labelled, train)
         row: dict[str, Any] = {
-            **vars(cell),
+            **vars(trial),
             "preset": self.args.preset,
-            "weights": self.weights if ARMS[cell.arm].pretrained else "",
+            "weights": self.weights if ARMS[trial.arm].pretrained else "",
             "n_train": len(train),
             **told,
         }
@@ -115,25 +116,25 @@ class Worker:
                 }
         row["device"] = self.device.type
         unit = f" {labelled.unit}" if labelled.unit else ""
-        path = predictions_folder(self.out) / cell.predictions()
+        path = predictions_folder(self.out) / trial.predictions()
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, **kept)
         append_row(self.out, row)
         print(
-            f"{cell}: val {row['val_mae']:.4f} test {row['test_mae']:.4f}{unit}, "
+            f"{trial}: val {row['val_mae']:.4f} test {row['test_mae']:.4f}{unit}, "
             f"{row['train_s']:.0f} s training, {time.perf_counter() - started:.0f} s in all",
             flush=True,
         )
 
-    def fit_network(self, cell: Cell, labelled: Labelled, train: Index) -> Fitted:
+    def fit_network(self, trial: Trial, labelled: Labelled, train: Index) -> Fitted:
         """Train the network of an arm; ``val`` chooses the epoch."""
-        crystals = self.crystals(cell)
-        settings = self.preset.settings(cell.arm, len(train), labelled.minimum)
+        crystals = self.crystals(trial)
+        settings = self.preset.settings(trial.arm, len(train), labelled.minimum)
         settings = with_changes(settings, self.args.set)
-        network = make_network(cell.arm, self.preset, self.args.weights, cell.seed)
+        network = make_network(trial.arm, self.preset, self.args.weights, trial.seed)
         val = labelled.parts["val"]
         network, report = fit_network(
-            network, crystals, labelled.y, train, val, settings, cell.seed, self.device
+            network, crystals, labelled.y, train, val, settings, trial.seed, self.device
         )
         predictions = {
             part: predict(network, crystals, labelled.parts[part], self.device, labelled.minimum)
@@ -148,16 +149,20 @@ class Worker:
             "train_s": round(report.seconds, 1),
         }
 
-    def fit_estimator(self, cell: Cell, labelled: Labelled, train: Index) -> Fitted:
+    def fit_estimator(self, trial: Trial, labelled: Labelled, train: Index) -> Fitted:
         """Fit what users get, as they get it: it sees the training rows alone."""
         if self.args.set:
             raise InputError("the arm estimator is tested as it is shipped; leave out --set")
         model = UnateFineTuneRegressor(
-            self.args.weights, device=str(self.device), random_state=cell.seed, progress=False
+            self.args.weights, device=str(self.device), random_state=trial.seed, progress=False
         )
-        model.fit(structures(labelled, train), labelled.y[train])
+
+        def structures(rows: Index) -> list[Structure]:
+            return [structure_of(labelled.crystals[k]) for k in rows]
+
+        model.fit(structures(train), labelled.y[train])
         predictions = {
-            part: model.predict(structures(labelled, labelled.parts[part]))
+            part: model.predict(structures(labelled.parts[part]))
             for part in PREDICTED
             if part in labelled.parts
         }
@@ -169,34 +174,28 @@ class Worker:
             "train_s": round(sum(r.seconds for r in model.reports_), 1),
         }
 
-    def labelled(self, cell: Cell) -> Labelled:
-        key = cell.protocol, cell.property
+    def labelled(self, trial: Trial) -> Labelled:
+        key = trial.protocol, trial.property
         if self._labelled is None or self._labelled[0] != key:
             args = self.args
             self._labelled = key, load_labelled(*key, args.data, args.fold)
             self._graphs, self._vectors = None, {}
         return self._labelled[1]
 
-    def crystals(self, cell: Cell) -> Crystals:
-        """Graphs and site vectors of the cell's crystals."""
-        labelled = self.labelled(cell)
+    def crystals(self, trial: Trial) -> Crystals:
+        """Graphs and site vectors of the trial's crystals."""
+        labelled = self.labelled(trial)
         cutoff = self.preset.encoder.cutoff
-        if cell.arm in ("finetune", "scratch"):
+        if trial.arm in ("finetune", "scratch"):
             cutoff = read_config(self.args.weights).cutoff
         if self._graphs is None or self._graphs[0] != cutoff:
             graphs = [radius_graph(*arrays, cutoff) for arrays in labelled.crystals]
             self._graphs = cutoff, Crystals(graphs)
         crystals = self._graphs[1]
-        kind = ARMS[cell.arm].vectors
+        kind = ARMS[trial.arm].vectors
         if not kind:
             return crystals
         if kind not in self._vectors:
             train, weights = labelled.parts["train"], self.args.weights
             self._vectors[kind] = site_vectors(kind, labelled.crystals, train, weights)
         return Crystals(crystals.graphs, self._vectors[kind])
-
-
-def structures(labelled: Labelled, rows: Index) -> list[Structure]:
-    """Some of the crystals as users have them."""
-    parts = (labelled.crystals[k] for k in rows)
-    return [Structure(Lattice(lattice), numbers, coords) for lattice, coords, numbers in parts]

@@ -1,6 +1,6 @@
-"""The cells of ``training/bandgap.py``: which there are, who works on them, and their table.
+"""The trials of ``training/bandgap.py``: which there are, who works on them, and their table.
 
-Any number of processes may share a table. A process claims a cell with a lock on a file, which the
+Any number of processes may share a table. A process claims a trial with a lock on a file, which the
 system lets go of when the process ends, however it ends; rows are appended under a lock too. So a
 grid that was stopped or killed goes on where it was, without any clearing up.
 """
@@ -24,7 +24,7 @@ from matminer_unate.errors import InputError
 
 
 @dataclass(frozen=True)
-class Cell:
+class Trial:
     """One training of the grid."""
 
     protocol: str
@@ -44,37 +44,37 @@ class Cell:
         return prediction_file(str(self))
 
 
-KEYS = [f.name for f in fields(Cell)]
+KEYS = [f.name for f in fields(Trial)]
 
 
-def cells(
+def trials(
     protocol: str,
     properties: Sequence[str],
     arms: Sequence[str],
     fractions: Sequence[float],
     seeds: Sequence[int],
-) -> list[Cell]:
+) -> list[Trial]:
     """Every combination; all arms of one seed in turn, so that pairs are complete early."""
     combinations = itertools.product(properties, fractions, seeds, arms)
-    return [Cell(protocol, p, arm, fraction, seed) for p, fraction, seed, arm in combinations]
+    return [Trial(protocol, p, arm, fraction, seed) for p, fraction, seed, arm in combinations]
 
 
-def whole_grid(best: str = "finetune") -> list[Cell]:
-    """The grid of the README, the most telling cells first."""
+def whole_grid(best: str = "finetune") -> list[Trial]:
+    """The grid of the README, the most telling trials first."""
     three, five = range(3), range(5)
     main_arms = ("Z", "site", best)
     others = [arm for arm in ARMS if arm not in (*main_arms, "estimator")]
     gap = ("band_gap",)
     return [
-        *cells("mp-gap-20", gap, main_arms, (0.25,), five),
-        *cells("mp-gap-20", gap, main_arms, (1.0,), three),
-        *cells("mp-gap-20", gap, others, (0.25,), five),
-        *cells("mp-gap-20", gap, main_arms, (0.5, 0.75), three),
-        *cells("mp-gap-20", gap, ("scratch",), (1.0,), three),
-        *cells(
+        *trials("mp-gap-20", gap, main_arms, (0.25,), five),
+        *trials("mp-gap-20", gap, main_arms, (1.0,), three),
+        *trials("mp-gap-20", gap, others, (0.25,), five),
+        *trials("mp-gap-20", gap, main_arms, (0.5, 0.75), three),
+        *trials("mp-gap-20", gap, ("scratch",), (1.0,), three),
+        *trials(
             "mp-gap-20", ("log_bulk_modulus", "formation_energy"), ("Z", best), (0.25, 1.0), three
         ),
-        *cells("mp20-test", gap, ("Z", best), (1.0,), (0,)),
+        *trials("mp20-test", gap, ("Z", best), (1.0,), (0,)),
     ]
 
 
@@ -95,12 +95,12 @@ def locked(path: Path, wait: bool) -> Iterator[bool]:
         yield True
 
 
-def claim(out: Path, cell: Cell) -> Any:
-    """Whether this process may run the cell, for as long as the context lasts."""
-    return locked(predictions_folder(out) / f".{cell.predictions()}.lock", wait=False)
+def claim(out: Path, trial: Trial) -> Any:
+    """Whether this process may run the trial, for as long as the context lasts."""
+    return locked(predictions_folder(out) / f".{trial.predictions()}.lock", wait=False)
 
 
-def finished(out: Path) -> set[Cell]:
+def finished(out: Path) -> set[Trial]:
     """Cells that have a row."""
     if not out.exists():
         return set()
@@ -109,7 +109,7 @@ def finished(out: Path) -> set[Cell]:
     if missing:
         raise InputError(f"{out} has no column {missing[0]!r}; write to another file")
     rows = table[KEYS].fillna({"changes": ""}).itertuples(index=False)
-    return {Cell(r[0], r[1], r[2], float(r[3]), int(r[4]), r[5]) for r in rows}
+    return {Trial(r[0], r[1], r[2], float(r[3]), int(r[4]), r[5]) for r in rows}
 
 
 def lock_table(out: Path) -> Any:

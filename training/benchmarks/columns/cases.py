@@ -1,4 +1,4 @@
-"""One cell of the table of classical regressors: a task, a feature set and a number of labels.
+"""One case of the table of classical regressors: a property, feature set and number of labels.
 
 Fits every head on every random subset, and keeps the error of every test row, so that models can be
 compared row by row later.
@@ -31,8 +31,8 @@ from benchmarks.columns.regressors import (
     ridge,
     stack,
 )
-from benchmarks.columns.subsets import read_crystals, task_rows
-from benchmarks.properties import TASKS
+from benchmarks.columns.subsets import property_rows, read_property_table
+from benchmarks.properties import PROPERTIES
 from matminer_unate.regressors.recipe import FORMULA, Recipe
 from matminer_unate.regressors.unate_regressor import UnateRegressor
 
@@ -43,7 +43,7 @@ WIDE = 300
 only where it is this much better on val of the first subset:"""
 WORTH = 0.01
 
-TRIAL_ROWS = 2000
+SETTING_ROWS = 2000
 """Training rows. With more, wide sets keep the setting that they had with fewer."""
 
 FOREST_ROWS = 2000
@@ -55,12 +55,14 @@ Fit = Callable[[Rows, int], Predictions]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Which cell.
+class Case:
+    """Which case.
 
     Attributes
     ----------
-    task, features : str
+    task : str
+        Name of the property.
+    features : str
     labels : int or "all"
     """
 
@@ -91,49 +93,49 @@ class HeadErrors:
     settings: str = ""
 
 
-def cell_path(folder: Path, cell: Cell, digest: str) -> Path:
-    """Where the errors of a cell are, if it has been run with columns of this digest."""
-    return folder / cell.task / f"{cell.features}-{cell.labels}-{digest}.npz"
+def case_path(folder: Path, case: Case, digest: str) -> Path:
+    """Where the errors of a case are, if it has been run with columns of this digest."""
+    return folder / case.task / f"{case.features}-{case.labels}-{digest}.npz"
 
 
-def run_cells(
+def run_cases(
     data: Path,
     folder: Path,
     blocks: Blocks,
-    cells: list[Cell],
+    cases: list[Case],
 ) -> list[Path]:
-    """Run cells of one task and feature set, in the order of their labels; those done are skipped.
+    """Run cases of one task and feature set, in the order of their labels; those done are skipped.
 
     Returns
     -------
     list of Path
-        A file a cell.
+        A file a case.
     """
-    task = TASKS[cells[0].task]
-    trees, everything = feature_sets(list(blocks.weights))[cells[0].features]
+    property_ = PROPERTIES[cases[0].task]
+    trees, everything = feature_sets(list(blocks.weights))[cases[0].features]
     digest = blocks.digest(everything)
-    paths = [cell_path(folder, c, digest) for c in cells]
+    paths = [case_path(folder, c, digest) for c in cases]
     if all(p.exists() for p in paths):
         return paths
-    table = read_crystals(data, task.crystals)
+    table = read_property_table(data, property_.crystals)
     # Nothing for the dummy to see.
     empty = np.zeros((len(table), 1), dtype=np.float32)
     columns = [blocks.join(b) if b else empty for b in (trees, everything)]
     choices = Choices()
-    for cell, path in zip(cells, paths, strict=True):
+    for case, path in zip(cases, paths, strict=True):
         if path.exists():
             choices.remember(path)
             continue
-        problems = task_rows(task, table, cell.labels)
-        if cell.features == DUMMY:
+        problems = property_rows(property_, table, case.labels)
+        if case.features == DUMMY:
             found = {"median": _errors(lambda r, _: _median(r), problems)}
-        elif used := recipes(list(blocks.weights)).get(cell.features):
+        elif used := recipes(list(blocks.weights)).get(case.features):
             fit = recipe(columns[1], [blocks.weights[name] for name in used])
             found = {RECIPE: _errors(fit, problems)}
         else:
             found = fit_heads(columns[0], columns[1], problems, choices)
         n_columns = columns[1].shape[1] if everything else 0
-        write_cell(path, found, {"n_train": len(problems[0].train), "n_columns": n_columns})
+        write_case(path, found, {"n_train": len(problems[0].train), "n_columns": n_columns})
     return paths
 
 
@@ -153,9 +155,9 @@ class Choices:
     settings: dict[str, str] = field(default_factory=dict)
 
     def remember(self, path: Path) -> None:
-        """Take LightGBM's settings from a cell of an earlier run, to go on alike."""
-        for head, facts, errors in read_cell(path):
-            if errors.settings and facts["n_train"] <= TRIAL_ROWS:
+        """Take LightGBM's settings from a case of an earlier run, to go on alike."""
+        for head, facts, errors in read_case(path):
+            if errors.settings and facts["n_train"] <= SETTING_ROWS:
                 self.settings[head] = errors.settings
 
 
@@ -215,8 +217,7 @@ def fit_heads(
 def recipe(X: Matrix, weights: list[str]) -> Fit:
     """``UnateRegressor`` on the blocks of its own columns.
 
-    It chooses by cross-validation within the training rows and does without val. (Sites are counted
-    in the cell as given, where it counts those of the primitive cell.)
+    It chooses by cross-validation within the training rows and does without val.
     """
     names = Recipe(tuple(weights), "cpu", tight_binding=True).names()
     table = pd.DataFrame(X, columns=names)
@@ -253,7 +254,7 @@ def _better_settings(
 ) -> HeadErrors:
     """Errors with the one of LightGBM's settings that is better on val."""
     wanted = list(LIGHTGBM_SETTINGS)
-    if wide and len(problems[0].train) > TRIAL_ROWS and head in choices.settings:
+    if wide and len(problems[0].train) > SETTING_ROWS and head in choices.settings:
         wanted = [choices.settings[head]]
     first = {s: _errors(fit(s), problems[:1]) for s in wanted}
     if wide and len(wanted) > 1:
@@ -270,8 +271,8 @@ def _better_settings(
     return min(found, key=lambda e: float(e.val.mean()))
 
 
-def write_cell(path: Path, found: dict[str, HeadErrors], facts: dict[str, int]) -> None:
-    """Keep a cell; under its name only when the file is whole."""
+def write_case(path: Path, found: dict[str, HeadErrors], facts: dict[str, int]) -> None:
+    """Keep a case; under its name only when the file is whole."""
     note = {
         "facts": facts,
         "heads": list(found),
@@ -289,8 +290,8 @@ def write_cell(path: Path, found: dict[str, HeadErrors], facts: dict[str, int]) 
     unfinished.replace(path)
 
 
-def read_cell(path: Path) -> Iterator[tuple[str, dict[str, int], HeadErrors]]:
-    """Head, numbers of training rows and columns, and errors of each head of a cell."""
+def read_case(path: Path) -> Iterator[tuple[str, dict[str, int], HeadErrors]]:
+    """Head, numbers of training rows and columns, and errors of each head of a case."""
     with np.load(path) as content:
         note = json.loads(str(content["note"]))
         val, test = content["val"], content["test"]
