@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from small_corpora import prototype_corpus
 from torch import Tensor, nn
 
-from objectives import BarlowTwins, DeepGraphInfomax, NTXent, Triplet, VICReg
-from objectives.barlow_twins import barlow_twins
-from objectives.nt_xent import nt_xent
+from objectives.barlow_twins import BarlowTwins, barlow_twins
+from objectives.infomax import DeepGraphInfomax
+from objectives.nt_xent import NTXent, nt_xent
 from objectives.projector import contrast_metrics
-from objectives.triplet import triplet
-from objectives.vicreg import vicreg
+from objectives.triplet import Triplet, triplet
+from objectives.vicreg import VICReg, vicreg
 
 HEADS: dict[str, type[nn.Module]] = {
     "nt-xent": NTXent,

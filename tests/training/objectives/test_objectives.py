@@ -18,13 +18,11 @@ from augmentations.corruption import Corruption, CorruptionConfig
 from corpora.batches import CleanBatch, Encoded, View, mean_pool
 from matminer_unate.network.config import EncoderConfig
 from matminer_unate.network.edge_features import RadialBasis, envelope
-from objectives import (
-    EdgeDenoising,
-    ElementPropertyReconstruction,
-    NodeReconstruction,
-    SiteTargetRegression,
-    SpaceGroup,
-)
+from objectives.edge_denoising import EdgeDenoising
+from objectives.element_properties import ElementPropertyReconstruction
+from objectives.node import NodeReconstruction
+from objectives.space_group import SpaceGroup
+from objectives.target_regression import TargetRegression
 from pretraining.config import LossWeights, PretrainConfig
 from pretraining.optimisation import make_optimizer, step_generator
 from pretraining.pretrainer import Pretrainer
@@ -138,7 +136,7 @@ def test_site_targets_are_compared_by_mean_squared_error_where_they_are_known() 
     targets[0, 1] = torch.nan
     batch = replace(batch, teacher=targets)
     view = replace(view_of(batch, predicted, torch.ones(5).bool(), batch.z), predicted=predicted)
-    loss, _ = SiteTargetRegression("teacher", slice(1, 3), slice(4, 6))(view, batch)
+    loss, _ = TargetRegression("teacher", slice(1, 3), slice(4, 6))(view, batch)
     squares = [
         float(predicted[i, 4 + k] - targets[i, 1 + k]) ** 2
         for i in range(5)
@@ -148,7 +146,7 @@ def test_site_targets_are_compared_by_mean_squared_error_where_they_are_known() 
     assert len(squares) == 7
     assert float(loss) == pytest.approx(np.mean(squares), rel=1e-5)
     unknown = replace(batch, teacher=torch.full((5, 4), torch.nan))
-    assert SiteTargetRegression("teacher", slice(1, 3), slice(4, 6))(view, unknown)[0] == 0.0
+    assert TargetRegression("teacher", slice(1, 3), slice(4, 6))(view, unknown)[0] == 0.0
 
 
 # -- edges ---------------------------------------------------------------------------------------

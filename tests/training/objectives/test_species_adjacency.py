@@ -20,9 +20,10 @@ from torch import Tensor
 from corpora.batches import CleanBatch
 from corpora.clean_targets import RDF_CENTRES, SKIN
 from corpora.corpus import Corpus
-from objectives import PairAdjacency, SpeciesAdjacency, pairwise_floor
-from objectives.pair_adjacency import constant_losses, pair_weights
+from objectives.pair_adjacency import PairAdjacency, constant_losses, pair_weights
 from objectives.pair_targets import MOST_PARTNERS, Form, pair_of_edge, pair_targets, site_pairs
+from objectives.pairwise_floor import pairwise_floor
+from objectives.species_adjacency import SpeciesAdjacency
 
 FORMS: tuple[Form, ...] = ("multiplicity", "bond", "pair-rdf")
 

@@ -76,7 +76,7 @@ def chgnet(table: pd.DataFrame) -> Matrix:
 
     structures = table["structure"]
     crystals = [
-        Crystal(s.lattice.matrix, s.frac_coords, np.array(s.atomic_numbers), "", str(k), 1)
+        Crystal(s.lattice.matrix, s.frac_coords, np.array(s.atomic_numbers), str(k))
         for k, s in enumerate(structures)
     ]
     rows = []
@@ -100,7 +100,7 @@ class CHGNetFeatures:
         from site_targets.chgnet import chgnet_targets
 
         crystals = [
-            Crystal(s.lattice.matrix, s.frac_coords, np.array(s.atomic_numbers), "", str(k), 1)
+            Crystal(s.lattice.matrix, s.frac_coords, np.array(s.atomic_numbers), str(k))
             for k, s in enumerate(df[col_id])
         ]
         sites = chgnet_targets(crystals)
