@@ -141,7 +141,7 @@ def read_site_targets(path: str | Path) -> dict[str, SiteVectors]:
         source = _open_site_targets(file)
         for group in range(source.num_row_groups):
             table = source.read_row_group(group, columns=COLUMNS).combine_chunks()
-            for identifier, vectors in _rows(file, table, width):
+            for identifier, vectors in _rows(file, table, width) if table.num_rows else ():
                 if identifier in targets:
                     raise InputError(f"{file}: {identifier} comes twice; drop one of the rows")
                 if np.isinf(vectors).any():
@@ -173,7 +173,7 @@ def _open_site_targets(file: Path) -> pq.ParquetFile:
     number = pa.types.is_list(kind) and (
         pa.types.is_floating(kind.value_type) or pa.types.is_null(kind.value_type)
     )
-    if not number:
+    if source.metadata.num_rows and not number:
         raise InputError(f"{file}: 'values' holds {kind} and not lists of numbers")
     return source
 

@@ -197,6 +197,19 @@ def test_the_warning_names_a_few_and_counts_the_others(tmp_path: Path) -> None:
     assert "bad-5" not in str(warned[0].message)
 
 
+def test_doubtful_crystals_are_taken_on_request_only(tmp_path: Path) -> None:
+    text = real()["NaCl"].to(fmt="cif")
+    (tmp_path / "cifs").mkdir()
+    (tmp_path / "cifs" / "good.cif").write_text(real()["Si"].to(fmt="cif"))
+    torn = text.replace("_chemical_formula_sum   'Na4 Cl4'", "_chemical_formula_sum   'Na8 Cl4'")
+    (tmp_path / "cifs" / "torn.cif").write_text(torn)
+    data, out = str(tmp_path / "cifs"), str(tmp_path / "a.parquet")
+    with pytest.warns(UnateWarning, match=r"torn\.cif.*is not the formula.*--accept-doubtful"):
+        sources.main(["--data", data, "--out", out])
+    sources.main(["--data", data, "--out", out, "--accept-doubtful"])
+    assert [c.formula for c in read_with_report([out], 100, None)[0]] == ["Si", "NaCl"]
+
+
 def test_a_source_of_nothing_else_is_an_error(tmp_path: Path) -> None:
     fill_with_mistakes(tmp_path)
     (tmp_path / "good.cif").unlink()
