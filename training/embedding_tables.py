@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.embeddings.element_means import ENOUGH_SITES, element_frame
 from benchmarks.embeddings.site_tables import export_sites
-from corpora.reading import read_crystals
+from corpora.reading import read_with_report
 from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, weights_config
@@ -26,7 +26,7 @@ SITES_FILE, ELEMENTS_FILE = "site_embeddings.parquet", "element_embeddings.csv"
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
-    crystals = read_crystals(args.data, args.max_sites, args.part)
+    crystals, _ = read_with_report(args.data, args.max_sites, args.part)
     folder = Path(args.out)
     folder.mkdir(parents=True, exist_ok=True)
     means = export_sites(crystals, args.weights, None if args.no_sites else folder / SITES_FILE)

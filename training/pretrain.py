@@ -27,187 +27,118 @@ each view is decoded to the clean crystal (species, adjacency, site descriptors)
 are contrasted with each other.
 """
 
+# The way of a crystal through a step, room by room:
+#
+# corpora/          a file becomes a crystal, once (reading), and a graph with a skin and its clean
+#                   targets, once (corpus); some crystals together are a batch (sampling, batches)
+# site_targets/     targets that take long are computed before, and read from a file (files)
+# augmentations/    species are hidden, atoms moved, edges dropped: two views of it (corruption)
+# matminer_unate/network/   the encoder reads each view: a vector for each site, and predictions
+# objectives/       each loss compares these with the clean batch, or the two views with each other
+# pretraining/      which losses and views a run has (pretrainer, views, config), how they are
+#                   balanced (balance), what is kept of a run (checkpointing, epoch_log, export)
+
 from __future__ import annotations
 
 import argparse
-import copy
 import time
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
-import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
-from corpora.corpus import FROM_FILES
-from corpora.sampling import epoch_batches
 from harness.command import run_script, torch_threads
 from harness.stopping import whole_steps
-from matminer_unate.errors import InputError, WeightsError
-from matminer_unate.network.initialisation import DrawFrom
-from matminer_unate.network.weights import weights_config
-from pretraining.checkpointing import Progress, load_checkpoint, save_checkpoint
+from matminer_unate.errors import InputError
+from pretraining.checkpointing import CHECKPOINT
 from pretraining.config import PretrainConfig
 from pretraining.data import read_corpora
-from pretraining.epoch_log import log_epoch, trim_log
-from pretraining.epoch_table import EpochTable
-from pretraining.export import export
-from pretraining.monitor import Monitor
 from pretraining.optimisation import (
     learning_rate,
-    load_start,
-    make_optimizer,
     mixed_precision,
     start_processes,
     step_generator,
     update_average,
 )
-from pretraining.options import add_options, apply_options
+from pretraining.options import add_options, choose_settings
 from pretraining.presets import PRESETS
-from pretraining.pretrainer import Pretrainer
-from pretraining.targets import with_predictions
-from pretraining.views import ViewMaker
-from site_targets.files import about_site_targets
-
-CHECKPOINT = "checkpoint.safetensors"
-
-LOWER_RATE = "lower --learning-rate, or look for unphysical crystals in --data"
-"""What helps against numbers that are not finite."""
+from pretraining.run import Run
 
 
 def main(argv: list[str] | None = None) -> None:
     args, config = parse_arguments(argv)
     with torch_threads(args.threads):
-        pretrain(args, config)
+        pretrain(config, Path(args.out), args.resume)
 
 
-def pretrain(args: argparse.Namespace, config: PretrainConfig) -> None:
+def pretrain(config: PretrainConfig, out: Path, resume: bool) -> None:
     """Train, or train on, and export the weights."""
     rank, world, device = start_processes()
-    first = rank == 0
-    out = Path(args.out)
-    resuming = args.resume and (out / CHECKPOINT).is_file()
-    if first and not resuming:
+    resuming = resume and (out / CHECKPOINT).is_file()
+    if rank == 0 and not resuming:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(config.to_json())
-
     corpus, held_out = read_corpora(config, out, rank)
-    if corpus.n_sites.sum() < 2:
-        raise InputError("one crystal of one site is too little to learn from; give --data more")
-    config = with_predictions(config, corpus)
-    with DrawFrom(torch.Generator().manual_seed(config.seed)):
-        model = Pretrainer(config, corpus)
-    if config.start_from:
-        load_start(config.start_from, model.encoder)
-    model.to(device)
-    average = copy.deepcopy(model.encoder)
-    optimizer = make_optimizer(model, config)
-    make_views = ViewMaker(config, torch.from_numpy(corpus.element_counts))
-    monitor = Monitor(held_out, corpus, config.max_edges) if first and held_out else None
-    progress = Progress()
-    if resuming:
-        progress = load_checkpoint(out / CHECKPOINT, model, average, optimizer)
-    if first:
-        trim_log(out / "log.csv", progress.epoch)
-    wrapped: nn.Module = model
-    if world > 1:
-        wrapped = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
-
-    table = EpochTable(config.epochs, len(held_out) if monitor and held_out else 0, out / "log.csv")
-    last_saved = time.monotonic()
+    run = Run(config, corpus, held_out, out, (rank, world, device), resuming)
     try:
-        while progress.epoch < config.epochs:
-            before = progress.seconds
-            started = time.monotonic() - before
-            rng = np.random.default_rng([config.seed, progress.epoch])
-            batches = epoch_batches(corpus, config.max_edges, rng, config.grouped_share)
-            if len(batches) < world:
-                raise InputError(
-                    f"{len(batches)} batches for {world} processes; lower --max-edges or use fewer"
-                )
-            batches = batches[: len(batches) // world * world][rank::world]
-            model.train()
-            label = f"epoch {progress.epoch + 1}/{config.epochs}"
-            bar = tqdm(
-                total=len(batches),
-                initial=progress.batch,
-                desc=label,
-                disable=not first,
-                leave=False,
-            )
-            for members in whole_steps(batches[progress.batch :]):
-                batch = corpus.batch(members).to(device)
-                views = make_views(batch, step_generator(device, config.seed, progress.step, rank))
-                measure = config.balance_every > 0 and progress.step % config.balance_every == 0
-                with mixed_precision(config, device):
-                    losses = wrapped(batch, views, measure)
-                optimizer.zero_grad()
-                losses["total"].backward()
-                if not nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm).isfinite():
-                    raise InputError(
-                        f"the losses of step {progress.step} are not finite; {LOWER_RATE}"
-                    )
-                done = (progress.epoch + progress.batch / len(batches)) / config.epochs
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(done, config)
-                optimizer.step()
-                update_average(average, model.encoder, config.ema, progress.step)
-                progress.add({name: value.item() for name, value in losses.items()})
-                progress.seconds = time.monotonic() - started
-                if first and time.monotonic() - last_saved > 60 * config.checkpoint_minutes:
-                    save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
-                    last_saved = time.monotonic()
-                done = (progress.epoch + progress.batch / len(batches)) / config.epochs
-                left = progress.seconds * (1 / done - 1)
-                bar.set_postfix_str(
-                    f"loss {progress.mean('total'):.3f}, {left / 60:.0f} min left", refresh=False
-                )
-                bar.update()
-            bar.close()
-            if first:
-                measured = {} if monitor is None else monitor(model, average, make_views, device)
-                scales = {f"scale_{name}": scale for name, scale in model.balance.scales().items()}
-                row = log_epoch(out, progress, measured | scales, config.tensorboard)
-                rate = optimizer.param_groups[0]["lr"]
-                table.print(row, rate, progress.seconds - before, progress.seconds)
-            progress.next_epoch()
-            if first:
-                save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
+        while run.progress.epoch < config.epochs:
+            before = run.progress.seconds
+            train_epoch(run)
+            run.finish_epoch(run.progress.seconds - before)
     except KeyboardInterrupt:
-        # Of several processes, some may have begun the next step.
-        if world == 1:
-            save_checkpoint(out / CHECKPOINT, model, average, optimizer, progress)
-        raise KeyboardInterrupt(
-            f"{'saved' if world == 1 else 'the last checkpoint is'} in {out}; go on with the same "
-            "command and --resume"
-        ) from None
-    if first:
-        run: dict[str, Any] = {
-            "steps": progress.step,
-            "wall_s": round(progress.seconds),
-            "processes": world,
-            "threads": torch.get_num_threads(),
-            "device": device.type,
-        }
-        if config.teacher:
-            about = about_site_targets(config.teacher)
-            run["teacher"] = about.get("version", "an unnamed teacher")
-        export(out / "weights", average, corpus, config, device, run)
-        print(
-            f"\nweights: {out / 'weights'}. To use them:\n\n"
-            "    from matminer_unate import UnateFeaturizer\n\n"
-            f'    df = UnateFeaturizer(weights="{out / "weights"}")'
-            '.featurize_dataframe(df, "structure")\n\n'
-            f"or: unate featurize my_cifs/ --weights {out / 'weights'} --out features.parquet"
+        saved = "the last checkpoint is"
+        if world == 1:  # of several processes, some may have begun the next step
+            run.save()
+            saved = "saved"
+        cure = "go on with the same command and --resume"
+        raise KeyboardInterrupt(f"{saved} in {out}; {cure}") from None
+    if run.first:
+        run.export()
+    run.leave()
+
+
+def train_epoch(run: Run) -> None:
+    """Go through the batches of an epoch that are left."""
+    progress, epochs = run.progress, run.config.epochs
+    started = time.monotonic() - progress.seconds
+    batches = run.batches()
+    run.model.train()
+    label = f"epoch {progress.epoch + 1}/{epochs}"
+    with tqdm(
+        total=len(batches), initial=progress.batch, desc=label, disable=not run.first, leave=False
+    ) as bar:
+        for members in whole_steps(batches[progress.batch :]):
+            progress.add(train_step(run, members, progress.share(len(batches), epochs)))
+            progress.seconds = time.monotonic() - started
+            run.save(run.config.checkpoint_minutes)
+            left = progress.seconds * (1 / progress.share(len(batches), epochs) - 1)
+            told = f"loss {progress.mean('total'):.3f}, {left / 60:.0f} min left"
+            bar.set_postfix_str(told, refresh=False)
+            bar.update()
+
+
+def train_step(run: Run, members: NDArray[np.int64], done: float) -> dict[str, float]:
+    """One optimizer step on some crystals, at a share of the run; the losses and what is logged."""
+    config, step = run.config, run.progress.step
+    batch = run.corpus.batch(members).to(run.device)
+    views = run.make_views(batch, step_generator(run.device, config.seed, step, run.rank))
+    with mixed_precision(config, run.device):
+        measure = config.balance_every > 0 and step % config.balance_every == 0
+        losses = run.wrapped(batch, views, measure)
+    run.optimizer.zero_grad()
+    losses["total"].backward()
+    if not nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm).isfinite():
+        raise InputError(
+            f"the losses of step {step} are not finite; lower --learning-rate, or look for "
+            "unphysical crystals in --data"
         )
-    if world > 1:
-        # The wrapper must go first: were its reference to the group the last, the group would be
-        # taken down under the interpreter's lock, and gloo's threads may be waiting for that.
-        del wrapped
-        dist.destroy_process_group()
+    for group in run.optimizer.param_groups:
+        group["lr"] = learning_rate(done, config)
+    run.optimizer.step()
+    update_average(run.average, run.model.encoder, config.ema, step)
+    return {name: value.item() for name, value in losses.items()}
 
 
 def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, PretrainConfig]:
@@ -233,37 +164,7 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Pretrai
     args = parser.parse_args(argv)
     if args.threads < 1:
         parser.error("--threads must be at least 1")
-    out, config = Path(args.out), PRESETS[args.preset]
-    started = (out / CHECKPOINT).is_file()
-    if started and not args.resume:
-        parser.error(f"{out} holds a run: go on with --resume, or choose another --out")
-    if started:
-        try:
-            config = PretrainConfig.from_json((out / "config.json").read_text())
-        except (OSError, ValueError, TypeError, KeyError) as e:
-            parser.error(f"{out / 'config.json'} cannot be read ({e}); choose another --out")
-    try:
-        given = apply_options(config, vars(args))
-    except ValueError as e:
-        parser.error(str(e))
-    if started and given != config:
-        parser.error(f"--resume keeps the settings in {out / 'config.json'}; other options differ")
-    if not given.data:
-        parser.error("--data needs at least one file, folder or database (see training/sources.py)")
-    # Now, and not after hours of reading and computing.
-    if bool(given.teacher) != bool(given.weights.teacher):
-        parser.error("--teacher FILE and --weights.teacher above 0 need each other")
-    for name in FROM_FILES:
-        if (file := getattr(given, name)) and not Path(file).exists():
-            parser.error(f"--{name.replace('_', '-')} {file}: no such file; check the path")
-    if given.start_from:
-        try:
-            weights_config(given.start_from)
-        except (WeightsError, OSError) as e:
-            parser.error(f"--start-from {given.start_from}: {e}")
-    if given.tensorboard and find_spec("tensorboard") is None:
-        parser.error("--tensorboard needs it: pip install tensorboard")
-    return args, given
+    return args, choose_settings(parser, args)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ from benchmarks.embeddings.probing import (
 )
 from benchmarks.embeddings.site_tables import export_sites
 from benchmarks.untrained import untrained_twin
-from corpora.reading import read_crystals
+from corpora.reading import read_with_report
 from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, weights_config
@@ -51,8 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     config = weights_config(args.weights)
     # A sample of the train formulas of this size gives every element's mean to well below the
     # distances between elements.
-    train = read_crystals(args.data, args.max_sites, "train", args.limit)
-    val = read_crystals(args.data, args.max_sites, "val", args.limit)
+    train, _ = read_with_report(args.data, args.max_sites, "train", args.limit)
+    val, _ = read_with_report(args.data, args.max_sites, "val", args.limit)
     sample = site_sample(train, val, args.site_crystals)
     print(f"{len(train)} crystals for the element table, {len(sample.z)} probed sites", flush=True)
 

@@ -10,30 +10,11 @@ reads in seconds, and the same every time:
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from corpora.crystal import Crystal
+from corpora.entries import write_corpus
 from corpora.reading import read_with_report
 from harness.command import run_script
-
-# -- command --------------------------------------------------------------------------------------
-
-
-def write_table(path: Path, crystals: Sequence[Crystal]) -> None:
-    """Write crystals as the Parquet table that is read fastest."""
-    columns = {
-        "material_id": [c.identifier for c in crystals],
-        "lattice": [c.lattice.ravel() for c in crystals],
-        "frac_coords": [c.frac_coords.ravel() for c in crystals],
-        "species": [c.atomic_numbers.astype(np.int16) for c in crystals],
-        "formula_reduced": [c.formula for c in crystals],
-        "spacegroup_number": [c.spacegroup_number for c in crystals],
-    }
-    pd.DataFrame(columns).to_parquet(path)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -44,15 +25,24 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--max-sites", type=int, default=1_000, help="largest cell [1000]")
     parser.add_argument("--exclude-formulas", help="file of formulas to leave out")
+    parser.add_argument(
+        "--accept-doubtful",
+        action="store_true",
+        help="take crystals that may be others than their file means, instead of leaving them out",
+    )
     args = parser.parse_args(argv)
     # Now, and not after hours of reading.
     if args.out.is_dir():
         parser.error(f"--out {args.out} is a folder; name a file")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     crystals, report = read_with_report(
-        args.data, args.max_sites, None, exclude_formulas=args.exclude_formulas
+        args.data,
+        args.max_sites,
+        None,
+        exclude_formulas=args.exclude_formulas,
+        accept_doubtful=args.accept_doubtful,
     )
-    write_table(args.out, crystals)
+    write_corpus(args.out, crystals)
     print(f"{args.out}: {report}")
 
 

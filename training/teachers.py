@@ -4,9 +4,9 @@
         --max-sites 40 --out chgnet_sites.parquet
     python training/pretrain.py --teacher chgnet_sites.parquet --weights.teacher 8 ...
 
-Give both commands the same ``--data`` and ``--part``, and one of the limits given here as
-``--max-sites`` to the second: the limit decides which of a group of duplicates is kept, so crystals
-are read once for each limit and all of them are taught.
+Give both commands the same ``--data``, ``--part`` and ``--accept-doubtful``, and one of the limits
+given here as ``--max-sites`` to the second: the limit decides which of a group of duplicates is
+kept, so crystals are read once for each limit and all of them are taught.
 
 Small cells come first. A run that was stopped goes on with the same command; what it has done lies
 in the folder ``OUT.parts``, which can be read like the finished file.
@@ -37,7 +37,7 @@ from site_targets.computing import TEACHERS, read_all, write_site_targets
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
-    crystals = read_all(args.data, args.part, args.max_sites)
+    crystals = read_all(args.data, args.part, args.max_sites, args.accept_doubtful)
     command = ["python", "training/teachers.py", *(argv or sys.argv[1:])]
     write_site_targets(args.teacher, crystals, Path(args.out), command, args.processes)
 
@@ -58,6 +58,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--max-sites", nargs="+", type=int, default=[40], help="limits of sites [40]"
     )
+    parser.add_argument("--accept-doubtful", action="store_true", help="as in training/pretrain.py")
     parser.add_argument("--processes", type=int, default=1, help="[1]")
     parser.add_argument("--out", required=True, help="parquet file to write")
     args = parser.parse_args(argv)

@@ -34,7 +34,7 @@ from benchmarks.networks.published_cartnet import PlainCartNet, PlainRegressorBa
 from corpora.batches import CleanBatch, Encoded, View
 from corpora.corpus import Corpus
 from corpora.crystal import Crystal
-from corpora.reading import read_crystals
+from corpora.reading import read_with_report
 from corpora.sampling import epoch_batches
 from harness.command import run_script, script_parser
 from harness.result_tables import write_table
@@ -62,7 +62,7 @@ def main() -> None:
         config.weights, tight_binding=0.0, tight_binding_crystal=0.0
     )  # reads a file of targets
     config = replace(config, weights=weights, max_edges=args.max_edges)
-    crystals = read_crystals([args.data], config.max_sites, "train", args.crystals)
+    crystals, _ = read_with_report([args.data], config.max_sites, "train", args.crystals)
     table = pd.concat(
         [
             measure_encoders(crystals, config, args.rounds),

@@ -13,10 +13,9 @@ from pymatgen.core import Structure
 
 from corpora.corpus import Corpus
 from corpora.crystal import Crystal
+from corpora.entries import write_corpus
 from corpora.formulas import formula_part
 from matminer_unate.crystals.structures import crystal_arrays
-
-"""Real data sets, beside the checkout on some machines."""
 
 CUTOFF = 4.0
 """Å."""
@@ -34,9 +33,9 @@ def prototypes() -> tuple[Structure, ...]:
 
 
 def as_crystal(structure: Structure, identifier: str = "", spacegroup: int = 1) -> Crystal:
-    """What :func:`sources.read_crystals` makes of a structure."""
-    formula = structure.composition.reduced_formula
-    return Crystal(*crystal_arrays(structure), formula, identifier or formula, spacegroup)
+    """What :func:`corpora.reading.read_with_report` makes of a structure."""
+    name = identifier or structure.composition.reduced_formula
+    return Crystal(*crystal_arrays(structure), name, spacegroup)
 
 
 def make_corpus(structures: Sequence[Structure], cutoff: float = CUTOFF) -> Corpus:
@@ -50,19 +49,8 @@ def prototype_corpus() -> Corpus:
 
 
 def write_parquet(path: Path, crystals: Sequence[Crystal]) -> str:
-    """A table as :func:`sources.read_crystals` expects it; returns the path as text."""
-    rows = [
-        {
-            "material_id": c.identifier,
-            "lattice": c.lattice.ravel(),
-            "frac_coords": c.frac_coords.ravel(),
-            "species": c.atomic_numbers,
-            "formula_reduced": c.formula,
-            "spacegroup_number": c.spacegroup_number,
-        }
-        for c in crystals
-    ]
-    pd.DataFrame(rows).to_parquet(path)
+    """A table that is read fastest; returns the path as text."""
+    write_corpus(path, crystals)
     return str(path)
 
 

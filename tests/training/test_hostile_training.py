@@ -25,14 +25,14 @@ import sources
 from benchmarks.embeddings import element_means
 from corpora.crystal import Crystal
 from corpora.formulas import read_formulas
-from corpora.reading import read_crystals
+from corpora.reading import read_with_report
 from corpora.sampling import epoch_batches
 from harness.command import run_script
 from matminer_unate.crystals.checks import check_crystal
 from matminer_unate.datasets import load_semiconductors
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.databases import read_matminer
-from pretraining import optimisation
+from pretraining import options as options_module
 from pretraining.checkpointing import load_checkpoint
 from pretraining.config import LossWeights
 from pretraining.model_card import model_card
@@ -186,7 +186,7 @@ def test_files_of_targets_are_asked_for_before_anything_is_read(
 def test_tensorboard_is_asked_for_before_the_first_epoch(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pretrain, "find_spec", lambda name: None)
+    monkeypatch.setattr(options_module, "find_spec", lambda name: None)
     argv = ["--data", "a", "--out", str(tmp_path), "--tensorboard"]
     assert "pip install tensorboard" in refused(pretrain.main, argv, capsys)
 
@@ -240,7 +240,7 @@ def test_a_run_of_one_atom_cells_one_edge_a_batch(tmp_path: Path) -> None:
 def test_numbers_that_are_not_finite_stop_a_run_before_weights_are_written(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(optimisation, "learning_rate", lambda done, config: 1e30)
+    monkeypatch.setattr(pretrain, "learning_rate", lambda done, config: 1e30)
     for options in ([], ["--n-monitor", "0"], ["--epochs", "3"]):
         out = tmp_path / str(len(list(tmp_path.iterdir())))
         with pytest.raises(InputError, match=r"finite.*lower --learning-rate"):
@@ -380,7 +380,7 @@ def test_what_is_no_crystal_has_no_tight_binding_targets(
     z = np.array(numbers, dtype=np.int64)
     with pytest.raises(StructureError):
         site_targets(lattice, np.array(coords), z)
-    bad = Crystal(lattice, np.array(coords), z, "X", "x", 1)
+    bad = Crystal(lattice, np.array(coords), z, "x")
     good = one_atom(2.5, "cu")
     assert [v is None for v in tight_binding_targets([good, bad])] == [False, True]
 
@@ -394,7 +394,7 @@ def test_a_cell_that_repeats_itself_within_an_atom_is_named_and_left_out(
     needle = replace(crystals[0], lattice=np.diag([1000.0, 1000.0, 0.3]), identifier="needle")
     data = write_parquet(tmp_path / "t.parquet", [*crystals, needle])
     with pytest.warns(UserWarning, match=r"needle.*repeats itself every 0\.3 Å"):
-        assert len(read_crystals([data], 40, None)) == len(crystals)
+        assert len(read_with_report([data], 40, None)[0]) == len(crystals)
     # A cell that is only written in long vectors is a crystal.
     sheared = np.array([[5.0, 0, 0], [5000.0, 5.0, 0], [0, 70_000.0, 5.0]])
     check_crystal(sheared, np.zeros((1, 3)), np.array([26]))
@@ -402,7 +402,7 @@ def test_a_cell_that_repeats_itself_within_an_atom_is_named_and_left_out(
 
 def test_an_empty_name_is_not_the_present_folder() -> None:
     with pytest.raises(InputError, match="without a name"):
-        read_crystals([""], 40, None)
+        read_with_report([""], 40, None)
 
 
 def test_a_list_of_formulas_without_any_is_no_list(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from matminer_unate.network.weights import load_encoder, read_config
 from matminer_unate.physics.elements import magpie_property
 from pretrain import parse_arguments
 from pretraining import checkpointing, optimisation
+from pretraining import run as run_module
 from pretraining.checkpointing import Progress, load_checkpoint, save_checkpoint
 from pretraining.config import LossWeights, PretrainConfig
 from pretraining.export import recalibrate, standardise
@@ -221,7 +222,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             raise Stop
         update_average(average, model, decay, now)
 
-    monkeypatch.setattr(optimisation, "update_average", update)
+    monkeypatch.setattr(pretrain, "update_average", update)
 
 
 def steps_of(run: Path) -> int:
@@ -270,7 +271,7 @@ def test_an_epoch_is_logged_once_even_if_the_run_stops_before_it_is_saved(
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "save_checkpoint", fail)
+        patch.setattr(run_module, "save_checkpoint", fail)
         with pytest.raises(Stop):
             pretrain.main([*command])
     pretrain.main([*command, "--resume"])
@@ -662,7 +663,7 @@ def test_a_run_goes_on_from_other_weights(
         load_start(weights, encoder)
         seen.append(copy.deepcopy(encoder))
 
-    monkeypatch.setattr(optimisation, "load_start", spy)
+    monkeypatch.setattr(run_module, "load_start", spy)
     options = [*SMALL, "--start-from", str(finished / "weights"), "--limit", "9", "--epochs", "1"]
     pretrain.main(["--data", table, "--out", str(tmp_path), *options])
     before, first = load_encoder(finished / "weights")
@@ -730,9 +731,9 @@ def test_fewer_batches_than_processes_is_an_error(
     table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else nobody would train, and untrained weights would be exported."""
-    monkeypatch.setattr(optimisation, "start_processes", lambda: (0, 2, torch.device("cpu")))
+    monkeypatch.setattr(pretrain, "start_processes", lambda: (0, 2, torch.device("cpu")))
     monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda model, **_: model)
-    monkeypatch.setattr(pretrain.dist, "destroy_process_group", lambda: None)
+    monkeypatch.setattr(run_module.dist, "destroy_process_group", lambda: None)
     with pytest.raises(ValueError, match=r"1 batch.* 2 processes.*--max-edges"):
         pretrain.main(["--data", table, "--out", str(tmp_path), *SMALL, "--max-edges", "10000000"])
 

@@ -6,6 +6,7 @@ made from it by moving atoms and dropping edges, so neighbour lists are never bu
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -72,53 +73,14 @@ class Corpus:
         progress: bool = True,
     ) -> None:
         self.cutoff = cutoff
-        parts: dict[str, list[NDArray]] = {
-            name: []
-            for name in (
-                "z",
-                "slot",
-                "edge_index",
-                "edge_vector",
-                "edge_pair",
-                "descriptors",
-                "rdf",
-            )
-        }
-        sizes = []
-        for start in tqdm(
-            range(0, len(crystals), 256), desc="graphs", unit_scale=256, disable=not progress
-        ):
-            chunk = crystals[start : start + 256]
-            skinned = [
-                radius_graph(c.lattice, c.frac_coords, c.atomic_numbers, cutoff, SKIN)
-                for c in chunk
-            ]
-            graphs = [_inside(g, cutoff) for g in skinned]
-            volumes = [c.volume for c in chunk]
-            parts["descriptors"].append(site_descriptors(graphs, volumes, cutoff))
-            for wide, graph in zip(skinned, graphs, strict=True):
-                _, slot = np.unique(graph.atomic_numbers, return_inverse=True)
-                parts["z"].append(graph.atomic_numbers)
-                parts["slot"].append(slot)
-                parts["rdf"].append(species_rdf(graph, slot, cutoff))
-                parts["edge_index"].append(wide.edge_index.astype(np.int32))
-                parts["edge_vector"].append(wide.edge_vector)
-                parts["edge_pair"].append(undirected_pairs(wide).astype(np.int32))
-                sizes.append((graph.n_sites, slot.max() + 1, wide.n_edges))
-        n_sites, n_slots, n_edges = np.array(sizes).T
-        self.n_sites, self.n_slots, self.n_edges = n_sites, n_slots, n_edges
-        self.site_start = _starts(n_sites)
-        self._edge_start = _starts(n_edges)
-        self._rdf_start = _starts(n_sites * n_slots)
-        self.z = np.concatenate(parts["z"])
-        self._slot = np.concatenate(parts["slot"])
-        self._edge_index = np.concatenate(parts["edge_index"], axis=1)
-        self._edge_vector = np.concatenate(parts["edge_vector"])
-        self._edge_pair = np.concatenate(parts["edge_pair"])
-        raw = {
-            "descriptors": np.concatenate(parts["descriptors"]),
-            "rdf": np.concatenate(parts["rdf"]),
-        }
+        arrays, sizes, raw = _describe(crystals, cutoff, progress)
+        self.n_sites, self.n_slots, self.n_edges = sizes.T
+        self.site_start = _starts(self.n_sites)
+        self._edge_start = _starts(self.n_edges)
+        self._rdf_start = _starts(self.n_sites * self.n_slots)
+        self.z, self._slot = arrays["z"], arrays["slot"]
+        self._edge_index, self._edge_vector = arrays["edge_index"], arrays["edge_vector"]
+        self._edge_pair = arrays["edge_pair"]
         for name in FROM_FILES:
             known = (site_targets or {}).get(name, {})
             raw[name] = _look_up(known, crystals, like.n_targets(name) if like else None)
@@ -179,6 +141,44 @@ class Corpus:
     def _edge_pair_count(self, member: int) -> int:
         start = self._edge_start[member]
         return int(self._edge_pair[start : start + self.n_edges[member]].max(initial=-1)) + 1
+
+
+def _describe(
+    crystals: Sequence[Crystal], cutoff: float, progress: bool
+) -> tuple[dict[str, NDArray], NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+    """Graphs with skin and the targets that follow from them.
+
+    Returns
+    -------
+    arrays : dict
+        ``z``, ``slot`` and ``edge_…`` of all crystals, one after the other.
+    sizes : (n_crystals, 3) int64
+        Sites, elements, and edges with skin.
+    targets : dict
+        ``descriptors`` (n_sites, 82) and ``rdf``, as :func:`species_rdf`.
+    """
+    parts = defaultdict[str, list[NDArray]](list)
+    sizes = []
+    bar = tqdm(range(0, len(crystals), 256), desc="graphs", unit_scale=256, disable=not progress)
+    for start in bar:
+        chunk = crystals[start : start + 256]
+        skinned = [
+            radius_graph(c.lattice, c.frac_coords, c.atomic_numbers, cutoff, SKIN) for c in chunk
+        ]
+        graphs = [_inside(g, cutoff) for g in skinned]
+        parts["descriptors"].append(site_descriptors(graphs, [c.volume for c in chunk], cutoff))
+        for wide, graph in zip(skinned, graphs, strict=True):
+            _, slot = np.unique(graph.atomic_numbers, return_inverse=True)
+            parts["z"].append(graph.atomic_numbers)
+            parts["slot"].append(slot)
+            parts["rdf"].append(species_rdf(graph, slot, cutoff))
+            parts["edge_index"].append(wide.edge_index.astype(np.int32))
+            parts["edge_vector"].append(wide.edge_vector)
+            parts["edge_pair"].append(undirected_pairs(wide).astype(np.int32))
+            sizes.append((graph.n_sites, slot.max() + 1, wide.n_edges))
+    arrays = {k: np.concatenate(v, axis=int(k == "edge_index")) for k, v in parts.items()}
+    targets = {name: arrays.pop(name) for name in ("descriptors", "rdf")}
+    return arrays, np.array(sizes), targets
 
 
 def _inside(graph: RadiusGraph, cutoff: float) -> RadiusGraph:

@@ -18,16 +18,6 @@ MAGPIE = (
 )  # fmt: skip
 """Magpie's 22 element properties (Ward et al. 2016), as in matminer's ``magpie`` preset."""
 
-ATOMIC = (
-    "outermost s, p and d orbital energies of the free atom (eV; LDA, NIST)",
-    "first and second ionization energy (log eV)",
-    "electron affinity (eV)",
-    "mean cationic and anionic radius (Å)",
-    "van der Waals radius (Å)",
-    "lowest and highest common oxidation state, and their number",
-)
-"""What the table ``magpie+atomic`` adds, from the element data of pymatgen."""
-
 KNOWN = 104
 """Rows below this atomic number are in the tables."""
 
@@ -42,6 +32,10 @@ def element_table(name: str) -> NDArray[np.float64]:
     Parameters
     ----------
     name : {"magpie", "magpie+atomic"}
+        The second adds, from the element data of pymatgen: energies of the outermost s, p and d
+        orbitals of the free atom (eV; LDA, NIST), first and second ionization energy (log eV),
+        electron affinity (eV), mean cationic, mean anionic and van der Waals radius (Å), lowest and
+        highest common oxidation state, and their number.
     """
     table = np.stack([magpie_property(column) for column in MAGPIE], axis=1)
     if name == "magpie+atomic":

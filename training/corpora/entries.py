@@ -1,9 +1,8 @@
-"""Tables, folders and files → lattice, coordinates and species, each failure with its place."""
+"""Tables, folders and files ↔ crystals, each failure with its place."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays
+from corpora.crystal import Crystal
+from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.databases import is_database, read_database
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.io.readers import open_inputs
 from matminer_unate.io.table_rows import ARRAY_COLUMNS
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One crystal of a source as it came."""
-
-    place: str
-    identifier: str
-    crystal: CrystalArrays | StructureError
-    spacegroup: int | None
+Entry = tuple[str, Crystal | StructureError]
+"""Where in a source a crystal is, in words, and the crystal or why there is none."""
 
 
-def open_source(source: str) -> tuple[Iterator[Entry], int | None]:
+def open_source(source: str, accept_doubtful: bool = False) -> tuple[Iterator[Entry], int | None]:
     """The entries of a source, and how many there are, if that is known."""
     if is_database(source):
-        return map(_entry, read_database(source)), None
+        return (_entry(source, row) for row in read_database(source)), None
     if not source.strip():
         raise InputError("a source without a name; check the quotes and variables of the command")
     path = Path(source)
@@ -41,19 +34,33 @@ def open_source(source: str) -> tuple[Iterator[Entry], int | None]:
         names = _array_columns(path)
         if names:
             table = pd.read_parquet(path, columns=names)
-            return _array_entries(path, table), len(table)
-    (opened,) = open_inputs([path])
-    return map(_entry, opened.rows()), opened.n_rows
+            return _array_entries(source, table), len(table)
+    (opened,) = open_inputs([path], accept_doubtful=accept_doubtful)
+    return (_entry(source, row) for row in opened.rows()), opened.n_rows
 
 
-def _entry(row: InputRow) -> Entry:
-    crystal: CrystalArrays | StructureError
+def write_corpus(path: Path, crystals: Sequence[Crystal]) -> None:
+    """Write crystals as the Parquet table that is read fastest."""
+    columns = {
+        "material_id": [c.identifier for c in crystals],
+        "lattice": [c.lattice.ravel() for c in crystals],
+        "frac_coords": [c.frac_coords.ravel() for c in crystals],
+        "species": [c.atomic_numbers.astype(np.int16) for c in crystals],
+        "formula_reduced": [c.formula for c in crystals],
+        "spacegroup_number": [c.spacegroup_number for c in crystals],
+    }
+    pd.DataFrame(columns).to_parquet(path)
+
+
+def _entry(source: str, row: InputRow) -> Entry:
     try:
-        crystal = row.error or crystal_arrays(row.structure)
+        if row.error is not None:
+            raise row.error
+        arrays = crystal_arrays(row.structure)
     except StructureError as e:
-        crystal = e
+        return row.place, e
     known = _known_spacegroup(row.carried.get("spacegroup_number"))
-    return Entry(row.place, row.identifier, crystal, known)
+    return row.place, Crystal(*arrays, _unique(source, row.identifier), known)
 
 
 def _array_columns(path: Path) -> list[str]:
@@ -69,33 +76,35 @@ def _array_columns(path: Path) -> list[str]:
     return [*ARRAY_COLUMNS, *({"material_id", "spacegroup_number"} & set(schema.names))]
 
 
-def _array_entries(path: Path, table: pd.DataFrame) -> Iterator[Entry]:
-    n = len(table)
-    names = table.get("material_id", pd.Series([None] * n, dtype=object))
-    spacegroups = table.get("spacegroup_number", pd.Series([None] * n, dtype=object))
-    columns = (table[name] for name in ARRAY_COLUMNS)
-    for k, (lattice, coords, species, name, spacegroup) in enumerate(
-        zip(*columns, names, spacegroups, strict=True)
-    ):
-        crystal: CrystalArrays | StructureError
+def _array_entries(source: str, table: pd.DataFrame) -> Iterator[Entry]:
+    nothing = pd.Series([None] * len(table), dtype=object)
+    columns = [table[name] for name in ARRAY_COLUMNS]
+    columns += [table.get(name, nothing) for name in ("material_id", "spacegroup_number")]
+    rows = zip(*columns, strict=True)
+    for k, (lattice, coords, species, name, spacegroup) in enumerate(rows):
+        own = f"{Path(source)}#{k}" if pd.isna(name) else str(name)
+        place = f"{Path(source)}, row {k} ({own})"
         try:
             numbers = np.asarray(species, dtype=np.int64)
             if len(numbers) and not 1 <= numbers.min() <= numbers.max() <= 118:
                 raise ValueError("a species is no atomic number")
-            crystal = (
-                np.reshape(lattice, (3, 3)).astype(np.float64),
-                np.reshape(coords, (len(numbers), 3)).astype(np.float64),
-                numbers,
-            )
+            cell = np.reshape(lattice, (3, 3)).astype(np.float64)
+            positions = np.reshape(coords, (len(numbers), 3)).astype(np.float64)
         except (TypeError, ValueError) as e:
-            crystal = StructureError(f"lattice, frac_coords and species do not fit ({e})")
-        own = f"{path}#{k}" if pd.isna(name) else str(name)
-        yield Entry(f"{path}, row {k} ({own})", own, crystal, _known_spacegroup(spacegroup))
+            yield place, StructureError(f"lattice, frac_coords and species do not fit ({e})")
+            continue
+        known = _known_spacegroup(spacegroup)
+        yield place, Crystal(cell, positions, numbers, _unique(source, own), known)
 
 
-def _known_spacegroup(value: Any) -> int | None:
+def _unique(source: str, identifier: str) -> str:
+    """The ids 0, 1, 2, … of two tables are not the same crystals."""
+    return f"{source}#{identifier}" if identifier.isdigit() else identifier
+
+
+def _known_spacegroup(value: Any) -> int:
     try:
         number = int(value)
     except (TypeError, ValueError):
-        return None
-    return number if 1 <= number <= 230 else None
+        return 0
+    return number if 1 <= number <= 230 else 0

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -16,7 +16,6 @@ from corpora.duplicates import deduplicate
 from corpora.entries import open_source
 from corpora.formulas import formula_part, read_formulas
 from matminer_unate.crystals.checks import check_crystal
-from matminer_unate.crystals.formula import reduced_formula
 from matminer_unate.crystals.symmetry import find_spacegroup
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 
@@ -65,25 +64,13 @@ class ReadReport:
         return f"{kept} (not: {left_out})" if left_out else kept
 
 
-def read_crystals(
-    sources: Sequence[str],
-    max_sites: int,
-    part: str | None,
-    limit: int | None = None,
-    exclude_formulas: str | None = None,
-    on_error: Literal["raise", "skip"] = "skip",
-) -> list[Crystal]:
-    """Read, filter and deduplicate crystals, as :func:`read_with_report` without its report."""
-    return read_with_report(sources, max_sites, part, limit, exclude_formulas, on_error)[0]
-
-
 def read_with_report(
     sources: Sequence[str],
     max_sites: int,
     part: str | None,
     limit: int | None = None,
     exclude_formulas: str | None = None,
-    on_error: Literal["raise", "skip"] = "skip",
+    accept_doubtful: bool = False,
 ) -> tuple[list[Crystal], ReadReport]:
     """Read, filter and deduplicate crystals.
 
@@ -102,9 +89,12 @@ def read_with_report(
         Keep a random choice of this many (seed 0).
     exclude_formulas : str, optional
         File of formulas that must not be seen (see :func:`read_formulas`).
-    on_error : {"skip", "raise"}
-        What an entry does that cannot be used, because it is damaged, disordered, empty, or has
-        atoms that coincide: be left out, with one warning for all, or stop the reading.
+    accept_doubtful : bool
+        Take crystals of files that may be others than the file means, such as a CIF without the
+        hydrogens that its formula has.
+
+    Entries that cannot be used, because they are damaged, disordered or empty, or have atoms that
+    coincide, are left out, with one warning for all.
 
     Returns
     -------
@@ -124,22 +114,17 @@ def read_with_report(
         # pymatgen sorts the elements of a formula by electronegativity, and noble gases have none.
         warnings.filterwarnings("ignore", "No Pauling electronegativity")
         excluded = read_formulas(exclude_formulas) if exclude_formulas else frozenset()
+        wanted = partial(_is_wanted, max_sites, part, excluded)
         for source in sources:
             before, unusable = report.read, report.unusable
-            crystals.extend(_selected(source, max_sites, part, excluded, on_error, report))
+            crystals.extend(_selected(source, wanted, accept_doubtful, report))
             if before < report.read == before + report.unusable - unusable:
                 raise InputError(
                     f"none of the {report.read - before:,} crystals of {source} can be used: "
                     + "; ".join(report.problems[unusable : unusable + SHOWN])
                 )
     if report.unusable:
-        more = f"; and {report.unusable - SHOWN:,} more" if report.unusable > SHOWN else ""
-        warnings.warn(
-            f"{report.unusable:,} of {report.read:,} crystals cannot be used and are left out: "
-            f"{'; '.join(report.problems[:SHOWN])}{more}",
-            UnateWarning,
-            stacklevel=2,
-        )
+        _warn_of_unusable(report)
     distinct = deduplicate(crystals)
     report.duplicates = len(crystals) - len(distinct)
     if limit is not None and limit < len(distinct):
@@ -155,39 +140,55 @@ def read_with_report(
 
 def _selected(
     source: str,
+    wanted: Callable[[Crystal, ReadReport], bool],
+    accept_doubtful: bool,
+    report: ReadReport,
+) -> Iterator[Crystal]:
+    """The crystals of one source that are wanted and can be used; the others are counted."""
+    entries, total = open_source(source, accept_doubtful)
+    bar = tqdm(entries, desc=f"reading {Path(source).name}", total=total, delay=2)
+    for place, crystal in bar:
+        report.read += 1
+        try:
+            if isinstance(crystal, StructureError):
+                raise crystal
+            if not wanted(crystal, report):
+                continue
+            arrays = (crystal.lattice, crystal.frac_coords, crystal.atomic_numbers)
+            check_crystal(*arrays)
+            if not crystal.spacegroup_number:
+                crystal = replace(crystal, spacegroup_number=find_spacegroup(*arrays))
+        except StructureError as e:
+            report.unusable += 1
+            report.problems.append(f"{place}: {e}")
+            continue
+        yield crystal
+
+
+def _is_wanted(
     max_sites: int,
     part: str | None,
     excluded: frozenset[str],
-    on_error: str,
+    crystal: Crystal,
     report: ReadReport,
-) -> Iterator[Crystal]:
-    """The crystals of one source that pass the filters; the others are counted."""
-    entries, total = open_source(source)
-    for entry in tqdm(entries, desc=f"reading {Path(source).name}", total=total, delay=2):
-        report.read += 1
-        try:
-            if isinstance(entry.crystal, StructureError):
-                raise entry.crystal
-            lattice, frac_coords, numbers = entry.crystal
-            if len(numbers) > max_sites:
-                report.too_large += 1
-                continue
-            formula = reduced_formula(numbers)
-            if part not in (None, formula_part(formula)):
-                report.other_part += 1
-                continue
-            if formula in excluded:
-                report.excluded += 1
-                continue
-            check_crystal(lattice, frac_coords, numbers)
-            spacegroup = entry.spacegroup or find_spacegroup(lattice, frac_coords, numbers)
-        except StructureError as e:
-            if on_error == "raise":
-                raise InputError(f"{entry.place}: {e}") from e
-            report.unusable += 1
-            report.problems.append(f"{entry.place}: {e}")
-            continue
-        # The ids 0, 1, 2, … of two tables are not the same crystals.
-        own = entry.identifier
-        identifier = f"{source}#{own}" if own.isdigit() else own
-        yield Crystal(lattice, frac_coords, numbers, formula, identifier, spacegroup)
+) -> bool:
+    """Whether a crystal passes the filters; if not, it is counted."""
+    if len(crystal) > max_sites:
+        report.too_large += 1
+    elif part not in (None, formula_part(crystal.formula)):
+        report.other_part += 1
+    elif crystal.formula in excluded:
+        report.excluded += 1
+    else:
+        return True
+    return False
+
+
+def _warn_of_unusable(report: ReadReport) -> None:
+    more = f"; and {report.unusable - SHOWN:,} more" if report.unusable > SHOWN else ""
+    warnings.warn(
+        f"{report.unusable:,} of {report.read:,} crystals cannot be used and are left out: "
+        f"{'; '.join(report.problems[:SHOWN])}{more}",
+        UnateWarning,
+        stacklevel=3,
+    )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from corpora.batches import CleanBatch, Encoded
-from objectives.gather import gather_rows
-from objectives.projector import Projector, contrast_metrics, full_precision
+from objectives.projector import ProjectedContrast
 
 
 def barlow_twins(first: Tensor, second: Tensor, redundancy: float) -> Tensor:
@@ -22,10 +20,8 @@ def barlow_twins(first: Tensor, second: Tensor, redundancy: float) -> Tensor:
     return (1 - diagonal).square().sum() + redundancy * others
 
 
-class BarlowTwins(nn.Module):
-    """Projector and Barlow Twins loss on mean-pooled latents.
-
-    The correlations are taken over the crystals of all processes in training.
+class BarlowTwins(ProjectedContrast):
+    """Barlow Twins loss of two views' projections.
 
     Parameters
     ----------
@@ -39,20 +35,9 @@ class BarlowTwins(nn.Module):
     arXiv:2103.03230, equations 1 and 2.
     """
 
-    negatives_by_permutation = False
-
     def __init__(self, latent_dim: int, redundancy: float = 0.0051) -> None:
-        super().__init__()
+        super().__init__(latent_dim)
         self.redundancy = redundancy
-        self.projector = Projector(latent_dim)
 
-    def forward(
-        self, first: Encoded, second: Encoded, batch: CleanBatch
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss; retrieval accuracy, alignment and uniformity."""
-        a, b = self.projector(first.pooled), self.projector(second.pooled)
-        metrics = contrast_metrics(a, b)
-        if self.training:
-            a, b = gather_rows(a, b)
-        with full_precision(a):
-            return barlow_twins(a, b, self.redundancy), metrics
+    def loss(self, first: Tensor, second: Tensor, formula: Tensor, system: Tensor) -> Tensor:
+        return barlow_twins(first, second, self.redundancy)

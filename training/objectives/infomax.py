@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from corpora.batches import CleanBatch, Encoded
+from corpora.batches import CleanBatch, Encoded, View
+
+
+def deal_species(view: View, generator: torch.Generator) -> View:
+    """The same graph with its species dealt out anew over the sites of the batch."""
+    order = torch.randperm(len(view.z), generator=generator, device=generator.device)
+    return replace(view, z=view.z[order])
 
 
 class DeepGraphInfomax(nn.Module):
@@ -25,8 +33,6 @@ class DeepGraphInfomax(nn.Module):
     Veličković et al., "Deep Graph Infomax", arXiv:1809.10341, equation 1.
     """
 
-    negatives_by_permutation = True
-
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
         self.discriminator = nn.Linear(latent_dim, latent_dim, bias=False)
@@ -36,7 +42,7 @@ class DeepGraphInfomax(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss, and the share of sites, true and false, that are told right.
 
-        ``second`` is the encoding of the first view with its species permuted over the batch.
+        ``second`` is the encoding of the first view after :func:`deal_species`.
         """
         summary = self.discriminator(torch.sigmoid(first.pooled)).float()[batch.crystal]
         true = (first.latent.float() * summary).sum(1)

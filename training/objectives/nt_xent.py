@@ -1,4 +1,4 @@
-"""Contrastive branch: two views of one crystal belong together, other crystals apart."""
+"""NT-Xent: two views of one crystal belong together, other crystals apart."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from corpora.batches import CleanBatch, Encoded
-from objectives.gather import gather_rows
-from objectives.projector import Projector, contrast_metrics, full_precision
+from objectives.projector import ProjectedContrast
 
 
 def nt_xent(
@@ -58,11 +56,8 @@ def nt_xent(
     return nn.functional.cross_entropy(logits.masked_fill(excluded, float("-inf")), positive)
 
 
-class NTXent(nn.Module):
-    """Projector and NT-Xent loss on mean-pooled latents.
-
-    Only the mean is size-intensive and so the same for every choice of cell. In training the
-    crystals of all processes are each other's negatives; the logged values are of one's own.
+class NTXent(ProjectedContrast):
+    """NT-Xent loss of two views' projections.
 
     Parameters
     ----------
@@ -72,27 +67,13 @@ class NTXent(nn.Module):
         How many negatives one of the same chemical system counts for.
     """
 
-    negatives_by_permutation = False
-
     def __init__(self, latent_dim: int, temperature: float = 0.1, hard_weight: float = 1.0) -> None:
-        super().__init__()
+        super().__init__(latent_dim)
         if temperature <= 0 or hard_weight <= 0:
             raise ValueError(
                 f"temperature and hard_weight are positive, got {temperature} and {hard_weight}"
             )
         self.temperature, self.hard_weight = temperature, hard_weight
-        self.projector = Projector(latent_dim)
 
-    def forward(
-        self, first: Encoded, second: Encoded, batch: CleanBatch
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss; retrieval accuracy, alignment and uniformity."""
-        a, b = self.projector(first.pooled), self.projector(second.pooled)
-        metrics = contrast_metrics(a, b)
-        formula, system = batch.formula, batch.system
-        if self.training:
-            # Formulas and systems are numbered by the corpus, so alike in all processes.
-            a, b, formula, system = gather_rows(a, b, formula, system)
-        with full_precision(a):
-            loss = nt_xent(a, b, formula, self.temperature, system, self.hard_weight)
-        return loss, metrics
+    def loss(self, first: Tensor, second: Tensor, formula: Tensor, system: Tensor) -> Tensor:
+        return nt_xent(first, second, formula, self.temperature, system, self.hard_weight)

@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from corpora.batches import CleanBatch, Encoded
+from objectives.gather import gather_rows
+
 
 class Projector(nn.Sequential):
     """Pooled latent (g, latent_dim) → the vector that is contrasted, (g, n_out) float32.
@@ -21,6 +24,40 @@ class Projector(nn.Sequential):
 
     def forward(self, pooled: Tensor) -> Tensor:
         return super().forward(pooled).float()
+
+
+class ProjectedContrast(nn.Module):
+    """Projector, and a loss of the projections of two views, which a subclass gives.
+
+    Latents are pooled by the mean, which alone is size-intensive and so the same for every choice
+    of cell. In training the loss is taken over the crystals of all processes; what is logged is of
+    one's own.
+
+    Parameters
+    ----------
+    latent_dim : int
+    """
+
+    def __init__(self, latent_dim: int) -> None:
+        super().__init__()
+        self.projector = Projector(latent_dim)
+
+    def forward(
+        self, first: Encoded, second: Encoded, batch: CleanBatch
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss; retrieval accuracy, alignment and uniformity."""
+        a, b = self.projector(first.pooled), self.projector(second.pooled)
+        metrics = contrast_metrics(a, b)
+        formula, system = batch.formula, batch.system
+        if self.training:
+            # Formulas and systems are numbered by the corpus, so alike in all processes.
+            a, b, formula, system = gather_rows(a, b, formula, system)
+        with full_precision(a):
+            return self.loss(a, b, formula, system), metrics
+
+    def loss(self, first: Tensor, second: Tensor, formula: Tensor, system: Tensor) -> Tensor:
+        """Loss of projections (g, n_out) of crystals whose formulas and systems are numbered."""
+        raise NotImplementedError
 
 
 def full_precision(tensor: Tensor) -> AbstractContextManager:

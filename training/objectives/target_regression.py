@@ -1,4 +1,4 @@
-"""Site-target regression: describe every site's clean surroundings from the corrupted view."""
+"""Target regression: say from the corrupted view what was computed from the clean crystal."""
 
 from __future__ import annotations
 
@@ -8,58 +8,41 @@ from torch import Tensor, nn
 from corpora.batches import CleanBatch, Encoded
 
 
-class CrystalTargetRegression(nn.Module):
-    """Mean squared error of the encoder's predictions of standardised quantities of crystals.
+class TargetRegression(nn.Module):
+    """Mean squared error of the encoder's predictions of standardised quantities.
 
-    Unknown targets (NaN) are left out.
-
-    Parameters
-    ----------
-    field : str
-        Field of the clean batch that holds the targets, the same at all sites of a crystal.
-    columns : slice
-        Which of its columns.
-    """
-
-    def __init__(self, field: str, columns: slice) -> None:
-        super().__init__()
-        self.field, self.columns = field, columns
-
-    def forward(self, encoded: Encoded, batch: CleanBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss; nothing to log."""
-        targets = getattr(batch, self.field)[batch.site_start[:-1], self.columns]
-        known = ~targets.isnan()
-        error = encoded.crystals - torch.where(known, targets, 0.0)
-        return (error.square() * known).sum() / known.sum().clamp(min=1), {}
-
-
-class SiteTargetRegression(nn.Module):
-    """Mean squared error of the encoder's predictions of standardised per-site targets.
-
-    Targets come from the clean crystal with its true species, so under a mask this is denoising of
-    the neighbour chemistry too. Unknown targets (NaN) are left out.
+    (1/|K|) Σ_{(i,k) ∈ K} (ŷ_ik − y_ik)² over the sites (or crystals) i and columns k whose target
+    is known, not NaN. Targets come from the clean crystal with its true species, so under a mask
+    this is denoising of the neighbour chemistry too.
 
     Parameters
     ----------
     field : str
-        Field of the clean batch that holds the targets.
+        Field of the clean batch that holds the targets, a row a site.
     columns : slice
         Which of its columns.
     predicted : slice
         Which of the encoder's predictions answer them.
+    of_crystals : bool
+        The targets are of the crystal, the same at all of its sites, and each crystal counts once.
 
     References
     ----------
     Cheap descriptors as pretext targets: arXiv:2503.01227.
     """
 
-    def __init__(self, field: str, columns: slice, predicted: slice) -> None:
+    def __init__(
+        self, field: str, columns: slice, predicted: slice, of_crystals: bool = False
+    ) -> None:
         super().__init__()
         self.field, self.columns, self.predicted = field, columns, predicted
+        self.of_crystals = of_crystals
 
     def forward(self, encoded: Encoded, batch: CleanBatch) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss; nothing to log."""
-        targets = getattr(batch, self.field)[:, self.columns]
+        targets, found = getattr(batch, self.field)[:, self.columns], encoded.predicted
+        if self.of_crystals:
+            targets, found = targets[batch.site_start[:-1]], encoded.crystals
         known = ~targets.isnan()
-        error = encoded.predicted[:, self.predicted] - torch.where(known, targets, 0.0)
+        error = found[:, self.predicted] - torch.where(known, targets, 0.0)
         return (error.square() * known).sum() / known.sum().clamp(min=1), {}

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from corpora.batches import CleanBatch, Encoded
-from objectives.gather import gather_rows
-from objectives.projector import Projector, contrast_metrics
+from objectives.projector import ProjectedContrast
 
 
 def triplet(
@@ -40,10 +38,8 @@ def triplet(
     return (each * some).sum() / some.sum().clamp(min=1)
 
 
-class Triplet(nn.Module):
-    """Projector and triplet loss on mean-pooled latents.
-
-    In training negatives are chosen from the crystals of all processes.
+class Triplet(ProjectedContrast):
+    """Triplet loss of two views' projections.
 
     Parameters
     ----------
@@ -56,20 +52,9 @@ class Triplet(nn.Module):
     not tried.
     """
 
-    negatives_by_permutation = False
-
     def __init__(self, latent_dim: int, margin: float = 0.5) -> None:
-        super().__init__()
+        super().__init__(latent_dim)
         self.margin = margin
-        self.projector = Projector(latent_dim)
 
-    def forward(
-        self, first: Encoded, second: Encoded, batch: CleanBatch
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss; retrieval accuracy, alignment and uniformity."""
-        a, b = self.projector(first.pooled), self.projector(second.pooled)
-        metrics = contrast_metrics(a, b)
-        formula, system = batch.formula, batch.system
-        if self.training:
-            a, b, formula, system = gather_rows(a, b, formula, system)
-        return triplet(a, b, formula, system, self.margin), metrics
+    def loss(self, first: Tensor, second: Tensor, formula: Tensor, system: Tensor) -> Tensor:
+        return triplet(first, second, formula, system, self.margin)

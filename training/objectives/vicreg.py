@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from corpora.batches import CleanBatch, Encoded
-from objectives.gather import gather_rows
-from objectives.projector import Projector, contrast_metrics, full_precision
+from objectives.projector import ProjectedContrast
 
 
 def vicreg(
@@ -31,10 +29,8 @@ def vicreg(
     return loss
 
 
-class VICReg(nn.Module):
-    """Projector and VICReg loss on mean-pooled latents.
-
-    The covariances are taken over the crystals of all processes in training.
+class VICReg(ProjectedContrast):
+    """VICReg loss of two views' projections.
 
     Parameters
     ----------
@@ -48,8 +44,6 @@ class VICReg(nn.Module):
     learning", arXiv:2105.04906, equations 1 to 6.
     """
 
-    negatives_by_permutation = False
-
     def __init__(
         self,
         latent_dim: int,
@@ -57,17 +51,8 @@ class VICReg(nn.Module):
         variance: float = 25.0,
         covariance: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(latent_dim)
         self.weights = (invariance, variance, covariance)
-        self.projector = Projector(latent_dim)
 
-    def forward(
-        self, first: Encoded, second: Encoded, batch: CleanBatch
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss; retrieval accuracy, alignment and uniformity."""
-        a, b = self.projector(first.pooled), self.projector(second.pooled)
-        metrics = contrast_metrics(a, b)
-        if self.training:
-            a, b = gather_rows(a, b)
-        with full_precision(a):
-            return vicreg(a, b, *self.weights), metrics
+    def loss(self, first: Tensor, second: Tensor, formula: Tensor, system: Tensor) -> Tensor:
+        return vicreg(first, second, *self.weights)

@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from matminer_unate.errors import InputError
 
+CHECKPOINT = "checkpoint.safetensors"
+"""Its name in the output folder."""
+
 
 @dataclass
 class Progress:
@@ -50,6 +53,10 @@ class Progress:
 
     def mean(self, name: str) -> float:
         return self.sums[name] / self.batch
+
+    def share(self, n_batches: int, n_epochs: int) -> float:
+        """How much of a run is done, with so many batches in this epoch."""
+        return (self.epoch + self.batch / n_batches) / n_epochs
 
     def next_epoch(self) -> None:
         self.epoch, self.batch, self.sums = self.epoch + 1, 0, {}

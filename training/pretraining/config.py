@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import math
 import operator
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -114,6 +112,8 @@ class PretrainConfig:
         Use a random choice of this many crystals; 0 for all.
     exclude_formulas : str
         File of formulas that must not be seen.
+    accept_doubtful : bool
+        Take crystals that may be others than their file means, instead of leaving them out.
     start_from : str
         Weights (a name or a folder) to go on from, of the same settings of the encoder.
     epochs : int
@@ -192,6 +192,7 @@ class PretrainConfig:
     tight_binding: str = ""
     teacher: str = ""
     exclude_formulas: str = ""
+    accept_doubtful: bool = False
     balance_every: int = 50
     n_monitor: int = 512
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -231,19 +232,3 @@ class PretrainConfig:
         content["weights"] = LossWeights(**content["weights"])
         content["data"] = tuple(content["data"])
         return cls(**content)
-
-
-_METAVARS = {int: "N", float: "X"}
-
-
-def attribute_texts(cls: type) -> dict[str, str]:
-    """What the Attributes section of a docstring says of each, in one line, with its unit."""
-    section = inspect.getdoc(cls).partition("Attributes\n----------\n")[2]  # type: ignore[union-attr]
-    texts: dict[str, str] = {}
-    for entry in re.split(r"\n(?=\w)", section.split("\n\n")[0]):
-        head, _, text = entry.partition("\n")
-        names, _, kind = head.partition(" : ")
-        unit = kind.partition(", ")[2] if "{" not in kind else ""
-        line = " ".join(text.split()) + (f" ({unit})" if unit else "")
-        texts |= dict.fromkeys(names.split(", "), line)
-    return texts

@@ -24,7 +24,7 @@ class EpochTable:
     ----------
     n_epochs : int
     n_monitor : int
-        Held-out crystals that losses are measured on; 0 where those of training are shown.
+        Crystals that losses are measured on after an epoch; 0 where those in it are shown.
     log : Path
         Where all numbers are.
     """
@@ -58,7 +58,9 @@ class EpochTable:
         print(" ".join(cells), flush=True)
 
     def _legend(self, shown: list[str], row: Mapping[str, float]) -> None:
-        where = f"{self.n_monitor:,} held-out crystals" if self.n_monitor else "training crystals"
+        where = "training crystals"
+        if self.n_monitor:
+            where = f"{self.n_monitor:,} crystals, of held-out formulas where there are any"
         print(f"\nall of these and more: {self.log}\n")
         print("  loss       all losses of the training crystals, weighted and balanced")
         for name in shown:

@@ -11,6 +11,7 @@ from typing import Any
 from pymatgen.core import Element
 
 from pretraining.config import PretrainConfig
+from pretraining.pretrainer import OBJECTIVES
 
 TEACHER_SAW = {
     "CHGNet": """ CHGNet was trained on energies, forces, stresses and magnetic moments of 1.58
@@ -19,18 +20,6 @@ Intelligence 5, 1031, 2023), whatever their formula: crystals of held-out formul
 band gaps are not.""",
 }
 """What labels a teacher has learned from, for the card."""
-
-TASKS = {
-    "node": "species",
-    "adjacency": "adjacency",
-    "physics": "site descriptors",
-    "fingerprint": "site descriptors",
-    "tight_binding": "electrons of a tight-binding model",
-    "tight_binding_crystal": "electrons of a tight-binding model",
-    "properties": "element properties",
-    "edge_denoising": "bond lengths",
-    "space_group": "space groups",
-}
 
 
 def model_card(config: PretrainConfig, training: dict[str, Any], counts: dict[int, int]) -> str:
@@ -48,9 +37,8 @@ the formula mod 100) were held out, whatever file they are in."""
     losses = ", ".join(f"{k} {v:g}" for k, v in dataclasses.asdict(config.weights).items() if v)
     balanced = " on losses of equal gradient norm" * bool(config.balance_every)
     hours = run["wall_s"] / 3600
-    rebuilt = ", ".join(
-        dict.fromkeys(what for loss, what in TASKS.items() if getattr(config.weights, loss) > 0)
-    )
+    active = [o for name, o in OBJECTIVES.items() if getattr(config.weights, name)]
+    rebuilt = ", ".join(dict.fromkeys(o.gives_back for o in active if o.gives_back))
     contrast = " and two corrupted views of a crystal are contrasted" * (
         config.weights.contrastive > 0
     )

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corpora.batches import CleanBatch, View, clean_view
+from corpora.batches import CleanBatch, View, clean_view, mean_pool
 from corpora.corpus import FROM_FILES, Corpus
 from corpora.sampling import epoch_batches
 from matminer_unate.errors import InputError
@@ -77,10 +77,7 @@ class Monitor:
                     totals[name] = totals.get(name, 0.0) + value.item() * len(members)
             hits += self._guess(batch, made.decode[0])
             latent = average.raw_latent(average.backbone(clean_view(batch, self.corpus.cutoff)))
-            total = latent.new_zeros(batch.n_crystals, latent.shape[1])
-            pooled.append(
-                total.index_add(0, batch.crystal, latent) / batch.site_start.diff().unsqueeze(1)
-            )
+            pooled.append(mean_pool(latent, batch))
             latents.append(latent)
             elements.append(batch.z)
         model.train(was_training)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from corpora.corpus import Corpus
 from matminer_unate.errors import InputError
 from matminer_unate.physics.band_quantities import CRYSTAL_NAMES, SITE_NAMES
 from matminer_unate.physics.quantity import slug
 from matminer_unate.physics.site_descriptors import FINGERPRINT_NAMES, PHYSICS_NAMES
+from objectives.target_regression import TargetRegression
 from pretraining.config import PretrainConfig
 
 
@@ -20,16 +23,26 @@ class Targets:
     field: str
     columns: slice
     names: tuple[str, ...] = ()  # of a teacher: none
+    gives_back: str = ""  # in the words of the model card
+    of_crystals: bool = False
 
+
+DESCRIPTORS, ELECTRONS = "site descriptors", "electrons of a tight-binding model"
+_N_PHYSICS, _N_ELECTRONS = len(PHYSICS_NAMES), len(SITE_NAMES)
 
 SITE_TARGETS = (
-    Targets("physics", "descriptors", slice(len(PHYSICS_NAMES)), PHYSICS_NAMES),
-    Targets("fingerprint", "descriptors", slice(len(PHYSICS_NAMES), None), FINGERPRINT_NAMES),
-    Targets("tight_binding", "tight_binding", slice(len(SITE_NAMES)), SITE_NAMES),
+    Targets("physics", "descriptors", slice(_N_PHYSICS), PHYSICS_NAMES, DESCRIPTORS),
+    Targets("fingerprint", "descriptors", slice(_N_PHYSICS, None), FINGERPRINT_NAMES, DESCRIPTORS),
+    Targets("tight_binding", "tight_binding", slice(_N_ELECTRONS), SITE_NAMES, ELECTRONS),
     Targets("teacher", "teacher", slice(None)),
 )
 CRYSTAL_TARGETS = Targets(
-    "tight_binding_crystal", "tight_binding", slice(len(SITE_NAMES), None), CRYSTAL_NAMES
+    "tight_binding_crystal",
+    "tight_binding",
+    slice(_N_ELECTRONS, None),
+    CRYSTAL_NAMES,
+    ELECTRONS,
+    of_crystals=True,
 )
 
 
@@ -49,6 +62,17 @@ def with_predictions(config: PretrainConfig, corpus: Corpus) -> PretrainConfig:
         crystal_predicted=names.get(CRYSTAL_TARGETS.objective, ()),
     )
     return replace(config, encoder=encoder)
+
+
+def target_regression(targets: Targets, config: PretrainConfig, corpus: Corpus) -> TargetRegression:
+    """The objective of these targets; those of sites share the encoder's predictions in order."""
+    answered = slice(None)
+    if not targets.of_crystals:
+        asked = [t for t in SITE_TARGETS if getattr(config.weights, t.objective)]
+        ends = np.cumsum([0, *(len(target_names(t, corpus)) for t in asked)]).tolist()
+        k = asked.index(targets)
+        answered = slice(ends[k], ends[k + 1])
+    return TargetRegression(targets.field, targets.columns, answered, targets.of_crystals)
 
 
 def target_names(targets: Targets, corpus: Corpus) -> tuple[str, ...]:

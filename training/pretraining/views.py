@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,11 @@ from torch import Tensor
 
 from augmentations.corruption import Corruption
 from corpora.batches import CleanBatch, View
+from objectives.infomax import deal_species
 from pretraining.config import PretrainConfig
+
+SECOND_VIEW: dict[str, Callable[[View, torch.Generator], View]] = {"dgi": deal_species}
+"""Losses of ``--contrast`` whose second view is made from the first one."""
 
 
 @dataclass
@@ -17,7 +22,7 @@ class Views:
     """The corrupted views of one step."""
 
     decode: list[View]  # read by the denoising branch
-    contrast: tuple[View, View] | None  # read by the contrastive branch; None: the two of `decode`
+    contrast: tuple[View, ...]  # the two read by the contrastive branch; may be those of `decode`
 
 
 class ViewMaker:
@@ -30,19 +35,22 @@ class ViewMaker:
     """
 
     def __init__(self, config: PretrainConfig, element_counts: Tensor) -> None:
-        cutoff = config.encoder.cutoff
+        cutoff, kept = config.encoder.cutoff, config.corruption
         self.shared = config.contrast_views == "shared"
         self.contrast = config.weights.contrastive > 0
         self.corrupt = Corruption(config.corruption, cutoff, element_counts)
-        kept = config.corruption
         if config.contrast_views == "composition":
             kept = kept.without_masks()
         self.corrupt_contrast = Corruption(kept, cutoff, element_counts)
+        self.second_view = SECOND_VIEW.get(config.contrast)
 
     def __call__(self, batch: CleanBatch, generator: torch.Generator) -> Views:
-        if self.shared or not self.contrast:
-            n_views = 2 if self.shared else 1
-            return Views([self.corrupt(batch, generator) for _ in range(n_views)], None)
-        decode = [self.corrupt(batch, generator)]
-        pair = (self.corrupt_contrast(batch, generator), self.corrupt_contrast(batch, generator))
-        return Views(decode, pair)
+        decode = [self.corrupt(batch, generator) for _ in range(2 if self.shared else 1)]
+        if not self.contrast:
+            return Views(decode, ())
+        first = decode[0] if self.shared else self.corrupt_contrast(batch, generator)
+        if self.second_view is not None:
+            return Views(decode, (first, self.second_view(first, generator)))
+        return Views(
+            decode, (first, decode[1] if self.shared else self.corrupt_contrast(batch, generator))
+        )

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pymatgen.core import Structure
 
-from corpora.crystal import Crystal, n_sites
+from corpora.crystal import Crystal
 from site_targets.files import SiteVectors
 
 BATCH_SITES = 64
@@ -22,9 +22,6 @@ UNSEEN_BY_CHGNET = (84, 85, 86, 87, 88)
 """Po to Ra and everything beyond Pu: not among the 89 elements that it was trained on."""
 
 LAST_OF_CHGNET = 94
-
-
-# Teachers
 
 
 def chgnet_targets(crystals: Sequence[Crystal], readout: bool = False) -> list[SiteVectors | None]:
@@ -41,10 +38,10 @@ def chgnet_targets(crystals: Sequence[Crystal], readout: bool = False) -> list[S
             structure = Structure(c.lattice, c.atomic_numbers.tolist(), c.frac_coords)
             graph = model.graph_converter(structure, graph_id=c.identifier)
             centres = graph.atom_graph.reshape(-1, 2)[:, 0]  # one-dimensional without any edge
-            if len(centres.unique()) == n_sites(c):
+            if len(centres.unique()) == len(c):
                 graphs[k] = graph
     vectors: list[SiteVectors | None] = [None] * len(crystals)
-    for batch in batches_by_sites(list(graphs), [n_sites(c) for c in crystals]):
+    for batch in batches_by_sites(list(graphs), [len(c) for c in crystals]):
         inputs = [graphs[k] for k in batch]
         with torch.inference_mode():
             found = model(inputs, task="em", return_site_energies=True, return_atom_feas=True)

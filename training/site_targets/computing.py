@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from corpora.crystal import Crystal, n_sites
-from corpora.reading import read_crystals
+from corpora.crystal import Crystal
+from corpora.reading import read_with_report
 from harness.jobs import run_jobs
 from matminer_unate.errors import InputError
 from site_targets.chgnet import chgnet_targets
@@ -75,7 +76,7 @@ def write_site_targets(
     first = 1 + max((int(p.stem.split("-")[1]) for p in parts.glob("part-*.parquet")), default=-1)
     chunks = [todo[i : i + PART_CRYSTALS] for i in range(0, len(todo), PART_CRYSTALS)]
     unknown: list[str] = []
-    bar = tqdm(total=sum(map(n_sites, todo)), unit="site", unit_scale=True, desc=teacher)
+    bar = tqdm(total=sum(map(len, todo)), unit="site", unit_scale=True, desc=teacher)
     threads = None if processes == 1 else 1
     jobs = [(teacher, chunk) for chunk in chunks]
     for k, job in run_jobs(checked_targets, jobs, processes, n_threads=threads):
@@ -84,7 +85,7 @@ def write_site_targets(
         if known:
             write_part(parts / f"part-{first + k:05d}.parquet", known, about)
         unknown += [c.identifier for c, v in zip(chunks[k], vectors, strict=True) if v is None]
-        bar.update(sum(map(n_sites, chunks[k])))
+        bar.update(sum(map(len, chunks[k])))
     bar.close()
     count = join(out, about)
     print(f"{out}: {count:,} crystals")
@@ -98,7 +99,9 @@ def _short(argument: str) -> str:
     return Path(argument).name if "/" in argument else argument
 
 
-def read_all(data: Sequence[str], parts: Sequence[str], limits: Sequence[int]) -> list[Crystal]:
+def read_all(
+    data: Sequence[str], parts: Sequence[str], limits: Sequence[int], accept_doubtful: bool = False
+) -> list[Crystal]:
     """The crystals of every part, read with every limit of sites; smallest cells first.
 
     An identifier that stands for one cell with one limit and for another with the next is left out:
@@ -106,16 +109,17 @@ def read_all(data: Sequence[str], parts: Sequence[str], limits: Sequence[int]) -
     """
     found: dict[str, Crystal] = {}
     ambiguous = set()
-    for part in parts:
-        for limit in limits:
-            for crystal in read_crystals(data, limit, None if part == "all" else part):
-                other = found.setdefault(crystal.identifier, crystal)
-                if not same_cell(crystal, other):
-                    ambiguous.add(crystal.identifier)
+    for part, limit in itertools.product(parts, limits):
+        kept, _ = read_with_report(
+            data, limit, None if part == "all" else part, accept_doubtful=accept_doubtful
+        )
+        for crystal in kept:
+            if not same_cell(crystal, found.setdefault(crystal.identifier, crystal)):
+                ambiguous.add(crystal.identifier)
     kept = [c for c in found.values() if c.identifier not in ambiguous]
     if ambiguous:
         print(f"{len(ambiguous)} identifiers left out that stand for several cells")
-    return sorted(kept, key=n_sites)
+    return sorted(kept, key=len)
 
 
 def same_cell(a: Crystal, b: Crystal) -> bool:
@@ -145,9 +149,9 @@ def checked_targets(name: str, crystals: Sequence[Crystal]) -> list[SiteVectors 
     for crystal, v in zip(crystals, vectors, strict=True):
         if v is None:
             continue
-        if v.ndim != 2 or len(v) != n_sites(crystal):
+        if v.ndim != 2 or len(v) != len(crystal):
             raise InputError(
-                f"{name} gave shape {v.shape} for the {n_sites(crystal)} sites of "
+                f"{name} gave shape {v.shape} for the {len(crystal)} sites of "
                 f"{crystal.identifier}; expected one row a site"
             )
         if not (np.abs(v) <= np.finfo(np.float16).max).all():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,9 @@ from matminer_unate.errors import InputError
 
 SiteVectors = NDArray[np.float32]
 """(n_sites, k)"""
+
+COLUMNS = ["identifier", "n_sites", "values"]
+"""What a file of site targets has at least, a row a crystal."""
 
 
 def about_site_targets(path: str | Path) -> dict[str, str]:
@@ -132,52 +135,62 @@ def read_site_targets(path: str | Path) -> dict[str, SiteVectors]:
         values or not as many for each of its sites as the other rows, or an identifier comes twice.
     """
     path = Path(path)
-    files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
-    if not files or not files[0].is_file():
-        unfinished = parts_folder(path)
-        cure = (
-            f"its run is unfinished: repeat its command, or read {unfinished}"
-            if unfinished.is_dir()
-            else "make it with training/teachers.py"
-        )
-        raise InputError(f"no site targets at {path}; {cure}")
     targets: dict[str, SiteVectors] = {}
     width: int | None = None
-    for file in files:
-        source = open_parquet(file)
-        columns = ["identifier", "n_sites", "values"]
-        missing = [name for name in columns if name not in source.schema_arrow.names]
-        if missing:
-            raise InputError(f"{file} has no column {missing[0]!r}, so holds no site targets")
+    for file in _files_of(path):
+        source = _open_site_targets(file)
         for group in range(source.num_row_groups):
-            table = source.read_row_group(group, columns=columns).combine_chunks()
-            if not table.num_rows:
-                continue
-            lists = table["values"].combine_chunks()
-            kind = lists.type
-            number = pa.types.is_list(kind) and (
-                pa.types.is_floating(kind.value_type) or pa.types.is_null(kind.value_type)
-            )
-            if not number:
-                raise InputError(f"{file}: 'values' holds {kind} and not lists of numbers")
-            flat = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-            lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
-            sizes = table["n_sites"].to_numpy()
-            if width is None:
-                width = int(lengths[0] // max(sizes[0], 1))
-            starts = np.cumsum(lengths) - lengths
-            rows = zip(table["identifier"].to_pylist(), sizes, starts, lengths, strict=True)
-            for identifier, size, start, length in rows:
-                if length != size * width or not length:
-                    raise InputError(
-                        f"{file}: {identifier} has {length} values for {size} sites, expected "
-                        f"{width} for each; make the file again"
-                    )
+            table = source.read_row_group(group, columns=COLUMNS).combine_chunks()
+            for identifier, vectors in _rows(file, table, width) if table.num_rows else ():
                 if identifier in targets:
                     raise InputError(f"{file}: {identifier} comes twice; drop one of the rows")
-                targets[identifier] = flat[start : start + length].reshape(size, width)
-                if np.isinf(targets[identifier]).any():
+                if np.isinf(vectors).any():
                     raise InputError(f"{file}: {identifier} has infinite values; drop its row")
+                targets[identifier], width = vectors, vectors.shape[1]
     if not any(np.isfinite(vectors).any() for vectors in targets.values()):
         raise InputError(f"{path} holds no values; make it again with training/teachers.py")
     return targets
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The file, or the parts of an unfinished one."""
+    files = sorted(path.glob("part-*.parquet")) if path.is_dir() else [path]
+    if files and files[0].is_file():
+        return files
+    unfinished = parts_folder(path)
+    cure = "make it with training/teachers.py"
+    if unfinished.is_dir():
+        cure = f"its run is unfinished: repeat its command, or read {unfinished}"
+    raise InputError(f"no site targets at {path}; {cure}")
+
+
+def _open_site_targets(file: Path) -> pq.ParquetFile:
+    source = open_parquet(file)
+    missing = [name for name in COLUMNS if name not in source.schema_arrow.names]
+    if missing:
+        raise InputError(f"{file} has no column {missing[0]!r}, so holds no site targets")
+    kind = source.schema_arrow.field("values").type
+    number = pa.types.is_list(kind) and (
+        pa.types.is_floating(kind.value_type) or pa.types.is_null(kind.value_type)
+    )
+    if source.metadata.num_rows and not number:
+        raise InputError(f"{file}: 'values' holds {kind} and not lists of numbers")
+    return source
+
+
+def _rows(file: Path, table: pa.Table, width: int | None) -> Iterator[tuple[str, SiteVectors]]:
+    """Identifier and vectors of each row, of ``width`` values a site if that is known."""
+    lists = table["values"].combine_chunks()
+    flat = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
+    sizes = table["n_sites"].to_numpy()
+    starts = np.cumsum(lengths) - lengths
+    rows = zip(table["identifier"].to_pylist(), sizes, starts, lengths, strict=True)
+    for identifier, size, start, length in rows:
+        width = int(length // max(size, 1)) if width is None else width
+        if length != size * width or not length:
+            raise InputError(
+                f"{file}: {identifier} has {length} values for {size} sites, expected {width} for "
+                "each; make the file again"
+            )
+        yield identifier, flat[start : start + length].reshape(size, width)

@@ -50,7 +50,7 @@ def site_targets(lattice: Floats, frac_coords: Floats, atomic_numbers: Ints) -> 
 
 
 def tight_binding_targets(crystals: Sequence[Crystal]) -> list[SiteVectors | None]:
-
+    """:func:`site_targets` of each crystal, ``None`` where the model cannot judge it."""
     vectors: list[SiteVectors | None] = []
     for c in crystals:
         try:

@@ -26,7 +26,7 @@ import sources
 from corpora.crystal import Crystal
 from corpora.duplicates import deduplicate
 from corpora.formulas import formula_part, read_formulas
-from corpora.reading import read_crystals, read_with_report
+from corpora.reading import read_with_report
 from matminer_unate.crystals import checks
 from matminer_unate.errors import InputError, UnateWarning
 from matminer_unate.io import databases
@@ -48,7 +48,7 @@ def recorded(name: str) -> Any:
 
 def found(source: str) -> dict[str, tuple[str, int, int]]:
     """Identifier → formula, number of sites and space group."""
-    read = read_crystals([source], 1000, None)
+    read = read_with_report([source], 1000, None)[0]
     return {c.identifier: (c.formula, len(c.atomic_numbers), c.spacegroup_number) for c in read}
 
 
@@ -57,7 +57,7 @@ def found(source: str) -> dict[str, tuple[str, int, int]]:
 
 def test_a_table_gives_back_the_crystals_it_was_written_from(tmp_path: Path) -> None:
     written = [as_crystal(s, f"id-{k}", k + 1) for k, s in enumerate(prototypes()[:6])]
-    read = read_crystals([write_parquet(tmp_path / "a.parquet", written)], 100, None)
+    read = read_with_report([write_parquet(tmp_path / "a.parquet", written)], 100, None)[0]
     assert len(read) == 6
     for before, after in zip(written, read, strict=True):
         np.testing.assert_array_equal(after.lattice, before.lattice)
@@ -117,7 +117,7 @@ def test_row_numbers_of_two_tables_are_not_one_identifier(tmp_path: Path) -> Non
         write_parquet(tmp_path / "a.parquet", [as_crystal(first, "0")]),
         write_parquet(tmp_path / "b.parquet", [as_crystal(second, "0")]),
     ]
-    assert [c.formula for c in read_crystals(paths, 100, None)] == ["NaCl", "Si"]
+    assert [c.formula for c in read_with_report(paths, 100, None)[0]] == ["NaCl", "Si"]
 
 
 def test_a_folder_gives_cif_and_poscar_files_of_all_depths(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_folder_gives_cif_and_poscar_files_of_all_depths(tmp_path: Path) -> No
     some["SrTiO3"].to(tmp_path / "deeper" / "perovskite.vasp", fmt="poscar")
     (tmp_path / "notes.txt").write_text("no crystal")
     (tmp_path / "POSCARs").mkdir()  # a folder whose name looks like a file's
-    read = {c.formula: c for c in read_crystals([str(tmp_path)], 100, None)}
+    read = {c.formula: c for c in read_with_report([str(tmp_path)], 100, None)[0]}
     assert sorted(read) == ["NaCl", "Si", "SrTiO3"]
     assert {f: c.spacegroup_number for f, c in read.items()} == {
         "NaCl": 225,
@@ -147,8 +147,8 @@ def test_the_command_writes_a_table_of_what_it_read(tmp_path: Path) -> None:
     out = str(tmp_path / "a.parquet")
     options = ["--out", out, "--exclude-formulas", str(tmp_path / "not.txt")]
     sources.main(["--data", str(tmp_path / "cifs"), *options])
-    direct = read_crystals([str(tmp_path / "cifs")], 100, None)
-    read = read_crystals([out], 100, None)
+    direct = read_with_report([str(tmp_path / "cifs")], 100, None)[0]
+    read = read_with_report([out], 100, None)[0]
     assert [c.formula for c in read] == ["NaCl", "SiO2"]
     for crystal, before in zip(read, [c for c in direct if c.formula != "Si"], strict=True):
         assert crystal.identifier == before.identifier
@@ -193,14 +193,21 @@ def test_the_warning_names_a_few_and_counts_the_others(tmp_path: Path) -> None:
     bad = [replace(good, identifier=f"bad-{k}", lattice=good.lattice * 0) for k in range(9)]
     source = write_parquet(tmp_path / "a.parquet", [*bad, good])
     with pytest.warns(UnateWarning, match=r"row 0 \(bad-0\): .*bad-4.*; and 4 more$") as warned:
-        read_crystals([source], 100, None)
+        read_with_report([source], 100, None)[0]
     assert "bad-5" not in str(warned[0].message)
 
 
-def test_the_first_of_them_can_stop_the_reading_instead(tmp_path: Path) -> None:
-    fill_with_mistakes(tmp_path)
-    with pytest.raises(ValueError, match=r"alloy\.cif.*disordered"):
-        read_crystals([str(tmp_path)], 100, None, on_error="raise")
+def test_doubtful_crystals_are_taken_on_request_only(tmp_path: Path) -> None:
+    text = real()["NaCl"].to(fmt="cif")
+    (tmp_path / "cifs").mkdir()
+    (tmp_path / "cifs" / "good.cif").write_text(real()["Si"].to(fmt="cif"))
+    torn = text.replace("_chemical_formula_sum   'Na4 Cl4'", "_chemical_formula_sum   'Na8 Cl4'")
+    (tmp_path / "cifs" / "torn.cif").write_text(torn)
+    data, out = str(tmp_path / "cifs"), str(tmp_path / "a.parquet")
+    with pytest.warns(UnateWarning, match=r"torn\.cif.*is not the formula.*--accept-doubtful"):
+        sources.main(["--data", data, "--out", out])
+    sources.main(["--data", data, "--out", out, "--accept-doubtful"])
+    assert [c.formula for c in read_with_report([out], 100, None)[0]] == ["Si", "NaCl"]
 
 
 def test_a_source_of_nothing_else_is_an_error(tmp_path: Path) -> None:
@@ -208,7 +215,7 @@ def test_a_source_of_nothing_else_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "good.cif").unlink()
     good = write_parquet(tmp_path / "a.parquet", [as_crystal(real()["Si"])])
     with pytest.raises(ValueError, match=r"none of the 4 crystals of .*alloy\.cif.*disordered"):
-        read_crystals([good, str(tmp_path)], 100, None)
+        read_with_report([good, str(tmp_path)], 100, None)[0]
 
 
 @pytest.mark.parametrize(
@@ -235,7 +242,7 @@ def test_rows_of_arrays_that_are_no_crystals_are_found(
     }
     pd.DataFrame([row, row | changes]).to_parquet(tmp_path / "a.parquet")
     with pytest.warns(UnateWarning, match=rf"1 of 2 .*a\.parquet, row 1 .*{reason}"):
-        assert len(read_crystals([str(tmp_path / "a.parquet")], 100, None)) == 1
+        assert len(read_with_report([str(tmp_path / "a.parquet")], 100, None)[0]) == 1
 
 
 def test_coinciding_atoms_are_found_in_blocks_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,8 +261,10 @@ def test_coinciding_atoms_are_found_in_blocks_too(monkeypatch: pytest.MonkeyPatc
 
 def test_only_the_formulas_of_the_part_are_read(tmp_path: Path) -> None:
     source = write_parquet(tmp_path / "a.parquet", [as_crystal(s) for s in prototypes()])
-    parts = {p: {c.formula for c in read_crystals([source], 100, p)} for p in ("train", "val")}
-    everything = {c.formula for c in read_crystals([source], 100, None)}
+    parts = {
+        p: {c.formula for c in read_with_report([source], 100, p)[0]} for p in ("train", "val")
+    }
+    everything = {c.formula for c in read_with_report([source], 100, None)[0]}
     for part, formulas in parts.items():
         assert formulas == {f for f in everything if formula_part(f) == part}
     assert 0.6 < len(parts["train"]) / len(everything) < 0.95
@@ -264,15 +273,15 @@ def test_only_the_formulas_of_the_part_are_read(tmp_path: Path) -> None:
 def test_crystals_of_too_many_sites_are_left_out(tmp_path: Path) -> None:
     written = [as_crystal(s) for s in prototypes()]
     source = write_parquet(tmp_path / "a.parquet", written)
-    read = read_crystals([source], 4, None)
+    read = read_with_report([source], 4, None)[0]
     assert len(read) == sum(len(c.atomic_numbers) <= 4 for c in written)
 
 
 def test_a_limit_takes_the_same_random_choice_every_time(tmp_path: Path) -> None:
     source = write_parquet(tmp_path / "a.parquet", [as_crystal(s) for s in prototypes()])
-    first, again = (read_crystals([source], 100, None, limit=10) for _ in range(2))
+    first, again = (read_with_report([source], 100, None, limit=10)[0] for _ in range(2))
     assert [c.formula for c in first] == [c.formula for c in again]
-    everything = [c.formula for c in read_crystals([source], 100, None)]
+    everything = [c.formula for c in read_with_report([source], 100, None)[0]]
     assert len(first) == 10
     assert [c.formula for c in first] != everything[:10]
 
@@ -280,7 +289,7 @@ def test_a_limit_takes_the_same_random_choice_every_time(tmp_path: Path) -> None
 def test_nothing_left_is_an_error_that_names_the_filter(tmp_path: Path) -> None:
     source = write_parquet(tmp_path / "a.parquet", [as_crystal(prototypes()[0])])
     with pytest.raises(ValueError, match=r"no crystals of part None with up to 0 sites in .*a\.pa"):
-        read_crystals([source], 0, None)
+        read_with_report([source], 0, None)[0]
 
 
 @pytest.mark.parametrize("suffix", ["txt", "csv", "tsv", "parquet"])
@@ -354,7 +363,7 @@ def test_duplicates_share_an_identifier_or_formula_space_group_and_volume() -> N
         rock_salt("c", 45.6),  # 1.3 % above the first, 0.9 % above the second: chained
         rock_salt("d", 47.0),  # 3 % above the last of the chain
         rock_salt("e", 45.0, spacegroup=221),
-        replace(rock_salt("f", 45.0), formula="KCl"),
+        replace(rock_salt("f", 45.0), atomic_numbers=np.array([19, 17])),
         rock_salt("d", 80.0),  # an identifier seen before
     ]
     assert [c.identifier for c in deduplicate(given)] == ["a", "d", "e", "f"]

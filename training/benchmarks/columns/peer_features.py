@@ -84,7 +84,7 @@ def _chgnet(structures: Sequence[Structure], pooling: Sequence[str]) -> list[Any
     from corpora.crystal import Crystal
     from site_targets.chgnet import chgnet_targets
 
-    crystals = [Crystal(*crystal_arrays(s), "", str(k), 1) for k, s in enumerate(structures)]
+    crystals = [Crystal(*crystal_arrays(s), str(k)) for k, s in enumerate(structures)]
     sites = (np.full((1, 64), np.nan) if s is None else s for s in chgnet_targets(crystals))
     return [pool(np.asarray(s), np.array([0, len(s)]), pooling)[0] for s in sites]
 

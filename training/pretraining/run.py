@@ -1,0 +1,151 @@
+"""What one process of a pretraining run holds: networks, optimiser, crystals, and how far it is."""
+
+from __future__ import annotations
+
+import copy
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import nn
+
+from corpora.corpus import Corpus
+from corpora.sampling import epoch_batches
+from matminer_unate.errors import InputError
+from matminer_unate.network.initialisation import DrawFrom
+from pretraining.checkpointing import CHECKPOINT, Progress, load_checkpoint, save_checkpoint
+from pretraining.config import PretrainConfig
+from pretraining.epoch_log import log_epoch, trim_log
+from pretraining.epoch_table import EpochTable
+from pretraining.export import export
+from pretraining.monitor import Monitor
+from pretraining.optimisation import load_start, make_optimizer
+from pretraining.pretrainer import Pretrainer
+from pretraining.targets import with_predictions
+from pretraining.views import ViewMaker
+from site_targets.files import about_site_targets
+
+
+class Run:
+    """One process's part of a run, at its start or where it was stopped.
+
+    Parameters
+    ----------
+    config : PretrainConfig
+    corpus : Corpus
+        The crystals to train on.
+    held_out : Corpus or None
+        Those to measure on.
+    out : Path
+        The output folder.
+    place : tuple of int, int, torch.device
+        Rank, number of processes, and device of this one.
+    resuming : bool
+        Go on from the checkpoint in the output folder.
+
+    Attributes
+    ----------
+    model, average : Pretrainer, SiteEncoder
+        What is trained, and the moving average of its encoder.
+    wrapped : torch.nn.Module
+        The model, its gradients averaged over the processes.
+    progress : Progress
+    """
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        corpus: Corpus,
+        held_out: Corpus | None,
+        out: Path,
+        place: tuple[int, int, torch.device],
+        resuming: bool,
+    ) -> None:
+        self.rank, self.world, self.device = place
+        self.first, self.out, self.corpus = self.rank == 0, out, corpus
+        self.config = config = with_predictions(config, corpus)
+        with DrawFrom(torch.Generator().manual_seed(config.seed)):
+            self.model = Pretrainer(config, corpus)
+        if config.start_from:
+            load_start(config.start_from, self.model.encoder)
+        self.model.to(self.device)
+        self.average = copy.deepcopy(self.model.encoder)
+        self.optimizer = make_optimizer(self.model, config)
+        self.make_views = ViewMaker(config, torch.from_numpy(corpus.element_counts))
+        self.progress, self._saved = Progress(), time.monotonic()
+        if resuming:
+            self.progress = load_checkpoint(
+                out / CHECKPOINT, self.model, self.average, self.optimizer
+            )
+        self.wrapped: nn.Module = self.model
+        if self.world > 1:
+            self.wrapped = nn.parallel.DistributedDataParallel(self.model, broadcast_buffers=False)
+        if self.first:
+            self._monitor = Monitor(held_out, corpus, config.max_edges) if held_out else None
+            n_monitor = len(held_out) if held_out else 0
+            self._table = EpochTable(config.epochs, n_monitor, out / "log.csv")
+            trim_log(out / "log.csv", self.progress.epoch)
+
+    def batches(self) -> list[NDArray[np.int64]]:
+        """What this process reads in the present epoch, in order."""
+        rng = np.random.default_rng([self.config.seed, self.progress.epoch])
+        batches = epoch_batches(self.corpus, self.config.max_edges, rng, self.config.grouped_share)
+        if len(batches) < self.world:
+            raise InputError(
+                f"{len(batches)} batches for {self.world} processes; lower --max-edges or use fewer"
+            )
+        return batches[: len(batches) // self.world * self.world][self.rank :: self.world]
+
+    def save(self, after_minutes: float = 0.0) -> None:
+        """Write a checkpoint, if it is so long since the last one."""
+        if self.first and time.monotonic() - self._saved >= 60 * after_minutes:
+            state = (self.model, self.average, self.optimizer, self.progress)
+            save_checkpoint(self.out / CHECKPOINT, *state)
+            self._saved = time.monotonic()
+
+    def finish_epoch(self, seconds: float) -> None:
+        """Measure, log and save; ``seconds`` is what the epoch took."""
+        if self.first:
+            measured = {f"scale_{n}": scale for n, scale in self.model.balance.scales().items()}
+            if self._monitor is not None:
+                views = self.make_views
+                measured = self._monitor(self.model, self.average, views, self.device) | measured
+            row = log_epoch(self.out, self.progress, measured, self.config.tensorboard)
+            rate = self.optimizer.param_groups[0]["lr"]
+            self._table.print(row, rate, seconds, self.progress.seconds)
+        self.progress.next_epoch()
+        self.save()
+
+    def export(self) -> None:
+        """Write the weights and say how they are used."""
+        about: dict[str, Any] = {
+            "steps": self.progress.step,
+            "wall_s": round(self.progress.seconds),
+            "processes": self.world,
+            "threads": torch.get_num_threads(),
+            "device": self.device.type,
+        }
+        if self.config.teacher:
+            told = about_site_targets(self.config.teacher)
+            about["teacher"] = told.get("version", "an unnamed teacher")
+        folder = self.out / "weights"
+        export(folder, self.average, self.corpus, self.config, self.device, about)
+        print(
+            f"\nweights: {folder}. To use them:\n\n"
+            "    from matminer_unate import UnateFeaturizer\n\n"
+            f'    df = UnateFeaturizer(weights="{folder}")'
+            '.featurize_dataframe(df, "structure")\n\n'
+            f"or: unate featurize my_cifs/ --weights {folder} --out features.parquet"
+        )
+
+    def leave(self) -> None:
+        """Leave the group of processes."""
+        if self.world > 1:
+            # The wrapper must go first: were its reference to the group the last, the group would
+            # be taken down under the interpreter's lock, and gloo's threads may wait for that.
+            del self.wrapped
+            dist.destroy_process_group()
