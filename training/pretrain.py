@@ -48,6 +48,7 @@ from harness.command import run_script, torch_threads
 from harness.stopping import whole_steps
 from matminer_unate.errors import InputError, WeightsError
 from matminer_unate.network.initialisation import DrawFrom
+from matminer_unate.network.optimisation import update_average
 from matminer_unate.network.weights import weights_config
 from pretraining.checkpointing import Progress, load_checkpoint, save_checkpoint
 from pretraining.config import PretrainConfig
@@ -57,13 +58,13 @@ from pretraining.epoch_table import EpochTable
 from pretraining.export import export
 from pretraining.monitor import Monitor
 from pretraining.optimisation import (
+    average_decay,
     learning_rate,
     load_start,
     make_optimizer,
     mixed_precision,
     start_processes,
     step_generator,
-    update_average,
 )
 from pretraining.options import add_options, apply_options
 from pretraining.presets import PRESETS
@@ -154,7 +155,7 @@ def pretrain(args: argparse.Namespace, config: PretrainConfig) -> None:
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(done, config)
                 optimizer.step()
-                update_average(average, model.encoder, config.ema, progress.step)
+                update_average(average, model.encoder, average_decay(progress.step, config.ema))
                 progress.add({name: value.item() for name, value in losses.items()})
                 progress.seconds = time.monotonic() - started
                 if first and time.monotonic() - last_saved > 60 * config.checkpoint_minutes:

@@ -25,7 +25,8 @@ from matminer_unate.featurizers.unate import EncodingNotes, UnateFeaturizer, pre
 from matminer_unate.io.readers import InputRow, open_inputs
 from matminer_unate.io.writing import FeatureWriter, carried_types, fresh_file
 from matminer_unate.network.encoding import encode
-from matminer_unate.network.weights import CONFIG, WeightsConfig, weights_config
+from matminer_unate.network.model_folder import CONFIG
+from matminer_unate.network.weights import WeightsConfig, weights_config
 
 PREDICTED_ROWS = 512
 """Rows that are read and predicted at once."""

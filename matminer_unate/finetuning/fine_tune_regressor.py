@@ -18,10 +18,15 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from matminer_unate.errors import InputError, warn_user
+from matminer_unate.errors import InputError, WeightsError, warn_user
 from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.finetuning.inputs import Graphs, read_graphs, tight_binding_columns
 from matminer_unate.finetuning.reports import about_constants, about_stop, doubts, held_out_errors
+from matminer_unate.finetuning.saved_networks import (
+    FittedNetworks,
+    load_fine_tuned,
+    save_fine_tuned,
+)
 from matminer_unate.finetuning.targets import (
     TargetScale,
     read_targets,
@@ -30,7 +35,7 @@ from matminer_unate.finetuning.targets import (
     target_weights,
 )
 from matminer_unate.network.devices import resolve_device
-from matminer_unate.network.weights import DEFAULT_WEIGHTS, read_config
+from matminer_unate.network.weights import DEFAULT_WEIGHTS, WeightsConfig, read_config
 from matminer_unate.parameters import check_parameters
 from matminer_unate.processes import single_threaded_workers
 
@@ -238,14 +243,8 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             columns = None
         for text in about_constants(scale):
             warn_user(text)
-        state = {
-            "weights_config_": config,
-            "scale_": scale,
-            "minimum_": _bare(scale.minimum),
-            "target_names_": list(names) if _has_names(y) else None,
-            "n_rows_": len(values),
-        }
-        self._train(graphs, columns, scale.standardise(values), each, scale, device, state)
+        named = list(names) if _has_names(y) else None
+        self._train(graphs, columns, scale.standardise(values), each, scale, device, config, named)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -282,10 +281,10 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         folder : path
             Created if need be; files in it are replaced.
         """
-        from matminer_unate.finetuning.saved_networks import save_fine_tuned
-
         check_is_fitted(self, "networks_")
-        save_fine_tuned(self, Path(folder))
+        state = {f.name: getattr(self, f"{f.name}_") for f in fields(FittedNetworks)}
+        state["validation_error"] = np.atleast_1d(self.validation_error_)
+        save_fine_tuned(Path(folder), self.get_params(), FittedNetworks(**state))
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> Self:
@@ -296,11 +295,14 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         WeightsError
             The folder or a file is missing, damaged, or of another kind or version.
         """
-        from matminer_unate.finetuning.saved_networks import load_fine_tuned
-
-        model = cls(device=device)
         with single_threaded_workers(1) as workers:
-            workers.submit(load_fine_tuned, model, Path(folder).expanduser()).result()
+            loading = workers.submit(load_fine_tuned, Path(folder).expanduser())
+            parameters, fitted = loading.result()
+        try:
+            model = cls(**parameters | {"device": device})
+        except TypeError as e:
+            raise WeightsError(f"{folder} has other parameters ({e}); save the model again") from e
+        model._take_over(fitted)
         return model
 
     # -- scikit-learn ----------------------------------------------------------------------------
@@ -336,7 +338,8 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         weights: NDArray[np.float64] | None,
         scale: TargetScale,
         device: Any,
-        state: dict[str, Any],
+        config: WeightsConfig,
+        target_names: list[str] | None,
     ) -> None:
         """Train the members on standardised targets, and take over the fitted state.
 
@@ -363,11 +366,17 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             )
         reports = [report for _, report in found]
         if found:
-            self.__dict__.update(state)
-            self.networks_ = [network.cpu() for network, _ in found]
-            self.reports_ = reports
-            self.validation_error_ = _bare(held_out_errors(reports, scale))
-            self.interrupted_ = interrupt is not None
+            fitted = FittedNetworks(
+                [network.cpu() for network, _ in found],
+                config,
+                scale,
+                held_out_errors(reports, scale),
+                target_names,
+                len(y),
+                interrupt is not None,
+                reports,
+            )
+            self._take_over(fitted)
         if interrupt is None:
             for text in doubts(reports, scale, y, weights, splits):
                 warn_user(text)
@@ -376,6 +385,11 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             warn_user(about_stop(reports, scale, settings.epochs, self.n_members))
         finally:
             raise interrupt
+
+    def _take_over(self, fitted: FittedNetworks) -> None:
+        self.__dict__.update({f"{name}_": value for name, value in vars(fitted).items()})
+        self.validation_error_ = _bare(fitted.validation_error)
+        self.minimum_ = _bare(fitted.scale.minimum)
 
     def _predict(
         self, graphs: Graphs, columns: NDArray[np.float32] | None, device: Any

@@ -74,6 +74,8 @@ class FolderConfig:
                 content = cls.UPGRADES[step](content)
             entries = {k: v for k, v in content.items() if k not in ("kind", "format_version")}
             found: Self = from_json(cls, entries)
+            if MODEL not in found.files:
+                raise ValueError(f"files lacks {MODEL}")
         except (TypeError, ValueError, KeyError, AttributeError) as e:
             raise WeightsError(f"{path} is malformed: {e}; write the folder again") from e
         return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from matminer_unate.errors import WeightsError
-from matminer_unate.network.weights import CONFIG, MODEL
+from matminer_unate.network.model_folder import CONFIG, MODEL
 from matminer_unate.regressors.blend import BlendedModel, require_lightgbm
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from matminer_unate.errors import WeightsError
-from matminer_unate.network.model_folder import CONFIG, FolderConfig, from_json, kind_of
+from matminer_unate.network.model_folder import CONFIG, MODEL, FolderConfig, from_json, kind_of
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,16 @@ def change(folder: Path, **changes: object) -> None:
 
 
 def test_what_was_written_is_read_again(tmp_path: Path) -> None:
-    written = TOY.write(tmp_path / "new" / "toy", {"a.txt": b"a"}, {"README.md": "for people"})
+    written = TOY.write(tmp_path / "new" / "toy", {MODEL: b"a"}, {"README.md": "for people"})
     found = Toy.read(tmp_path / "new" / "toy")
     assert found == written
-    assert found.read_files(tmp_path / "new" / "toy") == {"a.txt": b"a"}
+    assert found.read_files(tmp_path / "new" / "toy") == {MODEL: b"a"}
     assert kind_of(tmp_path / "new" / "toy") == "toy"
-    assert names(tmp_path / "new" / "toy") == ["README.md", "a.txt", CONFIG]
+    assert names(tmp_path / "new" / "toy") == ["README.md", CONFIG, MODEL]
 
 
 def test_an_older_version_is_upgraded(tmp_path: Path) -> None:
-    TOY.write(tmp_path, {"a.txt": b"a"})
+    TOY.write(tmp_path, {MODEL: b"a"})
     change(tmp_path, format_version=2, part=None)
     assert Toy.read(tmp_path).part == Part(1, 1.0)
 
@@ -76,15 +76,19 @@ def test_an_older_version_is_upgraded(tmp_path: Path) -> None:
         (lambda f: change(f, part=[]), r"malformed: part is \[\]"),
         (lambda f: change(f, part={"size": 1.5, "share": None}), "malformed: part.size is 1.5"),
         (lambda f: change(f, part={"size": True, "share": None}), "malformed: part.size is True"),
-        (lambda f: change(f, files={"a.txt": 3}), "malformed: files.a.txt is 3"),
-        (lambda f: (f / "a.txt").unlink(), "has no a.txt; copy the whole folder"),
-        (lambda f: (f / "a.txt").write_text("b"), "a.txt is truncated or changed: its sha256"),
+        (lambda f: change(f, files={MODEL: 3}), "malformed: files.model.safetensors is 3"),
+        (lambda f: change(f, files={}), "malformed: files lacks model.safetensors"),
+        (lambda f: (f / MODEL).unlink(), "has no model.safetensors; copy the whole folder"),
+        (
+            lambda f: (f / MODEL).write_text("b"),
+            "model.safetensors is truncated or changed: its sha256",
+        ),
     ],
 )
 def test_a_damaged_folder_says_what_is_wrong(
     tmp_path: Path, damage: Callable[[Path], Any], message: str
 ) -> None:
-    TOY.write(tmp_path, {"a.txt": b"a"})
+    TOY.write(tmp_path, {MODEL: b"a"})
     damage(tmp_path)
     with pytest.raises(WeightsError, match=message):
         Toy.read(tmp_path).read_files(tmp_path)
@@ -99,7 +103,7 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
 def test_what_cannot_be_written_leaves_the_old_folder_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    TOY.write(tmp_path, {"a.txt": b"a"})
+    TOY.write(tmp_path, {MODEL: b"a"})
     write = Path.write_bytes
 
     def full(self: Path, data: bytes) -> int:
@@ -109,9 +113,9 @@ def test_what_cannot_be_written_leaves_the_old_folder_as_it_was(
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
-        TOY.write(tmp_path, {"a.txt": b"other", "b.txt": b"b"})
-    assert Toy.read(tmp_path).read_files(tmp_path) == {"a.txt": b"a"}
-    assert names(tmp_path) == ["a.txt", CONFIG]
+        TOY.write(tmp_path, {MODEL: b"other", "b.txt": b"b"})
+    assert Toy.read(tmp_path).read_files(tmp_path) == {MODEL: b"a"}
+    assert names(tmp_path) == [CONFIG, MODEL]
 
 
 def test_lists_and_tuples_of_json_become_what_the_hints_say() -> None:

@@ -7,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from corpora.batches import CleanBatch, View, clean_view
+from corpora.batches import CleanBatch, View, clean_view, mean_pool
 from corpora.corpus import FROM_FILES, Corpus
 from corpora.sampling import epoch_batches
 from matminer_unate.errors import InputError
 from matminer_unate.network.encoder import SiteEncoder
+from matminer_unate.network.segments import segment_pool
 from pretraining.pretrainer import Pretrainer
 from pretraining.targets import CRYSTAL_TARGETS, SITE_TARGETS
 from pretraining.views import ViewMaker
@@ -77,10 +78,7 @@ class Monitor:
                     totals[name] = totals.get(name, 0.0) + value.item() * len(members)
             hits += self._guess(batch, made.decode[0])
             latent = average.raw_latent(average.backbone(clean_view(batch, self.corpus.cutoff)))
-            total = latent.new_zeros(batch.n_crystals, latent.shape[1])
-            pooled.append(
-                total.index_add(0, batch.crystal, latent) / batch.site_start.diff().unsqueeze(1)
-            )
+            pooled.append(mean_pool(latent, batch))
             latents.append(latent)
             elements.append(batch.z)
         model.train(was_training)
@@ -155,8 +153,6 @@ def sphere_spread(vectors: Tensor) -> dict[str, float]:
 def within_group_share(vectors: Tensor, group: Tensor) -> float:
     """1 − SS_between / SS_total: the share of the variance that lies within groups."""
     n_groups = int(group.max()) + 1
-    count = torch.bincount(group, minlength=n_groups).clamp(min=1)
-    sums = vectors.new_zeros(n_groups, vectors.shape[1]).index_add(0, group, vectors)
-    means = sums / count.unsqueeze(1)
+    means = segment_pool(vectors, group, n_groups)
     total = (vectors - vectors.mean(0)).square().sum()
     return ((vectors - means[group]).square().sum() / total.clamp(min=1e-12)).item()
