@@ -17,12 +17,14 @@ from matminer_unate import UnateFeaturizer, UnateFineTuneRegressor, UnateRegress
 from matminer_unate.finetuning.saved_networks import FineTunedConfig
 from matminer_unate.network.model_folder import FolderConfig
 from matminer_unate.network.weights import WeightsConfig, read_config
+from matminer_unate.regressors.saved_regressor import RegressorConfig
 
 FOLDERS = ROOT / "tests" / "data" / "saved_models"
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [(WeightsConfig, "weights"), (FineTunedConfig, "fine_tuned")]
+    ("kind", "name"),
+    [(WeightsConfig, "weights"), (FineTunedConfig, "fine_tuned"), (RegressorConfig, "regressor")],
 )
 def test_there_is_a_folder_for_every_version_that_is_upgraded(
     kind: type[FolderConfig], name: str

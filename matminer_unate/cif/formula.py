@@ -10,8 +10,7 @@ from math import gcd
 
 from pymatgen.core import Element
 
-from matminer_unate.cif.tokens import Block
-from matminer_unate.errors import StructureError
+from matminer_unate.cif.tokens import Block, decimals
 
 SYMBOLS = frozenset({element.symbol for element in Element} - {"T"} | {"D"})
 """T is a tetrahedral site in most files that have it, not tritium."""
@@ -27,47 +26,12 @@ ROUNDING = 0.01
 """Relative difference of amounts that is taken for rounding where the crystal is disordered or the
 formula has decimals; other formulas must agree to the atom."""
 
-_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:\((\d+)\)?)?$")
 _PART = re.compile(r"([A-Z][a-z]?|[(\[]|[)\]])(\d*\.?\d*)(?:\(\d+\))?")
 _CAPITALS = re.compile(_PART.pattern.replace("[a-z]", "[A-Za-z]"))
 """Formulas of old programs are in capitals: NA CL. CO is cobalt there, elsewhere C and O."""
 
 Amounts = Mapping[str, tuple[float, float]]
 """Element → how much of it, and by how much that may be off."""
-
-
-def number(text: str) -> tuple[float, float] | None:
-    """A number of a CIF and its standard uncertainty: ``1.002(5)`` → 1.002, 0.005; None if none."""
-    text = text.strip()
-    match = _NUMBER.match(text)
-    if match is None:
-        return None
-    value = text.partition("(")[0]
-    if match[1] is None:
-        return float(value), 0.0
-    mantissa, _, exponent = value.lower().partition("e")
-    decimals = len(mantissa.partition(".")[2]) - int(exponent or 0)
-    return float(value), int(match[1]) * 10.0**-decimals
-
-
-def single(block: Block, tag: str) -> str | None:
-    """The value of a tag that is no loop; None where it is missing or unknown.
-
-    Raises
-    ------
-    StructureError
-        The block has two different values for it.
-    """
-    loops = block.loops.get(tag)
-    if not loops:
-        return None
-    found = dict.fromkeys(v for loop in loops for v in loop.columns[tag] if v is not None)
-    if len(found) > 1:
-        first, second, *_ = found
-        raise StructureError(
-            f"the block has {tag} twice, {first!r} and {second!r}; leave one of them"
-        )
-    return next(iter(found), None)
 
 
 @dataclass(frozen=True)
@@ -127,7 +91,7 @@ def find_formula(block: Block) -> tuple[Formula | None, str]:
     """The formula of a block, and a remark where there is one that cannot be read."""
     remark = ""
     for tag in FORMULAS:
-        text = single(block, tag)
+        text = block.single(tag)
         if text is None or text.strip() in ("?", ".", ""):
             continue
         amounts, other = parse_formula(text), parse_formula(text, _CAPITALS)
@@ -199,8 +163,8 @@ def hydrogen(symbol: str) -> str:
 
 def _last_digit(written: str) -> float:
     """Half a unit of the last decimal."""
-    decimals = written.partition(".")[2]
-    return 0.5 * 10.0 ** -len(decimals) if decimals else 0.0
+    places = decimals(written)
+    return 0.5 * 10.0**-places if places else 0.0
 
 
 def written(amounts: Amounts) -> str:

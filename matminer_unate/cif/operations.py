@@ -109,7 +109,7 @@ def find_symmetry(block: Block, lattice: NDArray[np.float64]) -> list[Symmetry]:
             return [_listed(tuple(listed), centring, tag)]
     for tag in HALL:
         for hall in _values(block, tag):
-            found = _by_hall().get(_squeezed(hall))
+            found = _all_settings().by_hall.get(_squeezed(hall))
             if found is not None:
                 return [_from_database(found, f"the Hall symbol {hall!r}")]
     return _named(block, lattice)
@@ -125,7 +125,7 @@ def _named(block: Block, lattice: NDArray[np.float64]) -> list[Symmetry]:
             unknown = unknown or f"the space group {name!r} is unknown"
     for tag in NUMBERS:
         for number in _values(block, tag):
-            settings = _by_number().get(number.strip(), [])
+            settings = _all_settings().by_number.get(number.strip(), [])
             if settings:
                 return _fitting(settings, f"the space group number {number}", lattice)
             unknown = unknown or f"the space group number {number!r} is none from 1 to 230"
@@ -254,43 +254,39 @@ def _known(name: str) -> list[_Setting]:
     plain = _squeezed(name)
     # Fm3m and Cmca, as they were written before 1992, are Fm-3m and Cmce.
     older = _OLDER.get(plain, re.sub(r"(?<=[mnda])3", "-3", plain))
-    return _by_name().get(plain) or _by_name().get(older, [])
+    by_name = _all_settings().by_name
+    return by_name.get(plain) or by_name.get(older, [])
 
 
 def _squeezed(name: str) -> str:
     return re.sub(r"[\s_]", "", name).lower()
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """All 530 settings of space groups, by symbol without blanks and by number."""
+
+    by_name: dict[str, list[_Setting]]
+    by_hall: dict[str, _Setting]
+    by_number: dict[str, list[_Setting]]
+
+
 @cache
-def _tables() -> tuple[dict[str, list[_Setting]], dict[str, _Setting], dict[str, list[_Setting]]]:
+def _all_settings() -> _Settings:
     import spglib
 
-    names: dict[str, list[_Setting]] = defaultdict(list)
-    halls: dict[str, _Setting] = {}
-    numbers: dict[str, list[_Setting]] = defaultdict(list)
+    found = _Settings(defaultdict(list), {}, defaultdict(list))
     for hall_number in range(1, 531):
         kind = spglib.get_spacegroup_type(hall_number)
         assert kind is not None
         setting = _Setting(hall_number, kind.choice.lstrip("-"))
-        halls[_squeezed(kind.hall_symbol)] = setting
-        numbers[str(kind.number)].append(setting)
+        found.by_hall[_squeezed(kind.hall_symbol)] = setting
+        found.by_number[str(kind.number)].append(setting)
         written = [kind.international_full, *kind.international.split("=")]
         # P 1 21/n 1 is P21/n for short.
         if 3 <= kind.number <= 15:
             written.append(re.sub(r" 1(?= |$)", "", kind.international_full))
             written.remove(kind.international.split("=")[0])
         for name in dict.fromkeys(map(_squeezed, written)):
-            names[name].append(setting)
-    return names, halls, numbers
-
-
-def _by_name() -> dict[str, list[_Setting]]:
-    return _tables()[0]
-
-
-def _by_hall() -> dict[str, _Setting]:
-    return _tables()[1]
-
-
-def _by_number() -> dict[str, list[_Setting]]:
-    return _tables()[2]
+            found.by_name[name].append(setting)
+    return found

@@ -22,13 +22,11 @@ from matminer_unate.cif.formula import (
     difference,
     find_formula,
     mass_density,
-    number,
-    single,
     written,
 )
 from matminer_unate.cif.operations import MAX_STRAIN, Symmetry, find_symmetry
 from matminer_unate.cif.sites import Remarks, Site, read_sites
-from matminer_unate.cif.tokens import Block, read_blocks
+from matminer_unate.cif.tokens import Block, no_number, number, read_blocks
 from matminer_unate.errors import StructureError
 
 if TYPE_CHECKING:
@@ -181,13 +179,12 @@ def _check_cell(cell: list[float]) -> None:
 
 
 def _number(block: Block, tag: str) -> float | None:
-    text = single(block, tag)
+    text = block.single(tag)
     if text is None:
         return None
     parsed = number(text)
     if parsed is None:
-        comma = "; write a decimal point" if "," in text else "; mend it"
-        raise StructureError(f"{tag} is {text!r}, no number{comma}")
+        raise no_number(tag, text)
     return parsed[0]
 
 
@@ -317,6 +314,6 @@ def _check_number(
 
 
 def _stated(block: Block, tag: str) -> float | None:
-    text = single(block, tag)
+    text = block.single(tag)
     parsed = None if text is None else number(text)
     return None if parsed is None else parsed[0]

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from matminer_unate.cif.formula import SYMBOLS, Formula, hydrogen, number
-from matminer_unate.cif.tokens import Block, Loop
+from matminer_unate.cif.formula import SYMBOLS, Formula, hydrogen
+from matminer_unate.cif.tokens import Block, Loop, decimals, no_number, number
 from matminer_unate.errors import StructureError
 
 COORDINATES = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
@@ -124,9 +124,9 @@ def _is_shorter(loop: Loop) -> bool:
         return False
     written = [value or "" for tag in COORDINATES for value in loop.columns[tag]]
     last = loop.columns[list(loop.columns)[-1]][-1] or ""
-    decimals = [len(value.partition("(")[0].partition(".")[2]) for value in written]
-    own = len(last.partition("(")[0].partition(".")[2])
-    return decimals.count(own) == 1 and own == min(decimals)
+    places = [decimals(value) for value in written]
+    own = decimals(last)
+    return places.count(own) == 1 and own == min(places)
 
 
 def _site_loop(block: Block) -> Loop:
@@ -207,23 +207,19 @@ def _occupancy(name: str, text: str | None) -> tuple[float, float]:
         raise StructureError(
             f"the occupancy of {name} is {text}, which cannot be; mend it (1 is a full site)"
         )
-    decimals = len(text.partition("(")[0].partition(".")[2])
-    return value, max(uncertainty, 0.5 * 10.0**-decimals if value < 1 else 0.0)
+    return value, max(uncertainty, 0.5 * 10.0 ** -decimals(text) if value < 1 else 0.0)
 
 
 def _coordinate(name: str, axis: str, text: str | None) -> float:
     parsed = number(text or "")
     if parsed is None:
-        comma = "; write a decimal point" if "," in (text or "") else "; mend it"
-        raise StructureError(f"the coordinate {axis} of {name} is {text!r}, no number{comma}")
-    value = parsed[0]
-    written = (text or "").partition("(")[0]
-    decimals = len(written.partition(".")[2])
-    if 3 <= decimals <= 7:
+        raise no_number(f"the coordinate {axis} of {name}", text)
+    value, places = parsed[0], decimals(text or "")
+    if 3 <= places <= 7:
         # 0.3333 is 1/3 as far as it is written.
         whole, part = divmod(value, 1)
         for twelfth in _TWELFTHS:
-            if abs(part - twelfth) < 0.6 * 10.0**-decimals:
+            if abs(part - twelfth) < 0.6 * 10.0**-places:
                 return whole + twelfth
     return value
 

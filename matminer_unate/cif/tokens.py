@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from matminer_unate.errors import StructureError
+
 NULLS = frozenset({"?", "."})
 """Unknown, and not applicable; only where they are not quoted."""
 
@@ -24,6 +26,8 @@ _TOKEN = re.compile(
     """,
     re.MULTILINE | re.VERBOSE,
 )
+
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?:\((\d+)\)?)?$")
 
 
 @dataclass
@@ -71,6 +75,23 @@ class Block:
     def add(self, loop: Loop) -> None:
         for tag in loop.columns:
             self.loops.setdefault(tag, []).append(loop)
+
+    def single(self, tag: str) -> str | None:
+        """The value of a tag that is no loop; None where it is missing or unknown.
+
+        Raises
+        ------
+        StructureError
+            The block has two different values for it.
+        """
+        loops = self.loops.get(tag, ())
+        found = dict.fromkeys(v for loop in loops for v in loop.columns[tag] if v is not None)
+        if len(found) > 1:
+            first, second, *_ = found
+            raise StructureError(
+                f"the block has {tag} twice, {first!r} and {second!r}; leave one of them"
+            )
+        return next(iter(found), None)
 
     def has(self, prefix: str) -> bool:
         """Whether any tag begins like this."""
@@ -222,3 +243,31 @@ def _value(word: str, bare: bool) -> str | None:
 
 def _short(word: str) -> str:
     return repr(word if len(word) <= 30 else f"{word[:29]}…")
+
+
+# -- values ---------------------------------------------------------------------------------------
+
+
+def number(text: str) -> tuple[float, float] | None:
+    """A number of a CIF and its standard uncertainty: ``1.002(5)`` → 1.002, 0.005; None if none."""
+    text = text.strip()
+    match = _NUMBER.match(text)
+    if match is None:
+        return None
+    value = text.partition("(")[0]
+    if match[1] is None:
+        return float(value), 0.0
+    mantissa, _, exponent = value.lower().partition("e")
+    places = decimals(mantissa) - int(exponent or 0)
+    return float(value), int(match[1]) * 10.0**-places
+
+
+def decimals(written: str) -> int:
+    """Digits behind the point of a number as it is written, its uncertainty left out."""
+    return len(written.partition("(")[0].partition(".")[2])
+
+
+def no_number(what: str, text: str | None) -> StructureError:
+    """The error for a value that should be a number."""
+    comma = "; write a decimal point" if "," in (text or "") else "; mend it"
+    return StructureError(f"{what} is {text!r}, no number{comma}")

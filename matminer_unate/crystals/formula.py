@@ -1,34 +1,31 @@
-"""Formulas of crystals, by which rows are grouped."""
+"""Atomic numbers → formulas, by which crystals are grouped."""
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cache
-from typing import Any
 
 import numpy as np
-from pymatgen.core import Composition, Element
+from numpy.typing import NDArray
 
-from matminer_unate.crystals.graph import RadiusGraph
-from matminer_unate.crystals.structures import arrays_of
-
-
-def formula_key(graph: RadiusGraph) -> str:
-    numbers, counts = np.unique(graph.atomic_numbers, return_counts=True)
-    counts = counts // np.gcd.reduce(counts)
-    return " ".join(f"{z}:{n}" for z, n in zip(numbers, counts, strict=True))
+Counts = tuple[tuple[int, int], ...]
+"""Atomic numbers, ascending, and how many of each."""
 
 
-def composition(structure: Any) -> Any:
-    """Composition of elements, of a Structure or ASE Atoms."""
-    from pymatgen.core import Composition
+def reduced_counts(atomic_numbers: NDArray[np.int64]) -> Counts:
+    """Elements of sites (n_sites,) and how many of each, without their common divisor."""
+    numbers, counts = np.unique(atomic_numbers, return_counts=True)
+    counts //= np.gcd.reduce(counts)
+    return tuple(zip(numbers.tolist(), counts.tolist(), strict=True))
 
-    numbers, counts = np.unique(arrays_of(structure)[2], return_counts=True)
-    return Composition({int(z): int(n) for z, n in zip(numbers, counts, strict=True)})
+
+def reduced_formula(atomic_numbers: NDArray[np.int64]) -> str:
+    """Reduced formula of sites (n_sites,), as pymatgen writes it: ``SiO2``."""
+    return _written(reduced_counts(atomic_numbers))
 
 
 @cache
-def formula_of_numbers(numbers: bytes) -> str:
-    """Reduced formula of sorted atomic numbers; cached, because polymorphs have the same."""
-    counts = Counter(np.frombuffer(numbers, dtype=np.int64).tolist())
-    return Composition({Element.from_Z(z): n for z, n in counts.items()}).reduced_formula
+def _written(counts: Counts) -> str:
+    """Cached, because polymorphs have the same."""
+    from pymatgen.core import Composition
+
+    return Composition(dict(counts)).reduced_formula

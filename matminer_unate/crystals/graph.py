@@ -18,10 +18,8 @@ from matminer_unate.crystals.lattice import (
     cell_heights,
     n_images,
     reduced_basis,
-    repeats_itself,
 )
 from matminer_unate.crystals.neighbours import COINCIDENT, ISOLATED, drawn_in_edges, pairs_within
-from matminer_unate.errors import StructureError
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,15 @@ def radius_graph(
     # search for a first shell overshoots by half of that at most.
     reach = max(cutoff + skin, 1.7 * volume ** (1 / 3))
     if n_images(heights, reach) > MAX_IMAGES:
+        # An unreduced cell of an ordinary crystal can have its neighbours millions of images away.
         basis = reduced_basis(lattice)
-        return _graph_in(basis, lattice, frac_coords, atomic_numbers, cutoff, skin, draw_in)
+        inside = frac_coords @ np.linalg.inv(basis)
+        graph = _graph(basis @ lattice, inside, atomic_numbers, cutoff, skin, draw_in)
+        # Where the two cells bring a site into themselves, in images of the given one.
+        home = np.floor(frac_coords) - np.floor(inside) @ basis
+        source, target = graph.edge_index
+        image = graph.edge_image @ basis + home[source] - home[target]
+        return replace(graph, edge_image=np.rint(image).astype(np.int64))
     return _graph(lattice, frac_coords, atomic_numbers, cutoff, skin, draw_in)
 
 
@@ -124,7 +129,7 @@ def _graph(
     target, source, image, distance = pairs_within(cartesian, cartesian, lattice, cutoff + skin)
     if len(distance) and distance.min() < MIN_DISTANCE:
         worst = int(distance.argmin())
-        raise _too_close(int(source[worst]), int(target[worst]), float(distance[worst]))
+        raise too_close(int(source[worst]), int(target[worst]), float(distance[worst]))
     vector = cartesian[source] + image @ lattice - cartesian[target]
 
     alone = ISOLATED * cutoff if draw_in else cutoff + COINCIDENT
@@ -148,29 +153,3 @@ def _graph(
         edge_image=image[order].astype(np.int64),
         n_isolated=len(isolated),
     )
-
-
-def _graph_in(
-    basis: NDArray[np.float64],
-    lattice: NDArray[np.float64],
-    frac_coords: NDArray[np.float64],
-    atomic_numbers: NDArray[np.int64],
-    cutoff: float,
-    skin: float,
-    draw_in: bool,
-) -> RadiusGraph:
-    """The graph of a skewed cell by way of a compact one.
-
-    An unreduced cell of an ordinary crystal can have its neighbours millions of images away.
-    """
-    in_basis = frac_coords @ np.linalg.inv(basis)
-    graph = _graph(basis @ lattice, in_basis, atomic_numbers, cutoff, skin, draw_in)
-    # Where the two cells bring a site into themselves, in images of the given one.
-    home = np.floor(frac_coords) - np.floor(in_basis) @ basis
-    source, target = graph.edge_index
-    image = graph.edge_image @ basis + home[source] - home[target]
-    return replace(graph, edge_image=np.rint(image).astype(np.int64))
-
-
-def _too_close(source: int, target: int, distance: float) -> StructureError:
-    return repeats_itself(distance) if source == target else too_close(source, target, distance)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matminer_unate.crystals.checks import check_cell, check_coordinates
+from matminer_unate.crystals.checks import check_arrays
 from matminer_unate.errors import StructureError
 from matminer_unate.io.objects import as_structure
 
@@ -39,11 +39,21 @@ def crystal_arrays(crystal: Any) -> CrystalArrays:
     ------
     StructureError
         The input is missing, not a structure, not periodic in three directions, empty,
-        disordered, made of dummy species, or has a cell or coordinates that cannot be real.
+        disordered, made of dummy species, or has a cell or coordinates that cannot be real; or it
+        is an object of other people's classes, which can fail in any way when it is read.
     """
-    structure = as_structure(crystal)
-    if len(structure) == 0:
-        raise StructureError("the structure has no sites; drop this row")
+    try:
+        return _arrays(as_structure(crystal))
+    except StructureError:
+        raise
+    except Exception as e:
+        raise StructureError(
+            f"the structure could not be read ({type(e).__name__}: {e}); rebuild it with "
+            "Structure.from_sites or drop this row"
+        ) from e
+
+
+def _arrays(structure: Any) -> CrystalArrays:
     if not all(structure.lattice.pbc):
         raise StructureError(
             f"the lattice is periodic along {structure.lattice.pbc} only; a crystal needs all "
@@ -51,8 +61,7 @@ def crystal_arrays(crystal: Any) -> CrystalArrays:
         )
     lattice = np.array(structure.lattice.matrix, dtype=np.float64)
     frac_coords = np.array([site.frac_coords for site in structure], dtype=np.float64)
-    check_cell(lattice)
-    check_coordinates(frac_coords)
+    check_arrays(lattice, frac_coords)
     return lattice, frac_coords, _atomic_numbers(structure)
 
 
@@ -77,22 +86,3 @@ def _atomic_numbers(structure: Any) -> NDArray[np.int64]:
             )
         numbers[index] = species.Z
     return numbers
-
-
-def arrays_of(crystal: Any) -> CrystalArrays:
-    """Check one crystal and take it apart, as :func:`crystal_arrays`.
-
-    Raises
-    ------
-    StructureError
-        For whatever reason: objects of other people's classes can fail in any way when read.
-    """
-    try:
-        return crystal_arrays(crystal)
-    except StructureError:
-        raise
-    except Exception as e:
-        raise StructureError(
-            f"the structure could not be read ({type(e).__name__}: {e}); rebuild it with "
-            "Structure.from_sites or drop this row"
-        ) from e

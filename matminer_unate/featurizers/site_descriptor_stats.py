@@ -14,10 +14,9 @@ from matminer_unate.crystals.batching import fill_batches
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.lattice import cell_heights
 from matminer_unate.crystals.neighbours import ISOLATED
-from matminer_unate.crystals.structures import arrays_of
+from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.base import StructureFeaturizer
-from matminer_unate.featurizers.column_names import column_name
 from matminer_unate.featurizers.pooling import check_pooling, pool
 from matminer_unate.featurizers.rows import (
     Columns,
@@ -28,8 +27,11 @@ from matminer_unate.featurizers.rows import (
     graph_digest,
 )
 from matminer_unate.physics.elements import is_tabulated
+from matminer_unate.physics.quantity import with_tables
 from matminer_unate.physics.site_descriptors import (
-    DESCRIPTOR_NAMES,
+    DESCRIPTORS,
+    FINGERPRINT,
+    PHYSICS,
     DescriptorGroup,
     site_descriptors,
 )
@@ -106,6 +108,7 @@ class DescriptorNotes(RowNotes):
         )
 
 
+@with_tables(physics=PHYSICS, fingerprint=FINGERPRINT)
 class SiteDescriptorStats(StructureFeaturizer):
     """Pooled physical descriptors of the sites of a crystal: columns one can name.
 
@@ -126,62 +129,13 @@ class SiteDescriptorStats(StructureFeaturizer):
 
     Physics (``descriptors="physics"``):
 
-    =========================================== ======== ===========================================
-    descriptor                                  unit     formula
-    =========================================== ======== ===========================================
-    log_bond_weight                             –        log Σ w
-    log_bonded_neighbours                       –        log(1 + Σ b), b = 10 w − 2 from 0 to 1
-    mean_electronegativity_difference           Pauling  ⟨Δχ⟩
-    mean_absolute_electronegativity_difference  Pauling  ⟨abs Δχ⟩
-    max_electronegativity_difference            Pauling  m · max(Δχ − 3.5 (m − u)), m = max u: the
-                                                         largest Δχ over j, which fade in as
-                                                         u = 50 w − 2 goes from 0 to 1
-    min_electronegativity_difference            Pauling  the same of the smallest
-    std_electronegativity_difference            Pauling  √(⟨Δχ²⟩ − ⟨Δχ⟩²)
-    pauling_ionicity                            –        ⟨1 − exp(−Δχ²/4)⟩
-    shortest_bond_over_radius_sum               –        min d/r̂
-    shortest_bond                               Å        min d
-    mean_bond_over_radius_sum                   –        ⟨d/r̂⟩
-    electronegativity_charge                    –        q = Σ w tanh Δχ (above 0 for a cation)
-    potential_of_electronegativity_charges      1/Å      Σ qⱼ v(d), v(d) = erfc(αd)/d −
-                                                         erfc(α·cutoff)/cutoff, α = 0.35/Å
-    mean_neighbour_electronegativity_charge     –        ⟨qⱼ⟩
-    guessed_oxidation_state                     e        o: common states that leave the formula
-                                                         most neutral, the most electronegative
-                                                         element choosing first
-    potential_of_guessed_oxidation_states       e/Å      Σ oⱼ v(d)
-    mean_neighbour_oxidation_state              e        ⟨oⱼ⟩
-    share_of_like_neighbours                    –        ⟨1 if j is of the element of i, else 0⟩
-    share_of_anion_neighbours                   –        ⟨1 if oⱼ < 0, else 0⟩
-    share_of_cation_neighbours                  –        ⟨1 if oⱼ > 0, else 0⟩
-    mean_neighbour_valence_electrons            –        ⟨valence electrons of j⟩
-    mean_neighbour_row                          –        ⟨row of j in the periodic table⟩
-    bond_weight_minus_oxidation_state           –        Σ w − abs o
-    charge_imbalance_of_the_guess               e        abs Σ o per atom, of the whole crystal
-    valence_electrons_per_volume                1/Å³     of the whole crystal
-    log_volume_per_atom                         log Å³   of the whole crystal
-    =========================================== ======== ===========================================
+    {physics}
 
-    Fingerprint (``descriptors="fingerprint"``); *c* is the number in the name, in Å, and û the unit
-    vector to the neighbour:
+    Fingerprint (``descriptors="fingerprint"``); *c* is the number in the name, in Å (1.4, 1.8, …
+    4.2 and 1.8, 2.5, 3.3, 4.0), û the unit vector to the neighbour, *g* = exp(−((d − c)/0.4 Å)²)
+    and *s* = f exp(−((d − c)/0.73 Å)²):
 
-    =========================================== ========= ==========================================
-    descriptor                                  unit      formula
-    =========================================== ========= ==========================================
-    radial_count_<c>A                           –         R = Σ f g, g = exp(−((d − c)/0.4 Å)²);
-                                                          c = 1.4, 1.8, … 4.2
-    radial_electronegativity_<c>A               Pauling   Σ χⱼ f g
-    radial_radius_<c>A                          Å         Σ (covalent radius of j) f g
-    radial_valence_<c>A                         10        Σ (valence electrons of j)/10 f g
-                                                electrons
-    shell_count_<c>A                            –         n = Σ s, s = f exp(−((d − c)/0.73 Å)²);
-                                                          c = 1.8, 2.5, 3.3, 4.0
-    shell_asymmetry_<c>A                        –         ‖Σ s û‖: 0 if the neighbours balance
-    shell_anisotropy_<c>A                       –         ‖Σ s (û ûᵀ − 1/3)‖ (Frobenius): 0 if cubic
-    shell_electronegativity_asymmetry_<c>A      Pauling   ‖Σ s χⱼ û‖
-    shell_asymmetry_per_neighbour_<c>A          –         shell asymmetry / max(n, 0.001)
-    shell_anisotropy_per_neighbour_<c>A         –         shell anisotropy / max(n, 0.001)
-    =========================================== ========= ==========================================
+    {fingerprint}
 
     Parameters
     ----------
@@ -233,8 +187,8 @@ class SiteDescriptorStats(StructureFeaturizer):
     def feature_labels(self) -> list[str]:
         """Column names: descriptor, pooling."""
         self._check_options()
-        names = [column_name(name) for name in DESCRIPTOR_NAMES[self.descriptors]]
-        return [f"site_{name}_{how}" for how in check_pooling(self.pooling) for name in names]
+        columns = [descriptor.column for descriptor in DESCRIPTORS[self.descriptors]]
+        return [f"site_{name}_{how}" for how in check_pooling(self.pooling) for name in columns]
 
     def citations(self) -> list[str]:
         """BibTeX of the sources of the descriptors."""
@@ -243,10 +197,9 @@ class SiteDescriptorStats(StructureFeaturizer):
     def _check_options(self) -> None:
         super()._check_options()
         check_pooling(self.pooling)
-        if not isinstance(self.descriptors, str) or self.descriptors not in DESCRIPTOR_NAMES:
+        if not isinstance(self.descriptors, str) or self.descriptors not in DESCRIPTORS:
             raise InputError(
-                f"descriptors must be one of {', '.join(DESCRIPTOR_NAMES)}; "
-                f"got {self.descriptors!r}"
+                f"descriptors must be one of {', '.join(DESCRIPTORS)}; got {self.descriptors!r}"
             )
         low, high = CUTOFF_RANGE
         number = isinstance(self.cutoff, Real) and not isinstance(self.cutoff, bool)
@@ -254,7 +207,7 @@ class SiteDescriptorStats(StructureFeaturizer):
             raise InputError(f"cutoff is a length from {low:g} to {high:g} Å; got {self.cutoff!r}")
 
     def _prepare(self, structure: Any) -> MeasuredCrystal:
-        lattice, frac_coords, z = arrays_of(structure)
+        lattice, frac_coords, z = crystal_arrays(structure)
         graph = radius_graph(lattice, frac_coords, z, self.cutoff)
         return MeasuredCrystal(
             graph, frozenset(z[~is_tabulated()[z]].tolist()), cell_heights(lattice)[1]

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from matminer_unate.crystals.checks import check_crystal
 from matminer_unate.crystals.graph import radius_graph
-from matminer_unate.crystals.structures import arrays_of
+from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.crystals.symmetry import primitive_cell
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import StructureFeaturizer
-from matminer_unate.featurizers.column_names import column_slug
 from matminer_unate.featurizers.pooling import check_pooling, pool
 from matminer_unate.featurizers.rows import (
     Columns,
@@ -26,16 +25,13 @@ from matminer_unate.featurizers.rows import (
     RowNotes,
     fill_columns,
 )
-from matminer_unate.physics.band_quantities import CRYSTAL_NAMES, SITE_NAMES, quantities
+from matminer_unate.physics.band_quantities import CRYSTAL_QUANTITIES, SITE_QUANTITIES, quantities
 from matminer_unate.physics.free_atoms import LAST_RADIUS
+from matminer_unate.physics.quantity import with_tables
 from matminer_unate.physics.tight_binding import CUTOFF, n_orbitals
 
-MEANS_OF_SITES = frozenset(f"{name.removesuffix(' [eV]')} per site [eV]" for name in SITE_NAMES) | {
-    f"{name}, mean" for name in SITE_NAMES
-}
-"""Crystal quantities that pooling the sites by their mean gives anyway."""
-
-OWN_CRYSTAL_NAMES = tuple(name for name in CRYSTAL_NAMES if name not in MEANS_OF_SITES)
+OWN_QUANTITIES = tuple(q for q in CRYSTAL_QUANTITIES if not q.is_site_mean)
+"""Of the crystal, but for those that pooling the sites by their mean gives anyway."""
 
 DECIMALS = 6
 """Digits beyond are rounding errors, which another cell or machine would have others of."""
@@ -106,6 +102,7 @@ class TightBindingNotes(RowNotes):
         return f"atoms with no neighbour within {CUTOFF} Å; these stay free atoms"
 
 
+@with_tables(sites=SITE_QUANTITIES, crystal=OWN_QUANTITIES)
 class TightBindingStats(StructureFeaturizer):
     """Electronic structure by a tight-binding model of a few milliseconds, as columns one can name.
 
@@ -127,44 +124,12 @@ class TightBindingStats(StructureFeaturizer):
         ℓ = s, p or d; Σ is over states and k points, E_F the Fermi level or the middle of the gap,
         and gauss(x, w) a Gaussian of unit area and standard deviation w.
 
-    ===================================== ======= ================================================
-    quantity                              unit    formula
-    ===================================== ======= ================================================
-    charge                                e       valence electrons of the atom − Σ 2 f pᵢ, above
-                                                  0 for a cation; the mean is nearly 0
-    <s|p|d>_electrons                     –       Σ 2 f pᵢₗ
-    <s|p|d>_share_of_the_valence_         –       Σ f g pᵢₗ · n_sites / Σ f g,
-    band_edge                                     g = gauss(E − valence band edge, 0.6 eV)
-    <s|p|d>_share_of_the_conduction_      –       the same with 1 − f and the conduction band edge
-    band_edge
-    states_at_<minus_><c>_ev              1/eV    Σ 2 gauss(E − E_F − c, w) pᵢ for 12 energies c
-                                                  from −12 to 8 eV; w = 0.4 eV near 0 to 2 eV
-    centre_of_occupied_states             eV      μ = Σ f E pᵢ / Σ f pᵢ, relative to E_F
-    width_of_occupied_states              eV      √(Σ f E² pᵢ / Σ f pᵢ − μ²)
-    centre_of_empty_states                eV      the same two with 1 − f
-    width_of_empty_states                 eV
-    band_energy                           eV      Σ 2 f E pᵢ
-    bond_energy                           eV      band energy − Σₗ electrons in ℓ · level of ℓ in
-                                                  the atom
-    ===================================== ======= ================================================
+    {sites}
 
     ``tight_binding_<quantity>``
         Of the crystal. Levels of all k points are filled in the order of their energies.
 
-    ===================================== ======= ================================================
-    quantity                              unit    formula
-    ===================================== ======= ================================================
-    gap                                   eV      lowest empty − highest filled level; 15 where
-                                                  every orbital is filled
-    level_spread_of_<2d>_electrons_       eV      mean level of the electrons d/2 to 3d/2 per site
-    per_site                                      above the last one − of those as far below it;
-                                                  2d = 0.04, 0.2, 1
-    fermi_level                           eV      E_F, on the scale of the atoms' levels
-    valence_band_edge                     eV      highest filled level
-    conduction_band_edge                  eV      lowest empty level
-    states_at_the_fermi_level_per_site    1/eV    Σ 2 gauss(E − E_F, 0.3 eV) / n_sites
-    mean_absolute_charge                  e       mean of abs charge over the sites
-    ===================================== ======= ================================================
+    {crystal}
 
     Parameters
     ----------
@@ -225,8 +190,9 @@ class TightBindingStats(StructureFeaturizer):
     def feature_labels(self) -> list[str]:
         """Column names: quantity and pooling, then quantities of the crystal."""
         self._check_options()
-        sites = [f"{name} {how}" for how in check_pooling(self.pooling) for name in SITE_NAMES]
-        return [f"tight_binding_{column_slug(name)}" for name in (*sites, *OWN_CRYSTAL_NAMES)]
+        pooling = check_pooling(self.pooling)
+        sites = [f"{quantity.column}_{how}" for how in pooling for quantity in SITE_QUANTITIES]
+        return [f"tight_binding_{name}" for name in (*sites, *(q.column for q in OWN_QUANTITIES))]
 
     def citations(self) -> list[str]:
         """BibTeX of the sources of the model."""
@@ -242,7 +208,7 @@ class TightBindingStats(StructureFeaturizer):
             )
 
     def _prepare(self, structure: Any) -> PrimitiveCrystal:
-        given = arrays_of(structure)
+        given = crystal_arrays(structure)
         check_crystal(*given)  # before the sites are numbered anew
         lattice, frac_coords, z = primitive_cell(*given)
         size = n_orbitals(z)
@@ -277,7 +243,7 @@ class TightBindingStats(StructureFeaturizer):
 
     def _describe(self, crystals: Iterator[tuple[int, PrimitiveCrystal]]) -> Iterator[Computed]:
         pooling = check_pooling(self.pooling)
-        own = [CRYSTAL_NAMES.index(name) for name in OWN_CRYSTAL_NAMES]
+        own = [not q.is_site_mean for q in CRYSTAL_QUANTITIES]
         for row, crystal in crystals:
             sites, whole = quantities(crystal.lattice, crystal.frac_coords, crystal.graph)
             rounded = sites.round(DECIMALS).astype(np.float32)

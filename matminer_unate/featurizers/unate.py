@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.neighbours import ISOLATED
 from matminer_unate.crystals.structures import crystal_arrays
-from matminer_unate.errors import StructureError, warn_user
+from matminer_unate.errors import warn_user
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.pooling import check_pooling, pooled
 from matminer_unate.featurizers.rows import (
@@ -264,16 +264,7 @@ def prepare(crystal: Any, config: WeightsConfig) -> PreparedCrystal:
     StructureError
         With the reason and the cure.
     """
-    try:
-        lattice, frac_coords, z = crystal_arrays(crystal)
-    except StructureError:
-        raise
-    except Exception as e:
-        # Objects of other people's classes can fail in any way when they are read.
-        raise StructureError(
-            f"the structure could not be read ({type(e).__name__}: {e}); rebuild it with "
-            "Structure.from_sites or drop this row"
-        ) from e
+    lattice, frac_coords, z = crystal_arrays(crystal)
     known = config.is_known[z]
     graph = radius_graph(lattice, frac_coords, z * known, config.cutoff)
     return PreparedCrystal(graph, frozenset(z[~known].tolist()))

@@ -27,17 +27,12 @@ from matminer_unate.finetuning.saved_networks import (
     load_fine_tuned,
     save_fine_tuned,
 )
-from matminer_unate.finetuning.targets import (
-    TargetScale,
-    read_targets,
-    read_weights,
-    scale_of,
-    target_weights,
-)
+from matminer_unate.finetuning.targets import TargetScale, scale_of, target_weights
 from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, WeightsConfig, read_config
 from matminer_unate.parameters import check_parameters
 from matminer_unate.processes import single_threaded_workers
+from matminer_unate.targets import read_row_weights, read_targets
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -222,7 +217,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         check_parameters(self)
         structures, index = entries_of(X), _index_of(X)
         values, names = read_targets(y, len(structures))
-        weights = read_weights(sample_weight, len(structures))
+        weights = read_row_weights(sample_weight, len(structures))
         config = read_config(self.weights)
         with self._stage("reading crystals", len(structures)) as bar:
             device = resolve_device(self.device)
@@ -243,8 +238,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             columns = None
         for text in about_constants(scale):
             warn_user(text)
-        named = list(names) if _has_names(y) else None
-        self._train(graphs, columns, scale.standardise(values), each, scale, device, config, named)
+        self._train(graphs, columns, scale.standardise(values), each, scale, device, config, names)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -452,10 +446,6 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
 
 def _index_of(X: Any) -> Sequence[Any] | None:
     return X.index if isinstance(X, pd.Series | pd.DataFrame) else None
-
-
-def _has_names(y: Any) -> bool:
-    return isinstance(y, pd.DataFrame) or (isinstance(y, pd.Series) and y.name is not None)
 
 
 def _bare(values: NDArray[np.float64]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from matminer_unate.crystals.formula import formula_key
+from matminer_unate.crystals.formula import reduced_counts
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.errors import StructureError, warn_user
 from matminer_unate.featurizers.rows import row_name
@@ -40,7 +40,8 @@ class Graphs:
 
     def formulas(self) -> list[str]:
         """The same text for crystals of the same reduced formula."""
-        return [formula_key(graph) for graph in self.graphs]
+        counts = (reduced_counts(graph.atomic_numbers) for graph in self.graphs)
+        return [" ".join(f"{z}:{n}" for z, n in pairs) for pairs in counts]
 
 
 def read_graphs(

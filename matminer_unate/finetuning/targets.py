@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
-from matminer_unate.regressors.targets import check_targets, target_floor
+from matminer_unate.targets import target_floor
 
 Array = NDArray[np.float64]
 
@@ -55,72 +54,6 @@ class TargetScale:
         return found if len(found) > 1 else found[0]
 
 
-def read_targets(y: Any, n_rows: int) -> tuple[Array, tuple[str, ...]]:
-    """Targets as numbers, (n_rows, n_targets), and their names.
-
-    NaN stays where several targets are given: that one is unknown.
-
-    Raises
-    ------
-    InputError
-        They are not numbers, infinite, not one row for each structure, or a row or column has none.
-    """
-    shape = np.shape(y)
-    if len(shape) != 2 or shape[1] == 1:
-        column = y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y
-        name = column.name if isinstance(column, pd.Series) else None
-        return check_targets(y, n_rows)[:, None], ("target" if name is None else str(name),)
-    names = [str(name) for name in getattr(y, "columns", [f"target {k}" for k in range(shape[1])])]
-    try:
-        table = (
-            y.to_numpy(np.float64, na_value=math.nan)
-            if isinstance(y, pd.DataFrame)
-            else np.asarray(y, dtype=np.float64)
-        )
-    except (TypeError, ValueError) as e:
-        raise InputError(f"the targets must be numbers ({e})") from e
-    if len(table) != n_rows or not table.shape[1]:
-        raise InputError(f"{n_rows} structures need {n_rows} rows of targets, got shape {shape}")
-    if n_rows < 2:
-        raise InputError(f"fine-tuning needs at least two structures, got {n_rows}")
-    for row, column in np.argwhere(np.isinf(table)):
-        raise InputError(f"{names[column]!r} of row {row} is infinite; make it NaN if unknown")
-    empty = np.flatnonzero(np.isnan(table).all(axis=1))
-    if len(empty):
-        raise InputError(
-            f"{len(empty)} rows have no target, the first is row {empty[0]}; drop them"
-        )
-    return table, tuple(names)
-
-
-def read_weights(sample_weight: Any, n_rows: int) -> Array | None:
-    """Weights of the rows, (n_rows,).
-
-    Raises
-    ------
-    InputError
-        They are not one number from 0 on for each row, or all 0.
-    """
-    if sample_weight is None:
-        return None
-    try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as e:
-        raise InputError(f"sample_weight must be numbers ({e})") from e
-    if weights.shape != (n_rows,):
-        raise InputError(
-            f"{n_rows} structures need {n_rows} sample weights, got shape {weights.shape}"
-        )
-    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
-    if len(bad):
-        raise InputError(
-            f"sample_weight of row {bad[0]} is {weights[bad[0]]}; it must be 0 or more"
-        )
-    if not weights.any():
-        raise InputError("all sample weights are 0")
-    return weights
-
-
 def target_weights(values: Array, weights: Array | None) -> Array | None:
     """Weight of every target of every row, (n_rows, n_targets), each target's 1 on average.
 
@@ -147,9 +80,11 @@ def target_weights(values: Array, weights: Array | None) -> Array | None:
 
 
 def scale_of(
-    values: Array, weights: Array | None, minimum: Any, names: tuple[str, ...]
+    values: Array, weights: Array | None, minimum: Any, names: Sequence[str] | None = None
 ) -> TargetScale:
     """Weighted mean and deviation of the targets, and their minimum as ``minimum`` says.
+
+    Targets without names get some.
 
     Raises
     ------
@@ -167,7 +102,8 @@ def scale_of(
         spread = spread if spread > ROUNDING else 0.0
         found.append((mean * size, spread * size, target_floor(minimum, column)))
     table = np.array(found)
-    return TargetScale(table[:, 0], table[:, 1], table[:, 2], names)
+    usual = ["target"] if len(found) == 1 else [f"target {k}" for k in range(len(found))]
+    return TargetScale(table[:, 0], table[:, 1], table[:, 2], tuple(names or usual))
 
 
 def errors_of_medians(

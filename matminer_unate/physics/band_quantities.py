@@ -8,6 +8,7 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from matminer_unate.crystals.graph import RadiusGraph
+from matminer_unate.physics.quantity import Quantity, names_of, slug
 from matminer_unate.physics.tight_binding import Bands, Floats, solve
 
 THERMAL = 0.1  # eV, of the Fermi function
@@ -25,36 +26,81 @@ SAME_FILLING = 1e-6
 WINDOW_CENTRES = np.array([-12, -8, -5.5, -3.5, -2, -1, 0, 1, 2, 3.5, 5.5, 8.0])
 WINDOW_WIDTHS = np.array([2, 1.3, 1, 0.8, 0.5, 0.4, 0.4, 0.4, 0.5, 0.8, 1, 1.5])
 
-SITE_NAMES = (
-    "charge",
-    *(f"{shell} electrons" for shell in "spd"),
-    *(f"{shell} share of the valence band edge" for shell in "spd"),
-    *(f"{shell} share of the conduction band edge" for shell in "spd"),
-    *(f"states at {e:g} eV [1/eV]" for e in WINDOW_CENTRES),
-    "centre of occupied states [eV]",
-    "width of occupied states [eV]",
-    "centre of empty states [eV]",
-    "width of empty states [eV]",
-    "band energy [eV]",
-    "bond energy [eV]",
+
+def _shells(what: str, formula: str) -> list[Quantity]:
+    family = f"<s|p|d>_{slug(what)}"
+    return [Quantity(f"{shell} {what}", "–", formula, family) for shell in "spd"]
+
+
+SITE_QUANTITIES = (
+    Quantity(
+        "charge",
+        "e",
+        "valence electrons of the atom − Σ 2 f pᵢ, above 0 for a cation; the mean is nearly 0",
+    ),
+    *_shells("electrons", "Σ 2 f pᵢₗ"),
+    *_shells(
+        "share of the valence band edge",
+        "Σ f g pᵢₗ · n_sites / Σ f g, g = gauss(E − valence band edge, 0.6 eV)",
+    ),
+    *_shells(
+        "share of the conduction band edge", "the same with 1 − f and the conduction band edge"
+    ),
+    *(
+        Quantity(
+            f"states at {c:g} eV",
+            "1/eV",
+            "Σ 2 gauss(E − E_F − c, w) pᵢ for 12 energies c from −12 to 8 eV; w = 0.4 eV near 0 to "
+            "2 eV",
+            "states_at_<minus_><c>_ev",
+        )
+        for c in WINDOW_CENTRES
+    ),
+    Quantity("centre of occupied states", "eV", "μ = Σ f E pᵢ / Σ f pᵢ, relative to E_F"),
+    Quantity("width of occupied states", "eV", "√(Σ f E² pᵢ / Σ f pᵢ − μ²)"),
+    Quantity("centre of empty states", "eV", "the centre with 1 − f for f"),
+    Quantity("width of empty states", "eV", "the width with 1 − f for f"),
+    Quantity("band energy", "eV", "Σ 2 f E pᵢ"),
+    Quantity("bond energy", "eV", "band energy − Σₗ electrons in ℓ · level of ℓ in the atom"),
 )
-CRYSTAL_NAMES = (
-    "gap [eV]",
-    *(f"level spread of {2 * d:g} electrons per site [eV]" for d in SPREADS),
-    "Fermi level [eV]",
-    "valence band edge [eV]",
-    "conduction band edge [eV]",
-    "states at the Fermi level per site [1/eV]",
-    "band energy per site [eV]",
-    "bond energy per site [eV]",
-    "mean absolute charge",
-    *(f"{shell} share of the valence band edge, mean" for shell in "spd"),
-    *(f"{shell} share of the conduction band edge, mean" for shell in "spd"),
+"""In the docstring of ``TightBindingStats``, the symbols are explained."""
+
+
+def _mean(name: str, unit: str = "–") -> Quantity:
+    return Quantity(name, unit, "mean over the sites", is_site_mean=True)
+
+
+CRYSTAL_QUANTITIES = (
+    Quantity("gap", "eV", "lowest empty − highest filled level; 15 where every orbital is filled"),
+    *(
+        Quantity(
+            f"level spread of {2 * d:g} electrons per site",
+            "eV",
+            "mean level of the electrons d/2 to 3d/2 per site above the last one − of those as far "
+            f"below it; 2d = {', '.join(f'{2 * s:g}' for s in SPREADS)}",
+            "level_spread_of_<2d>_electrons_per_site",
+        )
+        for d in SPREADS
+    ),
+    Quantity("Fermi level", "eV", "E_F, on the scale of the atoms' levels"),
+    Quantity("valence band edge", "eV", "highest filled level"),
+    Quantity("conduction band edge", "eV", "lowest empty level"),
+    Quantity("states at the Fermi level per site", "1/eV", "Σ 2 gauss(E − E_F, 0.3 eV) / n_sites"),
+    _mean("band energy per site", "eV"),
+    _mean("bond energy per site", "eV"),
+    Quantity("mean absolute charge", "e", "mean of abs charge over the sites"),
+    *(
+        _mean(f"{shell} share of the {band} band edge, mean")
+        for band in ("valence", "conduction")
+        for shell in "spd"
+    ),
 )
+
+SITE_NAMES, CRYSTAL_NAMES = names_of(SITE_QUANTITIES), names_of(CRYSTAL_QUANTITIES)
 
 
 def quantities(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> tuple[Floats, Floats]:
-    """Columns ``SITE_NAMES`` (n_sites, …) and ``CRYSTAL_NAMES`` (…) of a checked crystal.
+    """``SITE_QUANTITIES`` (n_sites, …) and ``CRYSTAL_QUANTITIES`` (…) of a checked crystal.
 
     ``graph`` has the bonds within ``CUTOFF``, none drawn in.
     """
@@ -72,11 +118,8 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-# Bands → targets
-
-
 def describe(bands: Bands) -> tuple[Floats, Floats]:
-    """Columns ``SITE_NAMES`` (n_sites, …) and ``CRYSTAL_NAMES`` of a crystal's bands."""
+    """``SITE_QUANTITIES`` (n_sites, …) and ``CRYSTAL_QUANTITIES`` (…) of a crystal's bands."""
     e, n = bands.energy, len(bands.n_electrons)
     count = min(bands.n_electrons.sum(), 2.0 * e.shape[1])
     top, bottom, spreads = band_edges(e, bands.weight, count, n)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from matminer_unate.crystals.formula import Counts
 
 Floats = NDArray[np.float64]
 _MAX_GUESSES = 20_000
@@ -23,7 +27,7 @@ class _ElementTable:
     row: Floats
 
 
-@lru_cache(maxsize=1)
+@cache
 def element_table() -> _ElementTable:
     return _ElementTable(
         electronegativity=magpie_property("Electronegativity"),
@@ -33,6 +37,7 @@ def element_table() -> _ElementTable:
     )
 
 
+@cache
 def magpie_property(name: str) -> Floats:
     """One of Magpie's element properties by atomic number, (119,).
 
@@ -42,37 +47,35 @@ def magpie_property(name: str) -> Floats:
     ----------
     Ward et al., npj Comput. Mater. 2, 16028 (2016), doi:10.1038/npjcompumats.2016.28.
     """
-    from matminer.utils.data import MagpieData
-    from pymatgen.core import Element
-
-    values = MagpieData(impute_nan=True).all_elemental_props[name]
-    table = np.full(119, np.nan)
-    for z in range(1, 119):
-        table[z] = values.get(Element.from_Z(z).symbol, np.nan)
-    return np.where(np.isnan(table), np.nanmean(table), table)
+    table = _as_tabulated(name)
+    table[1:][np.isnan(table[1:])] = np.nanmean(table[1:])
+    table[0] = np.nanmean(table)
+    table.setflags(write=False)
+    return table
 
 
-@lru_cache(maxsize=1)
+@cache
 def is_tabulated() -> NDArray[np.bool_]:
     """Whether the table has electronegativity and radius of each atomic number, (119,).
 
     Of helium, neon, argon, radon, berkelium and what follows it lacks one of them, and the mean
     over the elements stands in.
     """
-    from matminer.utils.data import MagpieData
-    from pymatgen.core import Element
+    return np.isfinite(_as_tabulated("Electronegativity") + _as_tabulated("CovalentRadius"))
 
-    raw = MagpieData(impute_nan=False).all_elemental_props
-    known = np.zeros(119, dtype=bool)
-    for z in range(1, 119):
-        symbol = Element.from_Z(z).symbol
-        values = [raw[name].get(symbol, np.nan) for name in ("Electronegativity", "CovalentRadius")]
-        known[z] = bool(np.isfinite(values).all())
-    return known
+
+def _as_tabulated(name: str) -> Floats:
+    """By atomic number, (119,); NaN where there is no value.
+
+    From the file in matminer, whose ``MagpieData`` reads and imputes all 22: half a second.
+    """
+    file = files("matminer.utils") / "data_files" / "magpie_elementdata" / f"{name}.table"
+    lines = ["", *file.read_text(encoding="utf-8").splitlines()[:118]]
+    return pd.to_numeric(pd.Series(lines), errors="coerce").reindex(range(119)).to_numpy().copy()
 
 
 @lru_cache(maxsize=200_000)
-def guess_oxidation_states(formula: tuple[tuple[int, int], ...]) -> tuple[tuple[float, ...], float]:
+def guess_oxidation_states(formula: Counts) -> tuple[tuple[float, ...], float]:
     """Guess one oxidation state an element: common states, as neutral as they go.
 
     Parameters

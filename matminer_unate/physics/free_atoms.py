@@ -74,7 +74,7 @@ class Valence:
     radial: Floats
 
 
-def known(z: int) -> int:
+def solved_element(z: int) -> int:
     """The element whose atom is solved: the superheavy ones have those of the row above."""
     return z if z <= LAST_SOLVED else z - 32
 
@@ -88,7 +88,7 @@ def valence(z: int) -> Valence:
     Ba, Fr, Ra). Filled d shells of later elements and 4f electrons are core. So three electrons of
     a lanthanide take part (Eu and Yb two, Ce four), and of actinides all up to Pu, in the d shell.
     """
-    z = known(z)
+    z = solved_element(z)
     atom = free_atom(z)
     principal = valence_shells(z)
     radius = CONTRACTION * magpie_property("CovalentRadius")[z] / 100 / BOHR

@@ -6,7 +6,7 @@ targets that pretraining regresses, and as columns of their own.
 Two groups. *Physics*: 26 numbers a site from electronegativities, radii and valences of the site
 and its neighbours. *Fingerprint*: 56 numbers from the radial and angular distribution of the
 neighbours, in the spirit of weighted atom-centred symmetry functions (Gastegger et al., J. Chem.
-Phys. 148, 241709, 2018). ``site_descriptor_stats.py`` has the formula and unit of each.
+Phys. 148, 241709, 2018).
 """
 
 from __future__ import annotations
@@ -18,60 +18,89 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfc
 
+from matminer_unate.crystals.formula import reduced_counts
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.physics.elements import Floats, element_table, guess_oxidation_states
+from matminer_unate.physics.quantity import Quantity, names_of, slug
 
-PHYSICS_NAMES = (
-    "log bond weight",
-    "log bonded neighbours",
-    "mean electronegativity difference",
-    "mean absolute electronegativity difference",
-    "max electronegativity difference",
-    "min electronegativity difference",
-    "std electronegativity difference",
-    "Pauling ionicity",
-    "shortest bond over radius sum",
-    "shortest bond [Å]",
-    "mean bond over radius sum",
-    "electronegativity charge",
-    "potential of electronegativity charges",
-    "mean neighbour electronegativity charge",
-    "guessed oxidation state",
-    "potential of guessed oxidation states",
-    "mean neighbour oxidation state",
-    "share of like neighbours",
-    "share of anion neighbours",
-    "share of cation neighbours",
-    "mean neighbour valence electrons",
-    "mean neighbour row",
-    "bond weight minus oxidation state",
-    "charge imbalance of the guess",
-    "valence electrons per volume [1/Å3]",
-    "log volume per atom",
+PHYSICS = (
+    Quantity("log bond weight", "–", "log Σ w"),
+    Quantity("log bonded neighbours", "–", "log(1 + Σ b), b = 10 w − 2 from 0 to 1"),
+    Quantity("mean electronegativity difference", "Pauling", "⟨Δχ⟩"),
+    Quantity("mean absolute electronegativity difference", "Pauling", "⟨abs Δχ⟩"),
+    Quantity(
+        "max electronegativity difference",
+        "Pauling",
+        "m · max(Δχ − 3.5 (m − u)), m = max u: the largest Δχ over j, which fade in as u = 50 w − "
+        "2 goes from 0 to 1",
+    ),
+    Quantity("min electronegativity difference", "Pauling", "the same of the smallest"),
+    Quantity("std electronegativity difference", "Pauling", "√(⟨Δχ²⟩ − ⟨Δχ⟩²)"),
+    Quantity("Pauling ionicity", "–", "⟨1 − exp(−Δχ²/4)⟩"),
+    Quantity("shortest bond over radius sum", "–", "min d/r̂"),
+    Quantity("shortest bond", "Å", "min d"),
+    Quantity("mean bond over radius sum", "–", "⟨d/r̂⟩"),
+    Quantity("electronegativity charge", "–", "q = Σ w tanh Δχ (above 0 for a cation)"),
+    Quantity(
+        "potential of electronegativity charges",
+        "1/Å",
+        "Σ qⱼ v(d), v(d) = erfc(αd)/d − erfc(α·cutoff)/cutoff, α = 0.35/Å",
+    ),
+    Quantity("mean neighbour electronegativity charge", "–", "⟨qⱼ⟩"),
+    Quantity(
+        "guessed oxidation state",
+        "e",
+        "o: common states that leave the formula most neutral, the most electronegative element "
+        "choosing first",
+    ),
+    Quantity("potential of guessed oxidation states", "e/Å", "Σ oⱼ v(d)"),
+    Quantity("mean neighbour oxidation state", "e", "⟨oⱼ⟩"),
+    Quantity("share of like neighbours", "–", "⟨1 if j is of the element of i, else 0⟩"),
+    Quantity("share of anion neighbours", "–", "⟨1 if oⱼ < 0, else 0⟩"),
+    Quantity("share of cation neighbours", "–", "⟨1 if oⱼ > 0, else 0⟩"),
+    Quantity("mean neighbour valence electrons", "–", "⟨valence electrons of j⟩"),
+    Quantity("mean neighbour row", "–", "⟨row of j in the periodic table⟩"),
+    Quantity("bond weight minus oxidation state", "–", "Σ w − abs o"),
+    Quantity("charge imbalance of the guess", "e", "abs Σ o per atom, of the whole crystal"),
+    Quantity("valence electrons per volume", "1/Å³", "of the whole crystal"),
+    Quantity("log volume per atom", "log Å³", "of the whole crystal"),
 )
+"""In the docstring of ``SiteDescriptorStats``, the symbols are explained."""
 
 _RADIAL_CENTRES = np.linspace(1.4, 4.2, 8)
 _SHELL_CENTRES = np.linspace(1.8, 4.0, 4)
-_RADIAL_WEIGHTS = ("count", "electronegativity", "radius", "valence")
-_SHELL_NAMES = (
-    "shell asymmetry",
-    "shell anisotropy",
-    "shell electronegativity asymmetry",
-    "shell count",
-    "shell asymmetry per neighbour",
-    "shell anisotropy per neighbour",
+
+
+def _around(centres: Floats, name: str, unit: str, formula: str) -> list[Quantity]:
+    family = f"{slug(name)}_<c>A"
+    return [Quantity(f"{name} {centre:.1f} Å", unit, formula, family) for centre in centres]
+
+
+FINGERPRINT = (
+    *_around(_RADIAL_CENTRES, "radial count", "–", "Σ f g"),
+    *_around(_RADIAL_CENTRES, "radial electronegativity", "Pauling", "Σ χⱼ f g"),
+    *_around(_RADIAL_CENTRES, "radial radius", "Å", "Σ (covalent radius of j) f g"),
+    *_around(_RADIAL_CENTRES, "radial valence", "10 e", "Σ (valence electrons of j)/10 f g"),
+    *_around(_SHELL_CENTRES, "shell asymmetry", "–", "‖Σ s û‖: 0 if the neighbours balance"),
+    *_around(_SHELL_CENTRES, "shell anisotropy", "–", "‖Σ s (û ûᵀ − 1/3)‖ (Frobenius): 0 if cubic"),
+    *_around(_SHELL_CENTRES, "shell electronegativity asymmetry", "Pauling", "‖Σ s χⱼ û‖"),
+    *_around(_SHELL_CENTRES, "shell count", "–", "n = Σ s"),
+    *_around(
+        _SHELL_CENTRES, "shell asymmetry per neighbour", "–", "shell asymmetry / max(n, 0.001)"
+    ),
+    *_around(
+        _SHELL_CENTRES, "shell anisotropy per neighbour", "–", "shell anisotropy / max(n, 0.001)"
+    ),
 )
 
-FINGERPRINT_NAMES = tuple(
-    f"radial {weight} {centre:.1f} Å" for weight in _RADIAL_WEIGHTS for centre in _RADIAL_CENTRES
-) + tuple(f"{name} {centre:.1f} Å" for name in _SHELL_NAMES for centre in _SHELL_CENTRES)
+PHYSICS_NAMES, FINGERPRINT_NAMES = names_of(PHYSICS), names_of(FINGERPRINT)
 
 DescriptorGroup = Literal["physics", "fingerprint", "all"]
 
-DESCRIPTOR_NAMES: dict[DescriptorGroup, tuple[str, ...]] = {
-    "physics": PHYSICS_NAMES,
-    "fingerprint": FINGERPRINT_NAMES,
-    "all": PHYSICS_NAMES + FINGERPRINT_NAMES,
+DESCRIPTORS: dict[DescriptorGroup, tuple[Quantity, ...]] = {
+    "physics": PHYSICS,
+    "fingerprint": FINGERPRINT,
+    "all": PHYSICS + FINGERPRINT,
 }
 
 _BOND_SOFTNESS = 0.37  # Å, the universal bond-valence parameter (Brown & Altermatt 1985)
@@ -102,7 +131,7 @@ def site_descriptors(
     Returns
     -------
     (n_sites of all crystals, n_descriptors) float32
-        Columns ``DESCRIPTOR_NAMES[group]``, not standardised; ``all`` are 82.
+        Columns ``DESCRIPTORS[group]``, not standardised; ``all`` are 82.
     """
     sites = _Sites(graphs, volumes, cutoff)
     blocks = [
@@ -149,13 +178,10 @@ class _Sites:
         imbalance = np.empty(len(self.z))
         start = 0
         for graph in self.graphs:
-            z, inverse, count = np.unique(
-                graph.atomic_numbers, return_inverse=True, return_counts=True
-            )
-            divisor = np.gcd.reduce(count)
-            formula = tuple(zip(z.tolist(), (count // divisor).tolist(), strict=True))
+            formula = reduced_counts(graph.atomic_numbers)
             guess, left = guess_oxidation_states(formula)
-            states[start : start + graph.n_sites] = np.array(guess)[inverse]
+            place = np.searchsorted([z for z, _ in formula], graph.atomic_numbers)
+            states[start : start + graph.n_sites] = np.array(guess)[place]
             imbalance[start : start + graph.n_sites] = left
             start += graph.n_sites
         return states, imbalance

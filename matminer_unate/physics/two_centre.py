@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from matminer_unate.physics.free_atoms import BOHR, HARTREE, Valence, known, valence
+from matminer_unate.physics.free_atoms import BOHR, HARTREE, Valence, solved_element, valence
 
 Floats = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ LARGEST_SUM = 28.0  # bohr; the quadrature ends where the distances to both cent
 
 def two_centre(z1: int, z2: int, distance: Floats) -> Floats:
     """Hopping (eV) and overlap in each channel, (n, 2, 14), at distances in Å."""
-    z1, z2 = known(z1), known(z2)
+    z1, z2 = solved_element(z1), solved_element(z2)
     swap = z1 > z2
     table = integral_table(min(z1, z2), max(z1, z2))
     # Lagrange interpolation of third order on the even grid.

@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matminer_unate.crystals.formula import composition
-from matminer_unate.crystals.structures import arrays_of
+from matminer_unate.crystals.formula import reduced_counts, reduced_formula
+from matminer_unate.crystals.lattice import cell_heights
+from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.crystals.symmetry import symmetry_of
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.rows import row_name
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
 from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
 from matminer_unate.network.weights import weights_config
-from matminer_unate.regressors.work_bar import WorkBar
+from matminer_unate.progress import WorkBar
 
 FORMULA = "formula"
 """Column of reduced formulas, the groups of cross-validation."""
@@ -155,7 +156,7 @@ class Recipe:
         values[list(found.unusable)] = np.nan
         found.table = pd.DataFrame(values, index=found.table.index, columns=names)
         formulas = [
-            None if row in found.unusable else composition(s).reduced_formula
+            None if row in found.unusable else reduced_formula(crystal_arrays(s)[2])
             for row, s in enumerate(structures)
         ]
         found.table.insert(0, FORMULA, np.array(formulas, dtype=object))
@@ -245,11 +246,13 @@ def magpie() -> Any:
 
 def composition_columns(structures: Sequence[Any] | pd.Series) -> NDArray[np.float32]:
     """Magpie columns, (n_rows, 132); every composition is computed once."""
-    compositions = [composition(s).reduced_composition for s in structures]
-    distinct = {c.formula: c for c in compositions}
-    rows = magpie().featurize_many(list(distinct.values()), pbar=False)
+    from pymatgen.core import Composition
+
+    formulas = [reduced_counts(crystal_arrays(structure)[2]) for structure in structures]
+    distinct = list(dict.fromkeys(formulas))
+    rows = magpie().featurize_many([Composition(dict(f)) for f in distinct], pbar=False)
     by_formula = dict(zip(distinct, rows, strict=True))
-    found = [by_formula[c.formula] for c in compositions]
+    found = [by_formula[formula] for formula in formulas]
     n_columns = len(magpie().feature_labels())
     return np.array(found, dtype=np.float32).reshape(len(found), n_columns)
 
@@ -274,11 +277,9 @@ def cell_columns(
     tell : callable
         Told the number of rows that were just finished.
     """
-    from matminer_unate.crystals.lattice import cell_heights
-
     rows = []
     for structure in structures:
-        lattice, frac_coords, z = arrays_of(structure)
+        lattice, frac_coords, z = crystal_arrays(structure)
         volume = cell_heights(lattice)[1] / len(z)
         rows.append([volume, *symmetry_of((lattice, frac_coords, z))])
         tell(1)

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from matminer_unate.errors import InputError, StructureError, warn_user
 from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.featurizers.rows import row_name
+from matminer_unate.progress import WorkBar
 from matminer_unate.regressors.recipe import FORMULA, Described, Recipe, is_column_table
 from matminer_unate.regressors.target_models import BlockLayout, Blocks
-from matminer_unate.regressors.work_bar import WorkBar
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,14 @@ LEAST_COMPLETE = 0.5
 """Share of the training rows that must have all blocks, or those that most lack are left out."""
 
 SENSITIVITY_ROWS = 300
+
+FIT_ROWS = (0, 250, 2_000, 16_000)
+FIT_SECONDS = (3.0, 6.0, 26.0, 100.0)
+"""Of one core, for the model with all blocks; for the time left."""
+KERNEL_SHARE = 0.3
+"""Of it, kernel ridge regression."""
+QUICK_SHARE = 0.4
+"""What a model without a block takes of it."""
 
 Tell = Callable[[float], Any]
 
@@ -129,12 +137,15 @@ class TrainingRows:
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class FitOptions:
     """How models are fitted; as the parameters of ``UnateRegressor``."""
 
+    minimum: Any
+    n_folds: int
     max_kernel_rows: int
     n_jobs: int | None
     seed: int
+    ignore_errors: bool
 
 
 @dataclass
@@ -165,7 +176,7 @@ class FittedModel:
         layout: BlockLayout,
         without: Blocks,
         minimum: float,
-        options: ModelOptions,
+        options: FitOptions,
         like: FittedModel | None = None,
         tell: tuple[Tell, Tell] = (lambda share: None, lambda share: None),
     ) -> tuple[FittedModel, Vector]:
@@ -177,7 +188,7 @@ class FittedModel:
         layout : BlockLayout
         without : frozenset of str
         minimum : float
-        options : ModelOptions
+        options : FitOptions
         like : FittedModel, optional
             A model that sees more. Its scales are taken over up to a factor, and the fit is quick:
             fewer trees, fewer basis rows.
@@ -248,21 +259,23 @@ class FittedTarget:
 
     minimum: float
     interval_minimum: float
-    models: list[FittedModel] = field(default_factory=list)
-    importances: Vector = field(default_factory=lambda: np.empty(0))
-    held_out: Vector = field(default_factory=lambda: np.empty(0))
-    held_out_error: float = math.nan
+    models: list[FittedModel]
+    importances: Vector
+    held_out: Vector
+    held_out_error: float
 
     def model_for(self, lacking: Blocks) -> FittedModel:
         """The model that sees most of what a row has; there is one for all that are answered."""
         return next(m for m in self.models if lacking <= m.without)
 
+    @classmethod
     def fit(
-        self,
+        cls,
         rows: TrainingRows,
         layout: BlockLayout,
         complete: NDArray[np.bool_],
-        options: ModelOptions,
+        floors: tuple[float, float],
+        options: FitOptions,
         tell: Sequence[tuple[Tell, Tell]],
     ) -> FittedTarget:
         """Fit all models.
@@ -276,27 +289,28 @@ class FittedTarget:
         layout : BlockLayout
         complete : (n_rows,) bool
             Rows that lack no block. All variants must be able to answer for the others.
-        options : ModelOptions
+        floors : (minimum, interval_minimum)
+        options : FitOptions
         tell : sequence of pairs of callables
             One pair a model.
         """
-        main = None
+        minimum, main = floors[0], None
         held_out = np.full(len(rows.targets), np.nan)
+        models, importances = [], []
         if enough_complete(rows, complete):
             part = rows if complete.all() else rows.part(np.flatnonzero(complete))
-            main, found = FittedModel.fit(part, layout, NONE, self.minimum, options, None, tell[0])
-            self.models.append(main)
+            main, found = FittedModel.fit(part, layout, NONE, minimum, options, None, tell[0])
+            models.append(main)
             held_out[complete] = found
-            self.importances = main.importances(part.columns, layout, options.seed)
+            importances.append(main.importances(part.columns, layout, options.seed))
         for without, told in zip(layout.variants(), tell[1:], strict=True):
-            model, found = FittedModel.fit(rows, layout, without, self.minimum, options, main, told)
-            self.models.append(model)
+            model, found = FittedModel.fit(rows, layout, without, minimum, options, main, told)
+            models.append(model)
             held_out = np.where(np.isnan(held_out), found, held_out)
-            if not len(self.importances):
-                self.importances = model.importances(rows.columns, layout, options.seed)
-        self.held_out = held_out
-        self.held_out_error = float((rows.weights * np.abs(held_out - rows.targets)).mean())
-        return self
+            if not importances:
+                importances.append(model.importances(rows.columns, layout, options.seed))
+        error = float((rows.weights * np.abs(held_out - rows.targets)).mean())
+        return cls(*floors, models, importances[0], held_out, error)
 
     def predict(
         self, columns: Vector, layout: BlockLayout, lacking: Sequence[Blocks], coverage: float
@@ -337,3 +351,25 @@ def _start(layout: BlockLayout, without: Blocks, like: FittedModel | None) -> St
     )
     penalty = float(np.clip(penalty, *PENALTIES))
     return [s for s, keep in zip(scales, kept, strict=True) if keep], penalty
+
+
+def stage_names(k: int, n_targets: int, models: Sequence[Blocks]) -> list[tuple[str, str]]:
+    """Stages of the fit of a target: kernel ridge and trees of each model."""
+    target = f"target {k + 1}/{n_targets}, " if n_targets > 1 else ""
+    names = [f"without {', '.join(sorted(blocks))}, " if blocks else "" for blocks in models]
+    return [(f"{target}{name}kernel", f"{target}{name}trees") for name in names]
+
+
+def stage_seconds(
+    n_rows: int, n_targets: int, n_folds: int, tight_binding: bool
+) -> dict[str, float]:
+    """Expected seconds of these stages."""
+    whole = float(np.interp(n_rows, FIT_ROWS, FIT_SECONDS)) * n_folds / 5
+    models = [NONE, *(frozenset([block]) for block in OPTIONAL if tight_binding)]
+    stages = {}
+    for k in range(n_targets):
+        names = stage_names(k, n_targets, models)
+        for blocks, (kernel, trees) in zip(models, names, strict=True):
+            seconds = whole * (QUICK_SHARE if blocks else 1.0)
+            stages[kernel], stages[trees] = seconds * KERNEL_SHARE, seconds * (1 - KERNEL_SHARE)
+    return stages

@@ -11,34 +11,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.model_selection import GroupKFold
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from matminer_unate.errors import InputError
+from matminer_unate.errors import InputError, WeightsError
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
 from matminer_unate.parameters import check_parameters
+from matminer_unate.progress import WorkBar
 from matminer_unate.regressors.blend import require_lightgbm
-from matminer_unate.regressors.recipe import FORMULA, Recipe
+from matminer_unate.regressors.fitted_state import FittedAttributes
+from matminer_unate.regressors.fitting import fit_rows
+from matminer_unate.regressors.recipe import Recipe
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
-from matminer_unate.regressors.stages import stage_names, stage_seconds
-from matminer_unate.regressors.target_attributes import TargetAttributes
-from matminer_unate.regressors.target_models import (
-    LEAST_GROUPS,
-    NONE,
-    BlockLayout,
-    FittedTarget,
-    ModelOptions,
-    TrainingRows,
-    enough_complete,
-)
-from matminer_unate.regressors.targets import (
-    check_row_weights,
-    check_target_table,
-    interval_floor,
-    target_floor,
-)
-from matminer_unate.regressors.work_bar import WorkBar
+from matminer_unate.regressors.saved_regressor import load_regressor, save_regressor
+from matminer_unate.regressors.target_models import LEAST_GROUPS, NONE, FitOptions, stage_seconds
+from matminer_unate.targets import read_row_weights, read_targets
 
 DEFAULT_REGRESSOR_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
 
@@ -46,7 +32,7 @@ ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
 
 
-class UnateRegressor(TargetAttributes, RegressorMixin, BaseEstimator):
+class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     """Predict a property of crystal structures, with an error bar for each of them.
 
     Structures become columns: Magpie's statistics of the elements, volume, space group, pooled
@@ -250,13 +236,15 @@ class UnateRegressor(TargetAttributes, RegressorMixin, BaseEstimator):
         rows = GivenRows.of(X)
         if len(rows) < LEAST_GROUPS:
             raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {len(rows)}")
-        targets, names = check_target_table(y, len(rows))
-        weights = check_row_weights(sample_weight, len(rows))
+        targets, names = read_targets(y, len(rows))
+        weights = read_row_weights(sample_weight, len(rows))
+        weights = np.ones(len(rows)) if weights is None else weights
         if groups is not None and len(groups) != len(rows):
             raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
         stages = stage_seconds(len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding))
         with self._bar("fit", rows, stages) as bar:
-            self._fit(rows, targets, names, groups, weights, bar)
+            recipe, learned = self._recipe(), (targets, names, groups, weights)
+            self.fitted_ = fit_rows(rows, recipe, *learned, self._fit_options(), bar)
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -323,10 +311,7 @@ class UnateRegressor(TargetAttributes, RegressorMixin, BaseEstimator):
         folder : path
             Created if need be; files in it are replaced.
         """
-        from matminer_unate.regressors.saved_regressor import save_regressor
-
-        check_is_fitted(self, "targets_")
-        save_regressor(self, Path(folder))
+        save_regressor(self._state, self.get_params(), Path(folder))
 
     @classmethod
     def load(
@@ -345,10 +330,12 @@ class UnateRegressor(TargetAttributes, RegressorMixin, BaseEstimator):
         WeightsError
             A file is missing or damaged, or the weights are not those of the fit.
         """
-        from matminer_unate.regressors.saved_regressor import load_regressor
-
-        model = cls()
-        load_regressor(model, Path(folder).expanduser(), weights)
+        fitted, parameters = load_regressor(Path(folder).expanduser(), weights)
+        try:
+            model = cls(**parameters)
+        except TypeError as e:
+            raise WeightsError(f"{folder} has other parameters ({e}); save the model again") from e
+        model.fitted_ = fitted
         return model
 
     # -- inside ----------------------------------------------------------------------------------
@@ -360,105 +347,52 @@ class UnateRegressor(TargetAttributes, RegressorMixin, BaseEstimator):
         check_parameters(self)
         check_weights(self.weights)
 
+    def _fit_options(self) -> FitOptions:
+        seed = self.random_state
+        return FitOptions(
+            self.minimum,
+            self.n_folds,
+            self.max_kernel_rows,
+            self.n_jobs,
+            int(np.random.SeedSequence().generate_state(1)[0] if seed is None else seed),
+            self.on_error == "nan",
+        )
+
     def _bar(self, what: str, rows: GivenRows, stages: dict[str, float]) -> WorkBar:
         columns = {} if rows.table is not None else self._recipe().seconds(rows.structures)
         return WorkBar(f"UnateRegressor: {what}", columns | stages, bool(self.progress))
 
-    def _fit(
-        self,
-        rows: GivenRows,
-        targets: NDArray[np.float64],
-        names: list[str] | None,
-        groups: Any,
-        weights: NDArray[np.float64],
-        bar: WorkBar,
-    ) -> None:
-        """Fit to targets (n_rows, n_targets)."""
-        recipe, ignore_errors = self._recipe(), self.on_error == "nan"
-        described = rows.describe(recipe, ignore_errors, bar)
-        layout = BlockLayout({block: len(columns) for block, columns in recipe.blocks().items()})
-        models = [NONE, *layout.variants()]
-        found = AnsweredRows.of(rows, described, weights > 0, layout, models, ignore_errors)
-        labels = described.table[FORMULA].to_numpy() if groups is None else np.asarray(groups)
-        seed = self.random_state
-        seed = int(np.random.SeedSequence().generate_state(1)[0] if seed is None else seed)
-        folds = self._folds(labels[found.used], seed)
-        counts = weights[found.used] / weights[found.used].mean()
-        every = TrainingRows(found.columns, targets[found.used], counts, folds)
-        options = ModelOptions(self.max_kernel_rows, self.n_jobs, seed)
-        fitted, left_out = [], []
-        for k, name in enumerate(names or range(targets.shape[1])):
-            known = np.flatnonzero(~np.isnan(every.targets[:, k]))
-            given = every.of_target(k, known)
-            if len(given.folds) < LEAST_GROUPS:
-                raise InputError(
-                    f"target {name!r} is known for too few groups of rows; leave it out"
-                )
-            complete = found.complete[known]
-            if not enough_complete(given, complete):
-                left_out.append(str(name))
-            stages = [
-                (bar.share(kernel), bar.share(trees))
-                for kernel, trees in stage_names(k, targets.shape[1], models)
-            ]
-            floor = target_floor(self.minimum, given.targets)
-            target = FittedTarget(floor, interval_floor(self.minimum, floor, given.targets))
-            target.fit(given, layout, complete, options, stages)
-            held_out = np.full(len(rows), np.nan)
-            held_out[found.used[known]] = target.held_out
-            target.held_out = held_out
-            fitted.append(target)
-        found.warn_of_training(rows, left_out if len(left_out) < len(fitted) else ["all"])
-        self.targets_, self.target_names_ = fitted, names
-        self.layout_, self.seed_ = layout, seed
-        self.n_rows_ = len(found.used)
-        self.feature_names_ = np.array(described.table.columns[1:], dtype=object)
-        self.weights_sha256_ = checksums(recipe.weights)
-
-    def _folds(self, labels: Sequence[Any] | NDArray[Any], seed: int) -> list[NDArray[np.int64]]:
-        codes, distinct = pd.factorize(np.asarray(labels, dtype=object))
-        if (codes < 0).any():
-            raise InputError(f"the group of row {int(np.argmin(codes))} is missing (NaN or None)")
-        if len(distinct) < LEAST_GROUPS:
-            raise InputError(
-                f"the usable rows are of {len(distinct)} group(s), cross-validation needs at least "
-                f"{LEAST_GROUPS}; groups are reduced formulas unless fit(…, groups=…) gives others"
-            )
-        n_folds = min(self.n_folds, len(distinct))
-        splitter = GroupKFold(n_folds, shuffle=True, random_state=seed)
-        return [fold for _, fold in splitter.split(codes, groups=codes)]
-
     def _predict(self, X: Any, coverage: float) -> Prediction:
         """Predictions, and the reach of their intervals."""
-        check_is_fitted(self, "targets_")
+        state = self._state
         self._check_options()
-        for model in (model for target in self.targets_ for model in target.models):
+        models = [model for target in state.targets for model in target.models]
+        for model in models:
             model.scale.quantile(coverage)
         self._check_unchanged()
         rows, ignore_errors = GivenRows.of(X), self.on_error == "nan"
         with self._bar("predict", rows, {"models": 5e-4 * len(rows)}) as bar:
             described = rows.describe(self._recipe(), ignore_errors, bar)
-            wanted = np.ones(len(rows), dtype=bool)
-            models = [model.without for target in self.targets_ for model in target.models]
-            found = AnsweredRows.of(rows, described, wanted, self.layout_, models, ignore_errors)
+            wanted, without = np.ones(len(rows), dtype=bool), [model.without for model in models]
+            found = AnsweredRows.of(rows, described, wanted, state.layout, without, ignore_errors)
             bar.share("models")
-            values, reach = np.full((2, len(rows), len(self.targets_)), np.nan)
-            for k, target in enumerate(self.targets_):
+            values, reach = np.full((2, len(rows), len(state.targets)), np.nan)
+            for k, target in enumerate(state.targets):
                 values[found.used, k], reach[found.used, k] = target.predict(
-                    found.columns, self.layout_, found.lacking, coverage
+                    found.columns, state.layout, found.lacking, coverage
                 )
-        lacking = found.used[~found.complete] if NONE in models else found.used[:0]
-        if not self._several:
+        lacking = found.used[~found.complete] if NONE in without else found.used[:0]
+        if len(state.targets) == 1:
             values, reach = values[:, 0], reach[:, 0]
         return Prediction(values, reach, rows, lacking, found)
 
     def _check_unchanged(self) -> None:
-        if checksums(check_weights(self.weights)) != self.weights_sha256_:
+        if checksums(check_weights(self.weights)) != self._state.weights_sha256:
             raise InputError(
                 f"the weights {self.weights!r} are not those of the fit; fit again, or set weights "
                 "to the former ones"
             )
-        if self._recipe().names() != list(self.feature_names_):
+        if self._recipe().names() != list(self._state.feature_names):
             raise InputError(
                 "the options of the columns were changed after the fit; fit again, or set "
                 "tight_binding back"

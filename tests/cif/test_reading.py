@@ -12,10 +12,10 @@ import pytest
 from cif_damages import OTHER, WAYS
 from real_crystals import crystals
 
-from matminer_unate.cif.formula import number, parse_formula
+from matminer_unate.cif.formula import parse_formula
 from matminer_unate.cif.operations import find_symmetry
 from matminer_unate.cif.reading import Reading, crystal_blocks, read_crystal
-from matminer_unate.cif.tokens import read_blocks
+from matminer_unate.cif.tokens import number, read_blocks
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.parsing import from_cell, from_cif
 from matminer_unate.io.readers import iter_inputs

@@ -29,8 +29,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from matminer_unate import SiteDescriptorStats, UnateFeaturizer
 from matminer_unate.errors import InputError, StructureError, UnateWarning
-from matminer_unate.featurizers.column_names import column_name
-from matminer_unate.physics.site_descriptors import DESCRIPTOR_NAMES
+from matminer_unate.physics.site_descriptors import DESCRIPTORS
 
 POOLING = ("mean", "std", "min", "max")
 
@@ -252,14 +251,15 @@ def test_equal_graphs_of_isolated_atoms_in_cells_of_unlike_volume_are_told_apart
 
 def test_labels_are_fresh_distinct_and_told_in_the_docstring() -> None:
     text = SiteDescriptorStats.__doc__ or ""
-    for group, names in DESCRIPTOR_NAMES.items():
+    for group, descriptors in DESCRIPTORS.items():
         labels = SiteDescriptorStats(descriptors=group).feature_labels()
-        assert len(set(labels)) == len(labels) == 4 * len(names)
+        assert len(set(labels)) == len(labels) == 4 * len(descriptors)
         assert all(label.isascii() and " " not in label for label in labels)
-    for name in map(column_name, DESCRIPTOR_NAMES["all"]):
-        stem, _, last = name.rpartition("_")
-        documented = f"{stem}_<c>A" if last[0].isdigit() else name
-        assert documented in text, name
+    for descriptor in DESCRIPTORS["all"]:
+        stem, _, last = descriptor.column.rpartition("_")
+        documented = f"{stem}_<c>A" if last[0].isdigit() else descriptor.column
+        assert f"\n    {documented} " in text, descriptor
+        assert " ".join(descriptor.formula.split()[:3]) in text, descriptor
     featurizer = SiteDescriptorStats()
     labels = featurizer.feature_labels()
     assert labels[9] == "site_shortest_bond_mean"

@@ -25,9 +25,8 @@ from matminer_unate.crystals.lattice import cell_heights
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.crystals.symmetry import primitive_cell
 from matminer_unate.errors import InputError, StructureError, UnateWarning
-from matminer_unate.featurizers.column_names import column_slug
-from matminer_unate.featurizers.tight_binding_stats import OWN_CRYSTAL_NAMES
-from matminer_unate.physics.band_quantities import CRYSTAL_NAMES, SITE_NAMES
+from matminer_unate.featurizers.tight_binding_stats import OWN_QUANTITIES
+from matminer_unate.physics.band_quantities import CRYSTAL_NAMES, SITE_NAMES, SITE_QUANTITIES
 from matminer_unate.physics.tight_binding import n_orbitals
 from site_targets.tight_binding import site_targets
 
@@ -64,21 +63,21 @@ def test_columns_are_the_pooled_site_targets_of_the_primitive_cell() -> None:
     found = values_of(CRYSTALS["TiO2 rutile"])
     cell = primitive_cell(*crystal_arrays(CRYSTALS["TiO2 rutile"]))
     targets = dict(zip((*SITE_NAMES, *CRYSTAL_NAMES), site_targets(*cell).T, strict=True))
-    for name in SITE_NAMES:
+    for quantity in SITE_QUANTITIES:
         for pooling in ("mean", "std", "min", "max"):
-            expected = getattr(targets[name], pooling)()
-            label = f"tight_binding_{column_slug(name)}_{pooling}"
+            expected = getattr(targets[quantity.name], pooling)()
+            label = f"tight_binding_{quantity.column}_{pooling}"
             assert found[label] == pytest.approx(expected, rel=1e-4, abs=1e-5), label
-    for name in OWN_CRYSTAL_NAMES:
-        label = f"tight_binding_{column_slug(name)}"
-        assert found[label] == pytest.approx(targets[name][0], rel=1e-5, abs=1e-5), label
+    for quantity in OWN_QUANTITIES:
+        label = f"tight_binding_{quantity.column}"
+        assert found[label] == pytest.approx(targets[quantity.name][0], rel=1e-5, abs=1e-5), label
 
 
 def test_crystal_quantities_left_out_are_means_that_pooling_gives() -> None:
     targets = site_targets(*crystal_arrays(CRYSTALS["SrTiO3"]))
     means = dict(zip(SITE_NAMES, targets[:, : len(SITE_NAMES)].mean(axis=0), strict=True))
     whole = dict(zip(CRYSTAL_NAMES, targets[0, len(SITE_NAMES) :], strict=True))
-    left_out = set(CRYSTAL_NAMES) - set(OWN_CRYSTAL_NAMES)
+    left_out = set(CRYSTAL_NAMES) - {quantity.name for quantity in OWN_QUANTITIES}
     assert len(left_out) == 8
     for name in left_out:
         site_name = name.removesuffix(", mean").replace(" per site", "")
@@ -274,7 +273,7 @@ def test_labels_are_fresh_distinct_and_told_in_the_docstring(featurizer: TightBi
     for label in [*labels[:28], *labels[-9:]]:
         name = label.removeprefix("tight_binding_").removesuffix("_mean")
         stem = name[2:] if name[1] == "_" else name
-        documented = stem.split("_of_")[0] if "_share_" in name or "_spread_" in name else stem
+        documented = stem.split("_of_0")[0].split("_of_1")[0]
         if name.startswith("states_at") and not name.endswith("per_site"):
             documented = "states_at_<minus_><c>_ev"
         assert documented in text, name

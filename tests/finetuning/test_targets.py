@@ -97,10 +97,10 @@ def test_only_ratios_of_weights_count_and_heavy_rows_are_learned_better(tiny_wei
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0] * 3, "12 structures need 12 sample weights"),
-        ([-1.0] * 12, "sample_weight of row 0 is -1.0; it must be 0 or more"),
+        ([1.0] * 3, "12 structures need 12 numbers as sample_weight"),
+        ([-1.0] * 12, "sample_weight of row 0 is -1; weights are numbers from 0"),
         ([1.0] * 11 + [np.nan], "sample_weight of row 11 is nan"),
-        ([0.0] * 12, "all sample weights are 0"),
+        ([0.0] * 12, "sample_weight is 0 in all rows"),
         (["a"] * 12, "must be numbers"),
     ],
 )
@@ -143,8 +143,8 @@ def test_unknown_ones_among_several_targets_are_not_learned_from(tiny_weights: P
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({(3, 0): np.inf}, "'target 0' of row 3 is infinite"),
-        ({(5, 0): np.nan, (5, 1): np.nan}, "1 rows have no target, the first is row 5"),
+        ({(3, 0): np.inf}, "target 0 of row 3 is infinite"),
+        ({(5, 0): np.nan, (5, 1): np.nan}, r"1 row\(s\) have no target, the first is row 5"),
         ({(k, 1): np.nan for k in range(11)}, "column 1 of the targets has 1 values"),
     ],
 )

@@ -10,10 +10,10 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import ROOT, TESTS
 
 KERNELS = ("Haswell", "SkylakeX", "Nehalem")
 
@@ -23,8 +23,8 @@ from real_crystals import crystals
 from threadpoolctl import threadpool_info
 import numpy, scipy.linalg
 from matminer_unate import TightBindingStats
-from matminer_unate.structures import crystal_arrays
-from matminer_unate.tight_binding import site_targets
+from matminer_unate.crystals.structures import crystal_arrays
+from site_targets.tight_binding import site_targets
 
 found = {}
 for name in ("NaCl", "SrTiO3"):
@@ -41,8 +41,8 @@ print(json.dumps({"kernels": kernels, "found": found}))
 
 def values_with(kernel: str) -> dict[str, np.ndarray]:
     """Site targets and columns, computed in a process of its own with this kernel."""
-    tests = Path(__file__).parent
-    path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
+    folders = TESTS / "support", ROOT, ROOT / "training"
+    path = os.pathsep.join([*map(str, folders), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         env={**os.environ, "OPENBLAS_CORETYPE": kernel, "PYTHONPATH": path},

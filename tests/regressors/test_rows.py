@@ -15,17 +15,16 @@ from real_crystals import crystals
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 
-from matminer_unate import TightBindingStats, UnateRegressor
+from matminer_unate import TightBindingStats, UnateRegressor, progress
 from matminer_unate.cli import main as cli
 from matminer_unate.crystals import symmetry
 from matminer_unate.errors import InputError, StructureError, UnateWarning
+from matminer_unate.progress import WorkBar
 from matminer_unate.regressors import blend as regressor_parts
 from matminer_unate.regressors import recipe as recipe_columns
-from matminer_unate.regressors import work_bar
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
-from matminer_unate.regressors.targets import interval_floor
-from matminer_unate.regressors.work_bar import WorkBar
+from matminer_unate.targets import interval_floor
 
 GAPS = {"Si": 1.1, "NaCl": 8.5, "ZnO wurtzite": 3.4, "TiO2 rutile": 3.0}
 STRAINS = (-0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03)
@@ -113,14 +112,14 @@ def test_a_cell_too_large_for_tight_binding_is_predicted_as_its_small_cell_is(
 
 
 def test_error_bars_of_rows_that_lack_columns_are_those_of_their_model(fitted, table) -> None:
-    expected, model = fitted.predict(table), fitted.targets_[0].models[1]
+    expected, model = fitted.predict(table), fitted.fitted_.targets[0].models[1]
     assert model.without == {"tight binding"}
     with pytest.warns(UnateWarning, match="row 5"):
         found, std = fitted.predict(without(table, [5, 9], TB), return_std=True)
     others = np.setdiff1d(np.arange(len(table)), [5, 9])
     np.testing.assert_allclose(found[others], expected[others], rtol=1e-12)
     columns = table.iloc[:, 1:].to_numpy(np.float64)
-    alone, size = model.predict(columns, fitted.layout_, fitted.minimum_)
+    alone, size = model.predict(columns, fitted.fitted_.layout, fitted.minimum_)
     np.testing.assert_allclose(found[[5, 9]], alone[[5, 9]])
     np.testing.assert_allclose(std[[5, 9]], size[[5, 9]] * model.scale.quantile(0.6827))
     with pytest.warns(UnateWarning, match="row 5"):
@@ -130,13 +129,13 @@ def test_error_bars_of_rows_that_lack_columns_are_those_of_their_model(fitted, t
 
 
 def test_the_model_without_a_block_does_not_see_it(fitted, table) -> None:
-    model = fitted.targets_[0].models[1]
+    model = fitted.fitted_.targets[0].models[1]
     columns = table.iloc[:, 1:].to_numpy(np.float64)
     changed = columns.copy()
     changed[:, [c.startswith(TB) for c in table.columns[1:]]] = 1e3
     for a, b in zip(
-        model.predict(columns, fitted.layout_, 0.0),
-        model.predict(changed, fitted.layout_, 0.0),
+        model.predict(columns, fitted.fitted_.layout, 0.0),
+        model.predict(changed, fitted.fitted_.layout, 0.0),
         strict=True,
     ):
         np.testing.assert_array_equal(a, b)
@@ -150,7 +149,7 @@ def test_training_rows_that_lack_a_block_teach_only_the_model_without_it(
         UnateWarning, match=r"2 of 28 rows lack .*; the first is row 2 \(index 'id2'"
     ):
         model = clone(regressor).fit(holes, y, groups)
-    main, other = model.targets_[0].models
+    main, other = model.fitted_.targets[0].models
     assert (len(main.kernel.basis), len(other.scale.scores)) == (26, 28)
     assert np.isfinite(model.held_out_predictions_).all()
     assert model.n_rows_ == 28
@@ -159,7 +158,7 @@ def test_training_rows_that_lack_a_block_teach_only_the_model_without_it(
 def test_columns_that_most_training_rows_lack_are_left_out(regressor, table, y, groups) -> None:
     with pytest.warns(UnateWarning, match="20 of 28 rows lack .* left out of the model"):
         model = clone(regressor).fit(without(table, np.arange(20), TB), y, groups)
-    assert [m.without for m in model.targets_[0].models] == [{"tight binding"}]
+    assert [m.without for m in model.fitted_.targets[0].models] == [{"tight binding"}]
     # It then says the same of all rows, and of no row that something is missing.
     np.testing.assert_array_equal(
         model.predict(table), model.predict(without(table, np.arange(28), TB))
@@ -301,7 +300,7 @@ def test_wrong_weights_are_named(regressor, table, y, groups) -> None:
         (np.where(bad < 0, np.nan, bad), "sample_weight of row 4 is nan"),
         (bad[:-1], "28 structures need 28 numbers as sample_weight"),
         (["a"] * len(y), "sample_weight must be numbers"),
-        (np.zeros(len(y)), "0 group"),
+        (np.zeros(len(y)), "sample_weight is 0 in all rows"),
     ]:
         with pytest.raises(InputError, match=message):
             clone(regressor).fit(table, y, groups, sample_weight=weights)
@@ -493,8 +492,8 @@ def test_intervals_of_gaps_do_not_reach_below_0_and_predictions_are_kept(
 def test_a_bar_tells_stages_rows_and_the_time_left(
     regressor, structures, y, groups, monkeypatch, capsys
 ) -> None:
-    monkeypatch.setattr(work_bar, "_is_read", lambda: True)
-    monkeypatch.setattr(work_bar, "_INTERVAL", 0.0)
+    monkeypatch.setattr(progress, "_is_read", lambda: True)
+    monkeypatch.setattr(progress, "_INTERVAL", 0.0)
     model = clone(regressor).set_params(progress=True, tight_binding=True)
     model.fit(structures, y, groups)
     shown = capsys.readouterr().err

@@ -30,6 +30,7 @@ from matminer_unate.errors import InputError, StructureError, UnateWarning, Weig
 from matminer_unate.regressors import blend as regressor_parts
 from matminer_unate.regressors.blend import fit_blend
 from matminer_unate.regressors.error_bars import ConformalScale
+from matminer_unate.regressors.fitting import group_folds
 from matminer_unate.regressors.kernel_ridge import (
     BlockKernelRidge,
     HeldOut,
@@ -180,9 +181,9 @@ def test_held_out_predictions_do_not_depend_on_the_targets_of_their_fold(problem
     assert np.abs(after[folds[0]] - before[folds[0]]).max() > 1
 
 
-def test_rows_of_one_formula_or_group_stay_in_one_fold(regressor, table) -> None:
+def test_rows_of_one_formula_or_group_stay_in_one_fold() -> None:
     labels = np.repeat(["a", "b", "c", "d"], N // 4)
-    folds = regressor._folds(labels, 0)
+    folds = group_folds(labels, 5, 0)
     assert len(folds) == 4
     assert all(len(set(labels[fold])) == 1 for fold in folds)
 
@@ -306,8 +307,10 @@ def test_columns_of_several_weights_are_blocks_side_by_side(
     np.testing.assert_array_equal(columns[learned], expected)
     model.fit(columns, y)
     # The trees learn from what is not wide.
-    assert model.layout_.n_tree_columns() == list(one).index("site_radial_count_1.4A_mean") - 1
-    assert len(model.targets_[0].models[0].kernel.scales) == 5
+    assert (
+        model.fitted_.layout.n_tree_columns() == list(one).index("site_radial_count_1.4A_mean") - 1
+    )
+    assert len(model.fitted_.targets[0].models[0].kernel.scales) == 5
     model.save(tmp_path / "model")
     again = UnateRegressor.load(tmp_path / "model")
     np.testing.assert_allclose(again.predict(columns), model.predict(columns), rtol=1e-9)
@@ -440,7 +443,7 @@ def test_options_changed_after_the_fit_are_named(fitted, table, structures) -> N
 
 def test_a_damaged_or_foreign_model_is_refused(fitted, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    with pytest.raises(WeightsError, match=r"no saved model: it has no config.json"):
+    with pytest.raises(WeightsError, match=r"no saved UnateRegressor: it has no config\.json"):
         UnateRegressor.load(folder)
     fitted.save(folder)
     with pytest.raises(WeightsError, match="fitted with other weights"):
@@ -454,7 +457,7 @@ def test_a_damaged_or_foreign_model_is_refused(fitted, tmp_path: Path) -> None:
         UnateRegressor.load(folder)
     config = json.loads((folder / "config.json").read_text())
     for changed, message in [
-        ({**config, "format_version": 99}, "model format 99"),
+        ({**config, "format_version": 99}, "format 99"),
         ({**config, "kind": "other"}, "no saved UnateRegressor"),
     ]:
         (folder / "config.json").write_text(json.dumps(changed))

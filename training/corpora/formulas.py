@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pymatgen.core import Composition
 
-from matminer_unate.crystals.formula import formula_of_numbers
+from matminer_unate.crystals.formula import reduced_formula
 from matminer_unate.errors import InputError
 
 
@@ -64,7 +64,7 @@ def read_formulas(path: str) -> frozenset[str]:
             numbers = [z for e, k in composition.items() for z in [e.Z] * round(k)]
         except Exception as e:
             raise InputError(f"{file}, row {n}: {text!r} is no formula; mend the row") from e
-        found.add(formula_of_numbers(np.sort(np.array(numbers, dtype=np.int64)).tobytes()))
+        found.add(reduced_formula(np.array(numbers)))
     return frozenset(found)
 
 

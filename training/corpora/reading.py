@@ -16,7 +16,7 @@ from corpora.duplicates import deduplicate
 from corpora.entries import open_source
 from corpora.formulas import formula_part, read_formulas
 from matminer_unate.crystals.checks import check_crystal
-from matminer_unate.crystals.formula import formula_of_numbers
+from matminer_unate.crystals.formula import reduced_formula
 from matminer_unate.crystals.symmetry import find_spacegroup
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 
@@ -172,7 +172,7 @@ def _selected(
             if len(numbers) > max_sites:
                 report.too_large += 1
                 continue
-            formula = formula_of_numbers(np.sort(numbers).tobytes())
+            formula = reduced_formula(numbers)
             if part not in (None, formula_part(formula)):
                 report.other_part += 1
                 continue

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from corpora.corpus import Corpus
 from matminer_unate.errors import InputError
-from matminer_unate.featurizers.column_names import column_slug
 from matminer_unate.physics.band_quantities import CRYSTAL_NAMES, SITE_NAMES
+from matminer_unate.physics.quantity import slug
 from matminer_unate.physics.site_descriptors import FINGERPRINT_NAMES, PHYSICS_NAMES
 from pretraining.config import PretrainConfig
 
@@ -67,4 +67,4 @@ def target_names(targets: Targets, corpus: Corpus) -> tuple[str, ...]:
             "code; make it anew with training/teachers.py"
         )
     prefix = "" if targets.field == "descriptors" else f"{targets.field} "
-    return tuple(column_slug(prefix + name) for name in names)
+    return tuple(slug(prefix + name) for name in names)

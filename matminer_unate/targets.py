@@ -1,4 +1,4 @@
-"""Targets of a regression, checked."""
+"""What regressors are given to learn → targets and weights of rows, checked."""
 
 from __future__ import annotations
 
@@ -22,33 +22,7 @@ NEAR_ZERO = 0.1
 """Standard deviations of the targets. Their least value is close to 0 if it is less than this."""
 
 
-def check_targets(y: Any, n_rows: int) -> NDArray[np.float64]:
-    """Targets as finite numbers, (n_rows,).
-
-    Raises
-    ------
-    InputError
-        They are not numbers, not finite, or not one a row.
-    """
-    try:
-        targets = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError) as e:
-        raise InputError(f"the targets must be numbers ({e})") from e
-    if targets.ndim == 2 and targets.shape[1] == 1:
-        targets = targets[:, 0]
-    if targets.shape != (n_rows,):
-        raise InputError(f"{n_rows} structures need {n_rows} targets, got shape {targets.shape}")
-    bad = np.flatnonzero(~np.isfinite(targets))
-    if len(bad):
-        raise InputError(
-            f"{len(bad)} targets are not finite, the first is row {bad[0]}; drop these rows"
-        )
-    if n_rows < 2:
-        raise InputError(f"fine-tuning needs at least two structures, got {n_rows}")
-    return targets
-
-
-def check_target_table(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[str] | None]:
+def read_targets(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[str] | None]:
     """One or several targets a row as numbers, and their names.
 
     Where there are several, NaN is a target that is not known.
@@ -62,7 +36,7 @@ def check_target_table(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[s
     Raises
     ------
     InputError
-        They are not numbers, not finite, or not as many rows; or a row or a target has none.
+        They are not numbers, not finite, or not as many rows; or a row has none.
     """
     names = None
     if isinstance(y, pd.DataFrame):
@@ -71,15 +45,26 @@ def check_target_table(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[s
         names = [str(y.name)]
     if names and len(set(names)) < len(names):
         raise InputError(f"two targets have the same name: {', '.join(names)}; rename one")
-    shape = np.shape(y)
-    if len(shape) != 2 or shape[1] == 1:
-        return check_targets(y, n_rows)[:, None], names
-    try:
-        table = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError) as e:
-        raise InputError(f"the targets must be numbers ({e})") from e
-    if shape[0] != n_rows or not shape[1]:
-        raise InputError(f"{n_rows} structures need {n_rows} rows of targets, got shape {shape}")
+    table = _numbers(y, "the targets")
+    several = table.ndim == 2 and table.shape[1] != 1
+    shape = table.shape
+    table = table[:, None] if table.ndim == 1 else table
+    if table.ndim != 2 or len(table) != n_rows or not table.shape[1]:
+        what = "rows of targets" if several else "targets"
+        raise InputError(f"{n_rows} structures need {n_rows} {what}, got shape {shape}")
+    if n_rows < 2:
+        raise InputError(f"at least two structures are needed, got {n_rows}")
+    if several:
+        _check_known(table, names)
+    elif not np.isfinite(table).all():
+        bad = np.flatnonzero(~np.isfinite(table[:, 0]))
+        raise InputError(
+            f"{len(bad)} targets are not finite, the first is row {bad[0]}; drop these rows"
+        )
+    return table, names
+
+
+def _check_known(table: NDArray[np.float64], names: list[str] | None) -> None:
     for row, k in np.argwhere(np.isinf(table)):
         name = repr(names[k]) if names else k
         raise InputError(f"target {name} of row {row} is infinite; make it NaN if it is not known")
@@ -88,23 +73,19 @@ def check_target_table(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[s
         raise InputError(
             f"{len(empty)} row(s) have no target, the first is row {empty[0]}; drop these rows"
         )
-    return table, names
 
 
-def check_row_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64]:
-    """Weights of rows, (n_rows,); ones if there are none.
+def read_row_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None:
+    """Weights of rows, (n_rows,).
 
     Raises
     ------
     InputError
-        They are not numbers, below 0, not finite, or not one a row.
+        They are not numbers, below 0, not finite, not one a row, or all 0.
     """
     if sample_weight is None:
-        return np.ones(n_rows)
-    try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as e:
-        raise InputError(f"sample_weight must be numbers ({e})") from e
+        return None
+    weights = _numbers(sample_weight, "sample_weight")
     if weights.shape != (n_rows,):
         raise InputError(
             f"{n_rows} structures need {n_rows} numbers as sample_weight, got shape {weights.shape}"
@@ -115,7 +96,18 @@ def check_row_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64]:
             f"the sample_weight of row {bad[0]} is {weights[bad[0]]:g}; weights are numbers from 0 "
             "on, and 0 leaves a row out"
         )
+    if not weights.any():
+        raise InputError("sample_weight is 0 in all rows, which leaves none to learn from")
     return weights
+
+
+def _numbers(values: Any, what: str) -> NDArray[np.float64]:
+    try:
+        if isinstance(values, pd.Series | pd.DataFrame):
+            return values.to_numpy(np.float64, na_value=math.nan)
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{what} must be numbers ({e})") from e
 
 
 def interval_floor(minimum: Any, floor: float, targets: NDArray[np.float64]) -> float:
