@@ -1,4 +1,17 @@
-"""Fine-tune the pretrained encoder on your own property: structures and numbers in, a model out."""
+"""Fine-tune the pretrained encoder on your own property: structures and numbers in, a model out.
+
+The way of a crystal through ``UnateFineTuneRegressor.fit``:
+
+1. ``targets.read_targets``: y → (n_rows, n_targets), and ``read_row_weights`` the weights.
+2. ``inputs.read_graphs``: structure → arrays → checked → graph; rows that are no crystals go.
+3. ``targets.scale_of``: mean, spread and minimum of each target; ``standardise`` → of order 1.
+4. ``inputs.tight_binding_columns``: what the head reads beside the graph.
+5. ``_splits``: formulas → rows to learn from and rows that choose the epoch, for each member.
+6. ``members.new_members``: encoder with its weights and a new head, for each member.
+7. ``members.train_members``: threads, Ctrl-C; ``fitting.fit_network`` in each: batches of
+   ``networks.Crystals`` → ``PropertyEncoder`` → loss → the weights of the best epoch.
+8. ``saved_networks.FittedNetworks``: all of it, for ``predict``, and for ``save`` to write.
+"""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def from_json(hint: Any, value: Any, name: str = "") -> Any:
     raise TypeError(f"{name} is {value!r}")
 
 
-def _dataclass_from_json(kind: type, value: dict[str, Any], name: str) -> Any:
+def _dataclass_from_json(kind: Any, value: dict[str, Any], name: str) -> Any:
     hints, own = get_type_hints(kind), {f.name for f in fields(kind)}
     unknown, missing = sorted(set(value) - own), sorted(own - set(value))
     if unknown or missing:
