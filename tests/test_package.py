@@ -26,6 +26,14 @@ def test_importing_the_package_imports_no_torch_pyg_or_lightgbm() -> None:
     assert run(code) == "[]"
 
 
+def test_settings_of_weights_are_read_without_torch() -> None:
+    code = (
+        "import sys; from matminer_unate.network.weights import read_config;"
+        "print(read_config('mp_v2').encoder.cutoff, 'torch' in sys.modules)"
+    )
+    assert run(code) == "4.5 False"
+
+
 @pytest.mark.slow
 def test_featurizing_needs_no_torch_geometric_and_no_network() -> None:
     code = """

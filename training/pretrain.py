@@ -52,15 +52,16 @@ from tqdm.auto import tqdm
 from harness.command import run_script, torch_threads
 from harness.stopping import whole_steps
 from matminer_unate.errors import InputError
+from matminer_unate.network.optimisation import update_average
 from pretraining.checkpointing import CHECKPOINT
 from pretraining.config import PretrainConfig
 from pretraining.data import read_corpora
 from pretraining.optimisation import (
+    average_decay,
     learning_rate,
     mixed_precision,
     start_processes,
     step_generator,
-    update_average,
 )
 from pretraining.options import add_options, choose_settings
 from pretraining.presets import PRESETS
@@ -137,7 +138,7 @@ def train_step(run: Run, members: NDArray[np.int64], done: float) -> dict[str, f
     for group in run.optimizer.param_groups:
         group["lr"] = learning_rate(done, config)
     run.optimizer.step()
-    update_average(run.average, run.model.encoder, config.ema, step)
+    update_average(run.average, run.model.encoder, average_decay(step, config.ema))
     return {name: value.item() for name, value in losses.items()}
 
 

@@ -41,11 +41,11 @@ from harness.result_tables import write_table
 from matminer_unate.crystals.batching import GraphBatch, collate
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.finetuning.fitting import parameter_groups
-from matminer_unate.finetuning.fitting import update_average as move_average
-from matminer_unate.finetuning.networks import CartNetRegressor, Crystals
+from matminer_unate.finetuning.networks import Crystals, PropertyCartNet
 from matminer_unate.network.cartnet import CartNet
+from matminer_unate.network.optimisation import update_average
 from pretraining.config import PretrainConfig
-from pretraining.optimisation import make_optimizer, step_generator, update_average
+from pretraining.optimisation import average_decay, make_optimizer, step_generator
 from pretraining.pretrainer import Pretrainer
 from pretraining.targets import with_predictions
 from pretraining.views import ViewMaker
@@ -138,7 +138,7 @@ def measure_regressors(crystals: list[Crystal], rounds: int) -> pd.DataFrame:
         [radius_graph(c.lattice, c.frac_coords, c.atomic_numbers, cutoff) for c in crystals]
     )
     torch.manual_seed(0)
-    ours = CartNetRegressor(preset.encoder)
+    ours = PropertyCartNet(preset.encoder)
     published = copy.deepcopy(ours)
     published.backbone = PlainRegressorBackbone(ours.backbone)  # type: ignore[assignment]
     networks = {"regressor as published": published, "regressor": ours}
@@ -160,7 +160,7 @@ def measure_regressors(crystals: list[Crystal], rounds: int) -> pd.DataFrame:
             network.train()(labelled.batch(members, torch.device("cpu"))).abs().mean().backward()
             nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
             optimizers[name].step()
-            move_average(averages[name], network, 0.99)
+            update_average(averages[name], network, 0.99)
             clock.add(name, now() - started)
             rates[name].append(len(members) / (now() - started)[0])
     table = clock.table("training on a property", np.array(n_edges[WARM_UP:]))
@@ -207,7 +207,7 @@ def measure_steps(crystals: list[Crystal], config: PretrainConfig, rounds: int) 
         with clock("optimizer and average"):
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
-            update_average(average, model.encoder, config.ema, step)
+            update_average(average, model.encoder, average_decay(step, config.ema))
         n_edges.append(sum(len(view.edge) for view in views.decode))
     table = clock.table("training step", np.array(n_edges[WARM_UP:]))
     table["share_of_step"] = table["cpu_us_per_edge"] / table["cpu_us_per_edge"].sum()

@@ -27,7 +27,8 @@ from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.io.readers import open_inputs
 from matminer_unate.io.writing import FeatureWriter, carried_types, fresh_file
-from matminer_unate.network.weights import CONFIG, WeightsConfig, weights_config
+from matminer_unate.network.model_folder import CONFIG
+from matminer_unate.network.weights import WeightsConfig, weights_config
 
 CHUNK_ROWS, CHUNK_SITES = 500, 20_000
 """Rows, and sites, that are read and featurized at once: some 50 MB."""

@@ -298,7 +298,7 @@ def _weights(weights: str) -> dict[str, Any]:
         "folder": str(folder.resolve()),
         "columns": len(UnateFeaturizer(weights).feature_labels()),
         "cutoff_angstrom": config.cutoff,
-        "geometry": config.encoder_config.geometry,
+        "geometry": config.encoder.geometry,
         "latent_size": config.latent_dim,
         "elements_known": len(config.known_elements),
         "pretraining_crystals": config.training.get("n_crystals"),

@@ -1,4 +1,17 @@
-"""Fine-tune the pretrained encoder on your own property: structures and numbers in, a model out."""
+"""Fine-tune the pretrained encoder on your own property: structures and numbers in, a model out.
+
+The way of a crystal through ``UnateFineTuneRegressor.fit``:
+
+1. ``targets.read_targets``: y → (n_rows, n_targets), and ``read_row_weights`` the weights.
+2. ``inputs.read_graphs``: structure → arrays → checked → graph; rows that are no crystals go.
+3. ``targets.scale_of``: mean, spread and minimum of each target; ``standardise`` → of order 1.
+4. ``inputs.tight_binding_columns``: what the head reads beside the graph.
+5. ``_splits``: formulas → rows to learn from and rows that choose the epoch, for each member.
+6. ``members.new_members``: encoder with its weights and a new head, for each member.
+7. ``members.train_members``: threads, Ctrl-C; ``fitting.fit_network`` in each: batches of
+   ``networks.Crystals`` → ``PropertyEncoder`` → loss → the weights of the best epoch.
+8. ``saved_networks.FittedNetworks``: all of it, for ``predict``, and for ``save`` to write.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +31,18 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from matminer_unate.errors import InputError, warn_user
+from matminer_unate.errors import InputError, WeightsError, warn_user
 from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.finetuning.inputs import Graphs, read_graphs, tight_binding_columns
 from matminer_unate.finetuning.reports import about_constants, about_stop, doubts, held_out_errors
+from matminer_unate.finetuning.saved_networks import (
+    FittedNetworks,
+    load_fine_tuned,
+    save_fine_tuned,
+)
 from matminer_unate.finetuning.targets import TargetScale, scale_of, target_weights
 from matminer_unate.network.devices import resolve_device
-from matminer_unate.network.weights import DEFAULT_WEIGHTS, read_config
+from matminer_unate.network.weights import DEFAULT_WEIGHTS, WeightsConfig, read_config
 from matminer_unate.parameters import check_parameters
 from matminer_unate.processes import single_threaded_workers
 from matminer_unate.targets import read_row_weights, read_targets
@@ -233,14 +251,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             columns = None
         for text in about_constants(scale):
             warn_user(text)
-        state = {
-            "weights_config_": config,
-            "scale_": scale,
-            "minimum_": _bare(scale.minimum),
-            "target_names_": names,
-            "n_rows_": len(values),
-        }
-        self._train(graphs, columns, scale.standardise(values), each, scale, device, state)
+        self._train(graphs, columns, scale.standardise(values), each, scale, device, config, names)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -277,10 +288,10 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         folder : path
             Created if need be; files in it are replaced.
         """
-        from matminer_unate.finetuning.saved_networks import save_fine_tuned
-
         check_is_fitted(self, "networks_")
-        save_fine_tuned(self, Path(folder))
+        state = {f.name: getattr(self, f"{f.name}_") for f in fields(FittedNetworks)}
+        state["validation_error"] = np.atleast_1d(self.validation_error_)
+        save_fine_tuned(Path(folder), self.get_params(), FittedNetworks(**state))
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "auto") -> Self:
@@ -291,11 +302,14 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         WeightsError
             The folder or a file is missing, damaged, or of another kind or version.
         """
-        from matminer_unate.finetuning.saved_networks import load_fine_tuned
-
-        model = cls(device=device)
         with single_threaded_workers(1) as workers:
-            workers.submit(load_fine_tuned, model, Path(folder).expanduser()).result()
+            loading = workers.submit(load_fine_tuned, Path(folder).expanduser())
+            parameters, fitted = loading.result()
+        try:
+            model = cls(**parameters | {"device": device})
+        except TypeError as e:
+            raise WeightsError(f"{folder} has other parameters ({e}); save the model again") from e
+        model._take_over(fitted)
         return model
 
     # -- scikit-learn ----------------------------------------------------------------------------
@@ -331,7 +345,8 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         weights: NDArray[np.float64] | None,
         scale: TargetScale,
         device: Any,
-        state: dict[str, Any],
+        config: WeightsConfig,
+        target_names: list[str] | None,
     ) -> None:
         """Train the members on standardised targets, and take over the fitted state.
 
@@ -358,11 +373,17 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             )
         reports = [report for _, report in found]
         if found:
-            self.__dict__.update(state)
-            self.networks_ = [network.cpu() for network, _ in found]
-            self.reports_ = reports
-            self.validation_error_ = _bare(held_out_errors(reports, scale))
-            self.interrupted_ = interrupt is not None
+            fitted = FittedNetworks(
+                [network.cpu() for network, _ in found],
+                config,
+                scale,
+                held_out_errors(reports, scale),
+                target_names,
+                len(y),
+                interrupt is not None,
+                reports,
+            )
+            self._take_over(fitted)
         if interrupt is None:
             for text in doubts(reports, scale, y, weights, splits):
                 warn_user(text)
@@ -371,6 +392,11 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
             warn_user(about_stop(reports, scale, settings.epochs, self.n_members))
         finally:
             raise interrupt
+
+    def _take_over(self, fitted: FittedNetworks) -> None:
+        self.__dict__.update({f"{name}_": value for name, value in vars(fitted).items()})
+        self.validation_error_ = _bare(fitted.validation_error)
+        self.minimum_ = _bare(fitted.scale.minimum)
 
     def _predict(
         self, graphs: Graphs, columns: NDArray[np.float32] | None, device: Any

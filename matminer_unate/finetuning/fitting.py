@@ -17,14 +17,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from matminer_unate.errors import InputError
-from matminer_unate.finetuning.networks import CrystalRegressor, Crystals, Dropout
+from matminer_unate.finetuning.networks import CrystalBatch, Crystals, Dropout, PropertyNetwork
 from matminer_unate.finetuning.settings import FitReport, FitSettings
+from matminer_unate.network.optimisation import is_decayed, one_cycle, update_average
 
 Index = NDArray[np.int64]
 
-Network = TypeVar("Network", bound=CrystalRegressor)
+Network = TypeVar("Network", bound=PropertyNetwork)
 
 PREDICT_EDGES = 32_000
 """Edges of a batch in prediction."""
@@ -54,7 +56,7 @@ def fit_network(
 
     Parameters
     ----------
-    network : CrystalRegressor
+    network : PropertyNetwork
         Is trained in place.
     crystals : Crystals
     y : (n_crystals,) or (n_crystals, n_targets)
@@ -74,7 +76,7 @@ def fit_network(
 
     Returns
     -------
-    CrystalRegressor
+    PropertyNetwork
         The weights to keep, in evaluation mode.
     FitReport
 
@@ -165,6 +167,8 @@ class _Training(Generic[Network]):
                 nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
             optimizer.step()
             update_average(self.average, network, min(decay, step / (step + 1)))
+            for old, new in zip(self.average.buffers(), network.buffers(), strict=True):
+                old.copy_(new)
             self.report.epochs = (step + 1) / n_batches
             if step + 1 in stops:
                 mean_loss = float(np.mean(losses))
@@ -222,7 +226,7 @@ class _Training(Generic[Network]):
             self.report.best_epoch = epochs
         self.report.stopped = True
 
-    def _held_out_errors(self, network: CrystalRegressor) -> NDArray[np.float64]:
+    def _held_out_errors(self, network: PropertyNetwork) -> NDArray[np.float64]:
         rows = self.held_out
         found = predict(
             network,
@@ -297,7 +301,7 @@ def absolute_error(
     return (deviation if weight is None else deviation * weight).mean()
 
 
-def parameter_groups(network: CrystalRegressor, settings: FitSettings) -> list[dict[str, Any]]:
+def parameter_groups(network: PropertyNetwork, settings: FitSettings) -> list[dict[str, Any]]:
     """Parameters with the factor on their learning rate and their weight decay."""
     groups: dict[tuple[float, float, bool], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
@@ -305,8 +309,8 @@ def parameter_groups(network: CrystalRegressor, settings: FitSettings) -> list[d
         share = 1.0
         if depth:
             share = settings.pretrained_share * settings.layer_decay ** (depth - 1)
-        decayed = parameter.ndim > 1 and ".species." not in name
-        key = share, settings.weight_decay if decayed else 0.0, depth > 0
+        decay = settings.weight_decay if is_decayed(name, parameter) else 0.0
+        key = share, decay, depth > 0
         groups.setdefault(key, []).append(parameter)
     return [
         {"params": parameters, "weight_decay": decay, "share": share, "pretrained": pretrained}
@@ -316,11 +320,7 @@ def parameter_groups(network: CrystalRegressor, settings: FitSettings) -> list[d
 
 def set_rates(optimizer: torch.optim.Optimizer, done: float, settings: FitSettings) -> None:
     """One cycle over the finished share of the steps: half a cosine up, half a cosine down."""
-    if done < settings.warmup:
-        phase = math.pi * (1.0 - (done + 1e-3) / (settings.warmup + 1e-3))
-    else:
-        phase = math.pi * (done - settings.warmup) / (1.0 - settings.warmup)
-    rate = settings.learning_rate * 0.5 * (1.0 + math.cos(phase))
+    rate = settings.learning_rate * one_cycle(done, settings.warmup)
     for group in optimizer.param_groups:
         frozen = group["pretrained"] and done < settings.frozen_share
         group["lr"] = 0.0 if frozen else rate * group["share"]
@@ -333,18 +333,8 @@ def epochs_of(train: Index, n_batches: int, epochs: int, seed: int) -> Iterator[
         yield from np.array_split(rng.permutation(train), n_batches)
 
 
-@torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """Moving average of the parameters; the statistics of batch normalisation are copied."""
-    for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-        mean.lerp_(value, 1.0 - decay)
-    for old, new in zip(average.buffers(), network.buffers(), strict=True):
-        old.copy_(new)
-
-
-@torch.no_grad()
 def recalibrate(
-    network: CrystalRegressor,
+    network: PropertyNetwork,
     crystals: Crystals,
     train: Index,
     batch_size: int,
@@ -354,26 +344,22 @@ def recalibrate(
     check: Callable[[], Any] = lambda: None,
 ) -> None:
     """Replace the statistics of batch normalisation by their means over training batches."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm1d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average
-    network.train()
-    for module in network.modules():
-        if isinstance(module, Dropout):
-            module.eval()
     order = np.random.default_rng([seed, 1]).permutation(train)
-    for members in np.array_split(order, max(1, len(train) // batch_size))[:n_batches]:
-        check()
-        network(crystals.batch(members, device))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
+
+    def batches() -> Iterator[CrystalBatch]:
+        # By the first batch update_bn has put all of the network into training.
+        for module in network.modules():
+            if isinstance(module, Dropout):
+                module.eval()
+        for members in np.array_split(order, max(1, len(train) // batch_size))[:n_batches]:
+            check()
+            yield crystals.batch(members, device)
+
+    update_bn(batches(), network.eval())
 
 
 def predict(
-    network: CrystalRegressor,
+    network: PropertyNetwork,
     crystals: Crystals,
     rows: Index | Sequence[int],
     device: torch.device,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from matminer_unate.finetuning.fitting import StoppedError, fit_network, predict
-from matminer_unate.finetuning.networks import Crystals, EncoderRegressor
+from matminer_unate.finetuning.networks import Crystals, PropertyEncoder
 from matminer_unate.finetuning.reports import Splits
 from matminer_unate.finetuning.settings import FitReport, FitSettings
 from matminer_unate.network.devices import count_workers
@@ -39,12 +39,12 @@ class Member:
 
     Attributes
     ----------
-    network : EncoderRegressor
+    network : PropertyEncoder
     rows, held_out : int64 arrays
     seed : int
     """
 
-    network: EncoderRegressor
+    network: PropertyEncoder
     rows: NDArray[np.int64]
     held_out: NDArray[np.int64]
     seed: int
@@ -75,7 +75,7 @@ def new_members(
     for k, (rows, held_out) in enumerate(splits):
         encoder, config = load_encoder(weights)
         with DrawFrom(torch.Generator().manual_seed(seeds[k])):
-            network = EncoderRegressor(
+            network = PropertyEncoder(
                 encoder, config.is_known, dropout, n_given, n_targets=n_targets
             )
         if columns is not None:
@@ -93,7 +93,7 @@ def train_members(
     device: torch.device,
     bar: tqdm[Any],
     unit: float,
-) -> tuple[list[tuple[EncoderRegressor, FitReport]], KeyboardInterrupt | None]:
+) -> tuple[list[tuple[PropertyEncoder, FitReport]], KeyboardInterrupt | None]:
     """Train networks, as many at the same time as torch may use cores.
 
     Parameters
@@ -115,11 +115,11 @@ def train_members(
     """
     reports = [FitReport() for _ in members]
 
-    def task(k: int) -> Callable[[Check], tuple[EncoderRegressor, FitReport]]:
+    def task(k: int) -> Callable[[Check], tuple[PropertyEncoder, FitReport]]:
         def tell(report: FitReport) -> None:
             reports[k] = report
 
-        def train(check: Check) -> tuple[EncoderRegressor, FitReport]:
+        def train(check: Check) -> tuple[PropertyEncoder, FitReport]:
             m = members[k]
             network, report = fit_network(
                 m.network, crystals, y, m.rows, m.held_out, settings, m.seed, device, tell,
@@ -143,7 +143,7 @@ def train_members(
 
 
 def predict_with(
-    networks: Sequence[EncoderRegressor],
+    networks: Sequence[PropertyEncoder],
     crystals: Crystals,
     device: torch.device,
     progress: Callable[[float], Any],
@@ -151,7 +151,7 @@ def predict_with(
     """Standardised predictions of each network in turn, (n_crystals, n_targets)."""
     for network in networks:
 
-        def task(check: Check, network: EncoderRegressor = network) -> NDArray[np.float64]:
+        def task(check: Check, network: PropertyEncoder = network) -> NDArray[np.float64]:
             def tell(n: int) -> None:
                 progress(n / len(networks))
 

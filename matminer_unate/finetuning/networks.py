@@ -1,15 +1,15 @@
 """Batched crystals → numbers of a crystal: CartNet trained on properties.
 
-Two networks share one interface, so that one loop trains both. :class:`CartNetRegressor` is CartNet
+Two networks share one interface, so that one loop trains both. :class:`PropertyCartNet` is CartNet
 as published (Solé et al., arXiv:2501.18369), whose node input can be the atomic number, a given
-vector a site, or both. :class:`EncoderRegressor` is the pretrained encoder with a head on all that
+vector a site, or both. :class:`PropertyEncoder` is the pretrained encoder with a head on all that
 it says of a crystal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.network.cartnet import CartNet
 from matminer_unate.network.config import EncoderConfig
 from matminer_unate.network.encoder import SiteEncoder
+from matminer_unate.network.segments import segment_pool
 
 NodeInput = Literal["species", "vectors", "both"]
 
@@ -131,7 +132,7 @@ class RowDropout(Dropout):
         return (drawn >= self.share).to(values.dtype)
 
 
-class CrystalRegressor(nn.Module):
+class PropertyNetwork(nn.Module):
     """What the training loop asks of a network: numbers of a crystal, in the units of the targets.
 
     They are (n_crystals,) where there is one target, else (n_crystals, n_targets).
@@ -208,7 +209,7 @@ class VectorInput(nn.Module):
         return nn.functional.silu(backbone.site_in(hidden))
 
 
-class CartNetRegressor(CrystalRegressor):
+class PropertyCartNet(PropertyNetwork):
     """CartNet with its scalar head: an MLP a site, then the mean over sites.
 
     Parameters
@@ -247,7 +248,7 @@ class CartNetRegressor(CrystalRegressor):
         return found
 
 
-class EncoderRegressor(CrystalRegressor):
+class PropertyEncoder(PropertyNetwork):
     """A pretrained encoder, all of which is trained on, with a new head.
 
     The head reads what the encoder's columns are made of (the states of all layers and the
@@ -305,32 +306,25 @@ class EncoderRegressor(CrystalRegressor):
             self.given_std.copy_(torch.from_numpy(np.where(spread > 1e-6, spread, 1.0)))
 
     def predict(self, batch: CrystalBatch) -> Tensor:
-        batch.z = batch.z * self.known[batch.z]
         index, n = batch.crystal, batch.n_crystals
-        sites, crystals = self.encoder.columns(batch, index, n)
+        known = replace(batch, z=batch.z * self.known[batch.z])
+        sites, crystals = self.encoder.columns(known, index, n)
         # Far from what pretraining has seen a standardised channel says "far out" and no more.
         sites, crystals = sites.clamp(-8, 8), crystals.clamp(-8, 8)
-        count = torch.bincount(index, minlength=n).unsqueeze(1)
 
-        def mean(values: Tensor) -> Tensor:
-            total = values.new_zeros(n, values.shape[1]).index_add(0, index, values)
-            return total / count
+        def pool(values: Tensor, how: Literal["mean", "min", "max"] = "mean") -> Tensor:
+            return segment_pool(values, index, n, how)
 
-        average = mean(sites)
-        spread = (mean((sites - average[index]).square()) + 1e-4).sqrt()
-        where = index.unsqueeze(1).expand_as(sites)
-        least, most = (
-            torch.zeros_like(average).scatter_reduce(0, where, sites, how, include_self=False)
-            for how in ("amin", "amax")
-        )
-        parts = [average, spread, least, most, crystals]
+        average = pool(sites)
+        spread = (pool((sites - average[index]).square()) + 1e-4).sqrt()
+        parts = [average, spread, pool(sites, "min"), pool(sites, "max"), crystals]
         if batch.columns is not None:
             has = batch.columns.isfinite().all(dim=1, keepdim=True).to(sites.dtype)
             has = has * self.without_given(has)
             given = ((batch.columns - self.given_mean) / self.given_std).nan_to_num(0.0)
             parts += [given.clamp(-5, 5) * has, 1.0 - has]
         whole = torch.cat(parts, dim=1)
-        found: Tensor = mean(self.of_sites(sites)) + self.of_crystal(whole)
+        found: Tensor = pool(self.of_sites(sites)) + self.of_crystal(whole)
         return found.squeeze(1) if found.shape[1] == 1 else found
 
     def depth_of(self, parameter: str) -> int:
@@ -361,7 +355,4 @@ class ScalarHead(nn.Module):
 
     def forward(self, sites: Tensor, batch: Tensor, n_graphs: int) -> Tensor:
         """Site states (n_sites, width) and graph index (n_sites,) → (n_graphs,)."""
-        value = self.mlp(sites).squeeze(1)
-        total = value.new_zeros(n_graphs).index_add(0, batch, value)
-        count = value.new_zeros(n_graphs).index_add(0, batch, torch.ones_like(value))
-        return total / count
+        return segment_pool(self.mlp(sites).squeeze(1), batch, n_graphs)

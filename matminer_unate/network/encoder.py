@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from matminer_unate.network.cartnet import CartNet
 from matminer_unate.network.config import EncoderConfig
+from matminer_unate.network.segments import segment_pool
 
 
 def two_layers(n_in: int, n_out: int) -> nn.Sequential:
@@ -72,15 +73,8 @@ class SiteEncoder(nn.Module):
 
     def crystal_quantities(self, latent: Tensor, crystal: Tensor, n_crystals: int) -> Tensor:
         """Predictions for crystals from the raw embeddings of their sites, (n_crystals, n)."""
-        shape = (n_crystals, latent.shape[1])
-        count = torch.bincount(crystal, minlength=n_crystals).unsqueeze(1)
-        mean = latent.new_zeros(shape).index_add(0, crystal, latent) / count
-        index = crystal.unsqueeze(1).expand_as(latent)
-        least, most = (
-            latent.new_zeros(shape).scatter_reduce(0, index, latent, how, include_self=False)
-            for how in ("amin", "amax")
-        )
-        found: Tensor = self.predict_crystal(torch.cat([mean, least, most], dim=1))
+        pooled = [segment_pool(latent, crystal, n_crystals, how) for how in ("mean", "min", "max")]
+        found: Tensor = self.predict_crystal(torch.cat(pooled, dim=1))
         return found
 
     def raw_latent(self, states: list[Tensor]) -> Tensor:

@@ -1,83 +1,89 @@
 """Weights folder ↔ encoder.
 
-A weights folder holds ``model.safetensors`` (the tensors), ``config.json`` (everything needed to
-build the network and to trust it: format version, encoder settings, sha256 of the tensors, sites
-seen of each element, training settings) and ``README.md`` (the model card). No pickle anywhere.
+A weights folder holds ``model.safetensors`` (the tensors), ``config.json`` (what is needed to build
+the network and to trust it: encoder settings, sha256 of the tensors, sites seen of each element,
+training settings) and ``README.md`` (the model card).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError, WeightsError
+from matminer_unate.network.config import EncoderConfig
+from matminer_unate.network.model_folder import CONFIG, MODEL, FolderConfig, Upgrade
 
 if TYPE_CHECKING:
-    from matminer_unate.network.config import EncoderConfig
     from matminer_unate.network.encoder import SiteEncoder
 
 
-FORMAT_VERSION = 1
-"""Raised by one whenever older readers could misread a folder."""
-
 DEFAULT_WEIGHTS = "mp_v2"
 
-MODEL, CONFIG, CARD = "model.safetensors", "config.json", "README.md"
+CARD = "README.md"
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
-@dataclass(frozen=True)
-class WeightsConfig:
-    """The contents of ``config.json``.
+def _with_kind_and_files(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 1, whose only file was the tensors, → version 2."""
+    files = {MODEL: old["sha256"]}
+    return {"files": files, **{k: v for k, v in old.items() if k != "sha256"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsConfig(FolderConfig):
+    """``config.json`` of a weights folder.
 
     Attributes
     ----------
-    format_version : int
     name : str
         Begins every column name; letters, digits, ``_``, ``-`` and ``.``.
-    encoder : dict
-        Fields of :class:`~matminer_unate.network.config.EncoderConfig`.
-    sha256 : str
-        Of ``model.safetensors``.
+    encoder : EncoderConfig
     element_counts : dict of str to int
         Sites of each element (by atomic number) in pretraining; others are unknown to the weights.
     training : dict
         Settings and provenance of the run, for the record.
     """
 
-    format_version: int
+    KIND: ClassVar[str] = "weights"
+    NOUN: ClassVar[str] = "weights folder"
+    VERSION: ClassVar[int] = 2
+    UPGRADES: ClassVar[dict[int, Upgrade]] = {1: _with_kind_and_files}
+
     name: str
-    encoder: dict[str, Any]
-    sha256: str
+    encoder: EncoderConfig
     element_counts: dict[str, int]
     training: dict[str, Any]
 
-    @cached_property
-    def encoder_config(self) -> EncoderConfig:
-        """The encoder settings, checked; imports torch."""
-        from matminer_unate.network.config import EncoderConfig
+    def __post_init__(self) -> None:
+        if not NAME_PATTERN.fullmatch(self.name):
+            raise WeightsError(f"name {self.name!r} may hold letters, digits, _, - and . only")
+        if not all(z.isdecimal() and 1 <= int(z) <= 118 for z in self.element_counts):
+            raise WeightsError("element_counts must name elements by numbers from 1 to 118")
 
-        return EncoderConfig(**self.encoder)
+    @property
+    def sha256(self) -> str:
+        """Of the tensors: the identity of the weights."""
+        return self.files[MODEL]
 
     @property
     def latent_dim(self) -> int:
-        return int(self.encoder["latent_dim"])
+        return self.encoder.latent_dim
 
     @property
     def cutoff(self) -> float:
         """Å."""
-        return float(self.encoder["cutoff"])
+        return self.encoder.cutoff
 
     @cached_property
     def is_known(self) -> NDArray[np.bool_]:
@@ -93,15 +99,15 @@ class WeightsConfig:
         ``l2_017`` is channel 17 of the state after layer 2; predicted quantities go by their names;
         ``z_017`` is component 17 of the site embedding.
         """
-        width = int(self.encoder["width"])
-        labels = [f"l{s}_{k:03d}" for s in self.encoder["column_states"] for k in range(width)]
-        labels += self.encoder.get("predicted", [])
+        channels = range(self.encoder.width)
+        labels = [f"l{s}_{k:03d}" for s in self.encoder.column_states for k in channels]
+        labels += self.encoder.predicted
         return labels or [f"z_{k:03d}" for k in range(self.latent_dim)]
 
     @property
     def crystal_labels(self) -> list[str]:
         """Names of the quantities of whole crystals, a column each."""
-        return list(self.encoder.get("crystal_predicted", []))
+        return list(self.encoder.crystal_predicted)
 
     @cached_property
     def known_elements(self) -> frozenset[int]:
@@ -142,38 +148,9 @@ def read_config(weights: str | Path) -> WeightsConfig:
     Raises
     ------
     WeightsError
-        The folder or file is missing, is not JSON, is of another format version, or has unknown,
-        missing or malformed entries.
+        As :meth:`FolderConfig.read`, or there are no such weights.
     """
-    path = weights_folder(weights) / CONFIG
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(f"{path.parent} has no {CONFIG}; is it a weights folder?") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise WeightsError(f"{path} is not readable JSON ({e}); export the weights again") from e
-    if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds no JSON object; export the weights again")
-    version = content.get("format_version")
-    if version != FORMAT_VERSION:
-        raise WeightsError(
-            f"{path} is of weights format {version!r}, this version of matminer_unate reads "
-            f"{FORMAT_VERSION}; install the version that wrote it, or export again"
-        )
-    expected = {f.name for f in fields(WeightsConfig)}
-    if set(content) != expected:
-        unknown, missing = sorted(set(content) - expected), sorted(expected - set(content))
-        raise WeightsError(f"{path}: unknown entries {unknown}, missing entries {missing}")
-    config = WeightsConfig(**content)
-    if not isinstance(config.name, str) or not NAME_PATTERN.fullmatch(config.name):
-        raise WeightsError(
-            f"{path}: name {config.name!r} may hold letters, digits, _, - and . only"
-        )
-    try:
-        _ = config.latent_dim, config.cutoff, config.is_known, config.site_labels
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
-        raise WeightsError(f"{path}: malformed encoder or element_counts entry ({e!r})") from e
-    return config
+    return WeightsConfig.read(weights_folder(weights))
 
 
 def load_encoder(weights: str | Path) -> tuple[SiteEncoder, WeightsConfig]:
@@ -195,27 +172,17 @@ def load_encoder(weights: str | Path) -> tuple[SiteEncoder, WeightsConfig]:
     from matminer_unate.network.encoder import SiteEncoder
     from matminer_unate.network.initialisation import WithoutDrawing
 
-    config = read_config(weights)
-    path = weights_folder(weights) / MODEL
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise WeightsError(f"{path.parent} has no {MODEL}; copy the whole weights folder") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != config.sha256:
-        raise WeightsError(
-            f"{path} is truncated or changed: its sha256 is {found[:12]}…, {CONFIG} says "
-            f"{config.sha256[:12]}…; copy the weights folder again"
-        )
-    try:
-        with WithoutDrawing():
-            encoder = SiteEncoder(config.encoder_config)
-    except (TypeError, ValueError) as e:
-        raise WeightsError(f"{path.parent / CONFIG}: encoder settings: {e}") from e
+    folder = weights_folder(weights)
+    config = WeightsConfig.read(folder)
+    content = config.read_files(folder)[MODEL]
+    with WithoutDrawing():
+        encoder = SiteEncoder(config.encoder)
     try:
         encoder.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as e:
-        raise WeightsError(f"{path} does not fit the encoder settings in {CONFIG}: {e}") from e
+        raise WeightsError(
+            f"{folder / MODEL} does not fit the encoder settings in {CONFIG}: {e}"
+        ) from e
     return encoder.eval(), config
 
 
@@ -250,23 +217,15 @@ def save_encoder(
     """
     from safetensors.torch import save
 
-    if not NAME_PATTERN.fullmatch(name):
-        raise WeightsError(f"name {name!r} may hold letters, digits, _, - and . only")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    content = save({k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()})
     config = WeightsConfig(
-        format_version=FORMAT_VERSION,
         name=name,
-        encoder=asdict(encoder.config),
-        sha256=hashlib.sha256(content).hexdigest(),
+        encoder=encoder.config,
         element_counts={str(z): int(n) for z, n in sorted(element_counts.items())},
         training=training,
     )
-    (folder / MODEL).write_bytes(content)
-    (folder / CONFIG).write_text(json.dumps(asdict(config), indent=1) + "\n", encoding="utf-8")
-    (folder / CARD).write_text(card.replace("{sha256}", config.sha256), encoding="utf-8")
-    return config
+    content = save({k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()})
+    digest = hashlib.sha256(content).hexdigest()
+    return config.write(Path(folder), {MODEL: content}, {CARD: card.replace("{sha256}", digest)})
 
 
 def weights_config(weights: str | Path) -> WeightsConfig:

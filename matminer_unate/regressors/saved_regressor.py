@@ -2,29 +2,69 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from matminer_unate.errors import WeightsError
-from matminer_unate.network.weights import CONFIG, MODEL
+from matminer_unate.network.model_folder import MODEL, FolderConfig, Upgrade
 from matminer_unate.regressors.blend import BlendedModel, require_lightgbm
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.fitted_state import FittedState
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
 from matminer_unate.regressors.target_models import BlockLayout, FittedModel, FittedTarget
 
-FORMAT_VERSION = 3
-"""Raised by one whenever older readers could misread a saved model."""
 
-KIND = "UnateRegressor"
+@dataclass(frozen=True)
+class SavedModel:
+    """Names and numbers of a :class:`FittedModel`."""
+
+    prefix: str
+    without: list[str]
+    penalty: float
+    mean_error: float
+    held_out_error: float
+
+
+@dataclass(frozen=True)
+class SavedTarget:
+    """Numbers of a :class:`FittedTarget`; None is no minimum."""
+
+    minimum: float | None
+    interval_minimum: float | None
+    held_out_error: float
+    models: list[SavedModel]
+
+
+def _with_files(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 → version 4, in which the digests go by another name."""
+    return {"files": old["sha256"], **{k: v for k, v in old.items() if k != "sha256"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressorConfig(FolderConfig):
+    """``config.json`` of a fitted regressor."""
+
+    KIND: ClassVar[str] = "UnateRegressor"
+    NOUN: ClassVar[str] = "saved UnateRegressor"
+    VERSION: ClassVar[int] = 4
+    UPGRADES: ClassVar[dict[int, Upgrade]] = {3: _with_files}
+
+    parameters: dict[str, Any]
+    weights_sha256: list[str]
+    feature_names: list[str]
+    blocks: dict[str, int]
+    target_names: list[str] | None
+    targets: list[SavedTarget]
+    n_rows: int
+    seed: int
+
 
 KINDS = ("direct", "residual", "scale")
 """Of boosters."""
@@ -41,32 +81,20 @@ def save_regressor(fitted: FittedState, parameters: dict[str, Any], folder: Path
     arrays, texts, targets = _parts(fitted)
     files = {MODEL: save({name: np.ascontiguousarray(a) for name, a in arrays.items()})}
     files |= {name: text.encode() for name, text in texts.items()}
-    # Searches over grids set numpy's numbers, which JSON does not know.
-    parameters = {
-        name: value.item() if isinstance(value, np.generic) else value
-        for name, value in parameters.items()
-    }
     given = parameters["weights"]
     one = isinstance(given, str | Path)
-    parameters["weights"] = str(given) if one else [str(w) for w in check_weights(given)]
-    config = {
-        "kind": KIND,
-        "format_version": FORMAT_VERSION,
-        "parameters": parameters,
-        "weights_sha256": fitted.weights_sha256,
-        "feature_names": list(fitted.feature_names),
-        "blocks": fitted.layout.widths,
-        "target_names": fitted.target_names,
-        "targets": targets,
-        "n_rows": fitted.n_rows,
-        "seed": fitted.seed,
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-    }
-    text = json.dumps(config, indent=1) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    (folder / CONFIG).write_text(text, encoding="utf-8")
+    named = str(given) if one else [str(w) for w in check_weights(given)]
+    config = RegressorConfig(
+        parameters={**parameters, "weights": named},
+        weights_sha256=fitted.weights_sha256,
+        feature_names=list(fitted.feature_names),
+        blocks=fitted.layout.widths,
+        target_names=fitted.target_names,
+        targets=targets,
+        n_rows=fitted.n_rows,
+        seed=fitted.seed,
+    )
+    config.write(folder, files)
 
 
 def load_regressor(
@@ -79,50 +107,52 @@ def load_regressor(
     WeightsError
         A file is missing or damaged, or the weights are not those of the fit.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     from matminer_unate.network.weights import check_weights, checksums
 
     require_lightgbm()
-    config = _read_config(folder)
-    content = {name: _read(folder / name, digest) for name, digest in config["sha256"].items()}
-    parameters = config["parameters"]
-    if weights is not None:
-        parameters["weights"] = weights
-    if checksums(check_weights(parameters["weights"])) != config["weights_sha256"]:
+    config = RegressorConfig.read(folder)
+    content = config.read_files(folder)
+    given = config.parameters.get("weights") if weights is None else weights
+    if checksums(check_weights(given)) != config.weights_sha256:
         raise WeightsError(
-            f"{folder} was fitted with other weights than {parameters['weights']!r} are now; fit "
-            "it again, or pass the folders of the former ones as weights="
+            f"{folder} was fitted with other weights than {given!r} are now; fit it again, or pass "
+            "the folders of the former ones as weights="
         )
-    arrays = load(content[MODEL])
     texts = {name: text.decode() for name, text in content.items() if name != MODEL}
-    several = len(config["targets"]) > 1
-    targets = [
-        _target(saved, f"target_{k}_" if several else "", arrays, texts)
-        for k, saved in enumerate(config["targets"])
-    ]
+    several = len(config.targets) > 1
+    try:
+        arrays = load(content[MODEL])
+        targets = [
+            _target(saved, f"target_{k}_" if several else "", arrays, texts)
+            for k, saved in enumerate(config.targets)
+        ]
+    except (SafetensorError, KeyError) as e:
+        raise WeightsError(f"{folder / MODEL} does not fit config.json: {e}") from e
     fitted = FittedState(
         targets,
-        config["target_names"],
-        BlockLayout(config["blocks"]),
-        np.array(config["feature_names"], dtype=object),
-        config["n_rows"],
-        config["seed"],
-        config["weights_sha256"],
+        config.target_names,
+        BlockLayout(config.blocks),
+        np.array(config.feature_names, dtype=object),
+        config.n_rows,
+        config.seed,
+        config.weights_sha256,
     )
-    return fitted, parameters
+    return fitted, {**config.parameters, "weights": given}
 
 
 def _target(
-    saved: dict[str, Any], begin: str, arrays: dict[str, Any], texts: dict[str, str]
+    saved: SavedTarget, begin: str, arrays: dict[str, Any], texts: dict[str, str]
 ) -> FittedTarget:
     return FittedTarget(
-        _unbounded(saved["minimum"]),
-        _unbounded(saved["interval_minimum"]),
-        [_fitted(model, arrays, texts) for model in saved["models"]],
+        _unbounded(saved.minimum),
+        _unbounded(saved.interval_minimum),
+        [_fitted(model, arrays, texts) for model in saved.models],
         arrays[f"{begin}feature_importances"],
         arrays[f"{begin}held_out_predictions"],
-        saved["held_out_error"],
+        saved.held_out_error,
     )
 
 
@@ -132,7 +162,7 @@ def _read_booster(text: str) -> Any:
         return worker.submit(partial(require_lightgbm().Booster, model_str=text)).result()
 
 
-def _parts(state: FittedState) -> tuple[dict[str, Any], dict[str, str], list[dict[str, Any]]]:
+def _parts(state: FittedState) -> tuple[dict[str, Any], dict[str, str], list[SavedTarget]]:
     """Arrays and texts of boosters by name, and the numbers of each target."""
     arrays: dict[str, Any] = {}
     texts: dict[str, str] = {}
@@ -149,31 +179,18 @@ def _parts(state: FittedState) -> tuple[dict[str, Any], dict[str, str], list[dic
             for kind, boosters in _boosters(fitted).items():
                 names = [f"{prefix}{kind}_{n}.txt" for n in range(len(boosters))]
                 texts |= dict(zip(names, (b.model_to_string() for b in boosters), strict=True))
-            models.append(
-                {
-                    "prefix": prefix,
-                    "without": sorted(fitted.without),
-                    "penalty": fitted.kernel.penalty,
-                    "mean_error": fitted.scale.mean,
-                    "held_out_error": fitted.held_out_error,
-                }
-            )
-        targets.append(
-            {
-                "minimum": _finite(target.minimum),
-                "interval_minimum": _finite(target.interval_minimum),
-                "held_out_error": target.held_out_error,
-                "models": models,
-            }
-        )
+            numbers = fitted.kernel.penalty, fitted.scale.mean, fitted.held_out_error
+            models.append(SavedModel(prefix, sorted(fitted.without), *numbers))
+        least = _finite(target.minimum), _finite(target.interval_minimum)
+        targets.append(SavedTarget(*least, target.held_out_error, models))
     return arrays, texts, targets
 
 
-def _fitted(saved: dict[str, Any], arrays: dict[str, Any], texts: dict[str, str]) -> FittedModel:
+def _fitted(saved: SavedModel, arrays: dict[str, Any], texts: dict[str, str]) -> FittedModel:
     """One model, from the arrays and texts whose names begin with its prefix."""
-    prefix = saved["prefix"]
+    prefix = saved.prefix
     kernel_arrays = {name: arrays[f"{prefix}kernel/{name}"] for name in KERNEL_ARRAYS}
-    kernel = BlockKernelRidge(penalty=saved["penalty"], **kernel_arrays)
+    kernel = BlockKernelRidge(penalty=saved.penalty, **kernel_arrays)
     grown: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for kind, boosters in grown.items():
         while (name := f"{prefix}{kind}_{len(boosters)}.txt") in texts:
@@ -181,11 +198,11 @@ def _fitted(saved: dict[str, Any], arrays: dict[str, Any], texts: dict[str, str]
     shares = arrays[f"{prefix}shares"]
     scores = arrays[f"{prefix}scores"], arrays[f"{prefix}score_weights"]
     return FittedModel(
-        frozenset(saved["without"]),
+        frozenset(saved.without),
         kernel,
         BlendedModel(grown["direct"], grown["residual"], shares),
-        ConformalScale(grown["scale"], saved["mean_error"], shares, *scores),
-        saved["held_out_error"],
+        ConformalScale(grown["scale"], saved.mean_error, shares, *scores),
+        saved.held_out_error,
     )
 
 
@@ -216,32 +233,3 @@ def _finite(value: float) -> float | None:
 
 def _unbounded(value: float | None) -> float:
     return -math.inf if value is None else value
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise WeightsError(
-            f"{folder} is no saved model: it has no {CONFIG}, as model.save(folder) writes it"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise WeightsError(f"{folder / CONFIG} is not readable JSON ({e})") from e
-    if not isinstance(config, dict) or config.get("kind") != KIND:
-        raise WeightsError(f"{folder} holds no saved {KIND}")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise WeightsError(
-            f"{folder} is of model format {config.get('format_version')!r}, this version of "
-            f"matminer_unate reads {FORMAT_VERSION}; install the version that wrote it"
-        )
-    return config
-
-
-def _read(path: Path, digest: str) -> bytes:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise WeightsError(f"{path.parent} has no {path.name}; copy the whole folder") from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise WeightsError(f"{path} is truncated or changed; copy the folder again")
-    return content

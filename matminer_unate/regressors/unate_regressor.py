@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from matminer_unate.errors import InputError
+from matminer_unate.errors import InputError, WeightsError
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
 from matminer_unate.parameters import check_parameters
 from matminer_unate.progress import WorkBar
@@ -331,7 +331,10 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
             A file is missing or damaged, or the weights are not those of the fit.
         """
         fitted, parameters = load_regressor(Path(folder).expanduser(), weights)
-        model = cls(**parameters)
+        try:
+            model = cls(**parameters)
+        except TypeError as e:
+            raise WeightsError(f"{folder} has other parameters ({e}); save the model again") from e
         model.fitted_ = fitted
         return model
 

@@ -202,15 +202,19 @@ def test_an_unusable_structure_is_named_by_its_row(fitted: UnateFineTuneRegresso
 
 
 def test_damaged_folders_say_what_is_wrong(fitted: UnateFineTuneRegressor, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="no saved model"):
+    with pytest.raises(WeightsError, match="no saved UnateFineTuneRegressor: it has no"):
         UnateFineTuneRegressor.load(tmp_path / "nowhere")
     fitted.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     for change, message in (
-        ({"kind": "other"}, "no fine-tuned regressor"),
-        ({"format_version": 99}, "model format 99"),
-        ({"sha256": "0"}, "truncated or changed"),
-        ({"weights": {"depth": 3}}, "no readable model"),
+        ({"kind": "other"}, "no saved UnateFineTuneRegressor: it holds 'other'"),
+        ({"format_version": 99}, "format 99"),
+        ({"files": {"model.safetensors": "0"}}, "truncated or changed"),
+        ({"weights": {"depth": 3}}, r"malformed: weights has unknown entries \['depth'\]"),
+        ({"mean": ["high"]}, r"malformed: mean\[0\] is 'high'"),
+        ({"n_networks": 3}, "does not fit"),
+        ({"parameters": {"dropout": 0.1, "colour": 1}}, "other parameters"),
+        ({"parameters": {}}, "does not fit"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(WeightsError, match=message):

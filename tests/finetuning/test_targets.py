@@ -18,7 +18,7 @@ from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
-from matminer_unate.finetuning.networks import Crystals, EncoderRegressor, RowDropout
+from matminer_unate.finetuning.networks import Crystals, PropertyEncoder, RowDropout
 from matminer_unate.finetuning.targets import scale_of
 from matminer_unate.network.encoder import SiteEncoder
 
@@ -230,7 +230,7 @@ def test_in_training_a_share_of_the_crystals_goes_without_its_columns() -> None:
 def test_what_is_missing_has_no_value_of_its_own() -> None:
     graph = radius_graph(*crystal_arrays(structures(1)[0]), TINY.cutoff)
     columns = np.full((1, 3), np.nan, np.float32)
-    network = EncoderRegressor(SiteEncoder(TINY), np.ones(119, bool), n_given=3).eval()
+    network = PropertyEncoder(SiteEncoder(TINY), np.ones(119, bool), n_given=3).eval()
     batch = Crystals([graph], columns=columns).batch([0], torch.device("cpu"))
     with torch.no_grad():
         before = network(batch)

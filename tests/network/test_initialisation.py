@@ -16,7 +16,7 @@ from tiny_encoder import TINY
 
 from matminer_unate import UnateFineTuneRegressor
 from matminer_unate.finetuning import members as finetune_training
-from matminer_unate.finetuning.networks import CartNetRegressor, EncoderRegressor
+from matminer_unate.finetuning.networks import PropertyCartNet, PropertyEncoder
 from matminer_unate.network.cartnet import CartNet
 from matminer_unate.network.config import EncoderConfig
 from matminer_unate.network.encoder import SiteEncoder
@@ -29,8 +29,8 @@ NETWORKS = [
     lambda: SiteEncoder(TINY),
     lambda: SiteEncoder(EncoderConfig(n_properties=3, predicted=("a",), crystal_predicted=("b",))),
     lambda: CartNet(EncoderConfig(geometry="cartesian", width=8)),
-    lambda: CartNetRegressor(TINY, "both", 12, bottleneck=4),
-    lambda: EncoderRegressor(SiteEncoder(TINY), KNOWN, n_given=5, n_targets=2),
+    lambda: PropertyCartNet(TINY, "both", 12, bottleneck=4),
+    lambda: PropertyEncoder(SiteEncoder(TINY), KNOWN, n_given=5, n_targets=2),
 ]
 
 

@@ -14,9 +14,8 @@ from tiny_encoder import TINY
 from matminer_unate import UnateFeaturizer
 from matminer_unate.errors import WeightsError
 from matminer_unate.network.encoder import SiteEncoder
+from matminer_unate.network.model_folder import CONFIG, MODEL
 from matminer_unate.network.weights import (
-    CONFIG,
-    MODEL,
     load_encoder,
     read_config,
     save_encoder,
@@ -79,16 +78,19 @@ def damage_flip(folder: Path) -> None:
         (damage_truncate, "truncated or changed.*sha256"),
         (damage_flip, "truncated or changed.*sha256"),
         (lambda f: (f / MODEL).unlink(), "has no model.safetensors; copy the whole"),
-        (lambda f: (f / CONFIG).unlink(), "has no config.json; is it a weights folder"),
+        (lambda f: (f / CONFIG).unlink(), "is no weights folder: it has no config.json"),
         (lambda f: (f / CONFIG).write_text("{"), "not readable JSON"),
         (lambda f: (f / CONFIG).write_bytes(b"\xff\xfe\x00"), "not readable JSON"),
         (lambda f: (f / CONFIG).write_text("[]"), "no JSON object"),
-        (lambda f: change_config(f, format_version=99), "format 99, this version.*reads 1"),
+        (lambda f: change_config(f, format_version=99), "format 99, this version.*reads 1, 2"),
         (lambda f: change_config(f, surprise=1), r"unknown entries \['surprise'\]"),
         (lambda f: change_config(f, name="a b"), "letters, digits"),
         (lambda f: change_config(f, encoder={}), "malformed"),
         (lambda f: change_config(f, element_counts={"x": 1}), "malformed"),
         (lambda f: change_config(f, element_counts={"200": 1}), "malformed"),
+        (lambda f: change_config(f, element_counts={"1": "many"}), "malformed"),
+        (lambda f: change_config(f, encoder=[]), "malformed"),
+        (lambda f: change_config(f, kind="UnateRegressor"), "is no weights folder: it holds"),
     ],
 )
 def test_damaged_folders_say_what_is_wrong_and_what_to_do(
@@ -107,7 +109,7 @@ def test_settings_that_do_not_fit_the_tensors_are_refused(folder: Path) -> None:
     with pytest.raises(WeightsError, match="does not fit the encoder settings"):
         load_encoder(folder)
     change_config(folder, encoder=encoder | {"colour": "red"})
-    with pytest.raises(WeightsError, match=r"encoder settings.*colour"):
+    with pytest.raises(WeightsError, match=r"encoder has unknown entries \['colour'\]"):
         load_encoder(folder)
 
 

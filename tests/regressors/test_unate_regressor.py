@@ -443,7 +443,7 @@ def test_options_changed_after_the_fit_are_named(fitted, table, structures) -> N
 
 def test_a_damaged_or_foreign_model_is_refused(fitted, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    with pytest.raises(WeightsError, match=r"no saved model: it has no config.json"):
+    with pytest.raises(WeightsError, match=r"no saved UnateRegressor: it has no config\.json"):
         UnateRegressor.load(folder)
     fitted.save(folder)
     with pytest.raises(WeightsError, match="fitted with other weights"):
@@ -457,7 +457,7 @@ def test_a_damaged_or_foreign_model_is_refused(fitted, tmp_path: Path) -> None:
         UnateRegressor.load(folder)
     config = json.loads((folder / "config.json").read_text())
     for changed, message in [
-        ({**config, "format_version": 99}, "model format 99"),
+        ({**config, "format_version": 99}, "format 99"),
         ({**config, "kind": "other"}, "no saved UnateRegressor"),
     ]:
         (folder / "config.json").write_text(json.dumps(changed))

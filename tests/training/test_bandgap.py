@@ -31,7 +31,7 @@ from matminer_unate.finetuning.fitting import (
     predict,
     set_rates,
 )
-from matminer_unate.finetuning.networks import CartNetRegressor, Crystals
+from matminer_unate.finetuning.networks import Crystals, PropertyCartNet
 from matminer_unate.finetuning.settings import FitSettings
 from matminer_unate.network.weights import load_encoder
 
@@ -56,8 +56,8 @@ def volumes(n: int = 24) -> np.ndarray:
 
 def test_one_hot_vectors_reproduce_the_network_that_reads_atomic_numbers() -> None:
     torch.manual_seed(0)
-    plain = CartNetRegressor(SMALL).eval()
-    fed = CartNetRegressor(SMALL, "vectors", n_vector=119).eval()
+    plain = PropertyCartNet(SMALL).eval()
+    fed = PropertyCartNet(SMALL, "vectors", n_vector=119).eval()
     fed.load_state_dict(
         {k: v for k, v in plain.state_dict().items() if k != "backbone.species.weight"},
         strict=False,
@@ -149,7 +149,7 @@ def fit(seed: int = 0, held_out: int = 0, **changes: object) -> tuple:
     torch.manual_seed(seed)
     settings = FitSettings(**{"epochs": 4, "batch_size": 6, "evaluations": 4} | changes)
     rows = np.arange(24)
-    network = CartNetRegressor(SMALL)
+    network = PropertyCartNet(SMALL)
     split = 24 - held_out
     return fit_network(
         network, small_crystals(), volumes(), rows[:split], rows[split:], settings, seed, CPU
@@ -225,7 +225,7 @@ def test_training_runs_on_a_gpu_and_predicts_the_same_on_the_cpu() -> None:
     rows, device = np.arange(24), torch.device("cuda")
     settings = FitSettings(epochs=4, batch_size=6, evaluations=4)
     network, report = fit_network(
-        CartNetRegressor(SMALL),
+        PropertyCartNet(SMALL),
         small_crystals(),
         volumes(),
         rows[:16],

@@ -234,7 +234,7 @@ def test_what_a_network_was_given_is_said(tiny_weights: Path) -> None:
     tiny = weights_config(tiny_weights)
     grounded = replace(
         tiny,
-        encoder=tiny.encoder | {"n_properties": 22},
+        encoder=replace(tiny.encoder, n_properties=22),
         training={"config": {"weights": {"physics": 5.0, "properties": 1.0}}},
     )
     ask = probing.is_input

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from matminer_unate.crystals.batching import collate, fill_batches
 from matminer_unate.crystals.structures import CrystalArrays
@@ -40,14 +40,9 @@ def untrained_twin(
         encoder = SiteEncoder(trained.config)
     if trained.config.n_properties:
         encoder.backbone.properties.copy_(trained.backbone.properties)
-    for norm in encoder.modules():
-        if isinstance(norm, nn.BatchNorm1d):
-            norm.momentum = None  # cumulative average
-    encoder.train()
     graphs = ((row, masked_graph(crystal, config)) for row, crystal in enumerate(crystals))
-    with torch.no_grad():
-        for batch in itertools.islice(fill_batches(graphs, BATCH_EDGES), n_batches):
-            encoder.backbone(collate([graph for _, graph in batch]))
+    batches = itertools.islice(fill_batches(graphs, BATCH_EDGES), n_batches)
+    update_bn((collate([graph for _, graph in batch]) for batch in batches), encoder.backbone)
     counts = {int(z): n for z, n in config.element_counts.items()}
     save_encoder(folder, "untrained", encoder.eval(), counts, {}, "")
     return folder

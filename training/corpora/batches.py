@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from matminer_unate.network.segments import segment_pool
+
 
 @dataclass
 class View:
@@ -33,8 +35,7 @@ class Encoded:
 
 def mean_pool(latent: Tensor, batch: CleanBatch) -> Tensor:
     """Mean over the sites of each crystal, (n_sites, d) → (n_crystals, d)."""
-    total = latent.new_zeros(batch.n_crystals, latent.shape[1])
-    return total.index_add(0, batch.crystal, latent) / batch.site_start.diff().unsqueeze(1)
+    return segment_pool(latent, batch.crystal, batch.n_crystals)
 
 
 @dataclass

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from corpora.batches import CleanBatch, Encoded
+from matminer_unate.network.segments import segment_pool
 
 
 class SpeciesAdjacency(nn.Module):
@@ -38,9 +39,7 @@ class SpeciesAdjacency(nn.Module):
         """Huber loss averaged over species, then sites, then crystals."""
         p = self.project(encoded.latent).float()  # sums below
         n_slots = int(batch.slot_start[-1])
-        ones = torch.ones_like(batch.slot, dtype=p.dtype)
-        members = p.new_zeros(n_slots).index_add(0, batch.slot, ones)
-        mean = p.new_zeros(n_slots, p.shape[1]).index_add(0, batch.slot, p) / members.unsqueeze(1)
+        mean = segment_pool(p, batch.slot, n_slots)
         site, slot = batch.pair_site, batch.pair_slot
         shape = (len(site), -1, self.rank)
         product = self.left(p).float()[site] * self.right(mean).float()[slot]

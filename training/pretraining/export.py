@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from corpora.batches import clean_view
 from corpora.corpus import Corpus
@@ -41,7 +41,11 @@ def export(
     every component of the site vectors over all sites of the corpus is stored with the weights.
     """
     batches = epoch_batches(corpus, config.max_edges, np.random.default_rng(0))
-    recalibrate(encoder, corpus, batches[:CALIBRATION_BATCHES], device)
+    views = (
+        clean_view(corpus.batch(members).to(device), corpus.cutoff)
+        for members in batches[:CALIBRATION_BATCHES]
+    )
+    update_bn(views, encoder.eval().backbone)
     standardise(encoder, corpus, batches, device)
     counts = Counter({z: int(n) for z, n in enumerate(corpus.element_counts) if n})
     if config.start_from:
@@ -70,24 +74,6 @@ def export(
     save_encoder(
         folder, config.name, encoder, counts, training, model_card(config, training, counts)
     )
-
-
-@torch.no_grad()
-def recalibrate(
-    encoder: SiteEncoder, corpus: Corpus, batches: list[NDArray[np.int64]], device: torch.device
-) -> None:
-    """Replace BatchNorm's running statistics by averages over clean batches."""
-    norms = [m for m in encoder.modules() if isinstance(m, nn.BatchNorm1d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average
-    encoder.train()
-    for members in batches:
-        encoder.backbone(clean_view(corpus.batch(members).to(device), corpus.cutoff))
-    encoder.eval()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from corpora.corpus import FROM_FILES, Corpus
 from corpora.sampling import epoch_batches
 from matminer_unate.errors import InputError
 from matminer_unate.network.encoder import SiteEncoder
+from matminer_unate.network.segments import segment_pool
 from pretraining.pretrainer import Pretrainer
 from pretraining.targets import CRYSTAL_TARGETS, SITE_TARGETS
 from pretraining.views import ViewMaker
@@ -152,8 +153,6 @@ def sphere_spread(vectors: Tensor) -> dict[str, float]:
 def within_group_share(vectors: Tensor, group: Tensor) -> float:
     """1 − SS_between / SS_total: the share of the variance that lies within groups."""
     n_groups = int(group.max()) + 1
-    count = torch.bincount(group, minlength=n_groups).clamp(min=1)
-    sums = vectors.new_zeros(n_groups, vectors.shape[1]).index_add(0, group, vectors)
-    means = sums / count.unsqueeze(1)
+    means = segment_pool(vectors, group, n_groups)
     total = (vectors - vectors.mean(0)).square().sum()
     return ((vectors - means[group]).square().sum() / total.clamp(min=1e-12)).item()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import os
 from datetime import timedelta
 from typing import Any
@@ -16,6 +15,7 @@ from torch import nn
 
 from matminer_unate.errors import InputError
 from matminer_unate.network.encoder import SiteEncoder
+from matminer_unate.network.optimisation import is_decayed, one_cycle
 from matminer_unate.network.weights import load_encoder
 from pretraining.config import PretrainConfig
 
@@ -66,9 +66,9 @@ def load_start(weights: str, encoder: SiteEncoder) -> None:
 
 def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:
     """AdamW without decay on vectors (biases, norms) and embeddings."""
-    plain = [p for n, p in model.named_parameters() if p.ndim < 2 or n.endswith(".species.weight")]
-    listed = {id(p) for p in plain}
-    decayed = [p for p in model.parameters() if id(p) not in listed]
+    decayed, plain = list[nn.Parameter](), list[nn.Parameter]()
+    for name, parameter in model.named_parameters():
+        (decayed if is_decayed(name, parameter) else plain).append(parameter)
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": plain, "weight_decay": 0.0},
@@ -83,17 +83,10 @@ def step_generator(device: torch.device, *seeds: int) -> torch.Generator:
 
 
 def learning_rate(done: float, config: PretrainConfig) -> float:
-    """One cycle over the finished share of the run: half a cosine up, half a cosine down."""
-    if done < config.warmup:
-        phase = math.pi * (1.0 - (done + 1e-3) / (config.warmup + 1e-3))
-    else:
-        phase = math.pi * (done - config.warmup) / (1.0 - config.warmup)
-    return config.learning_rate * 0.5 * (1.0 + math.cos(phase))
+    """At a finished share of the run."""
+    return config.learning_rate * one_cycle(done, config.warmup)
 
 
-@torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Exponential moving average of the parameters, faster in the first steps."""
-    share = 1.0 - min(decay, (1 + step) / (10 + step))
-    for mean, value in zip(average.parameters(), model.parameters(), strict=True):
-        mean.lerp_(value, share)
+def average_decay(step: int, decay: float) -> float:
+    """Decay of the moving average of the weights, which is faster in the first steps."""
+    return min(decay, (1 + step) / (10 + step))

@@ -237,7 +237,7 @@ def embedding_map(X: Floats, z: NDArray[np.int64], level: str, method: str) -> p
 
 def is_input(target: str, representation: str, config: WeightsConfig) -> str:
     """Whether a representation was given what it is asked for."""
-    n_properties = int(config.encoder.get("n_properties", 0))
+    n_properties = config.encoder.n_properties
     network = representation in (config.name, "untrained")
     if target in PROBED_TARGETS:
         # The edges hold all distances.

@@ -18,10 +18,10 @@ from benchmarks.untrained import untrained_twin
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.featurizers.unate import embed, masked_graph
 from matminer_unate.finetuning.networks import (
-    CartNetRegressor,
-    CrystalRegressor,
-    EncoderRegressor,
     NodeInput,
+    PropertyCartNet,
+    PropertyEncoder,
+    PropertyNetwork,
 )
 from matminer_unate.finetuning.settings import FitSettings
 from matminer_unate.network.config import EncoderConfig
@@ -133,13 +133,13 @@ PRESETS = {
 }
 
 
-def make_network(arm: str, preset: Preset, weights: str, seed: int = 0) -> CrystalRegressor:
+def make_network(arm: str, preset: Preset, weights: str, seed: int = 0) -> PropertyNetwork:
     """The network of an arm, its new weights drawn from a generator of this seed."""
     what, generator = ARMS[arm], torch.Generator().manual_seed(seed)
     if what.node_input is not None:
         n_vector = weights_config(weights).latent_dim if what.vectors else 0
         with DrawFrom(generator):
-            return CartNetRegressor(
+            return PropertyCartNet(
                 preset.encoder, what.node_input, n_vector, what.bottleneck, what.dropout
             )
     encoder, config = load_encoder(weights)
@@ -151,7 +151,7 @@ def make_network(arm: str, preset: Preset, weights: str, seed: int = 0) -> Cryst
             if encoder.config.n_properties:
                 fresh.backbone.properties.copy_(encoder.backbone.properties)
             encoder = fresh
-        return EncoderRegressor(encoder, config.is_known)
+        return PropertyEncoder(encoder, config.is_known)
 
 
 def site_vectors(
