@@ -175,6 +175,6 @@ for name, (of_train, of_test) in found.items():
 print(f"{time.perf_counter() - started:.0f} s in all")
 
 # %% [markdown]
-# With so few crystals the ridge does as well: the embeddings hold what there is to learn, and their
-# mean over sites is enough for a modulus. A network of your own is for what pooled columns cannot
-# have: an answer for each site, other inputs beside the embeddings, or ten times as many crystals.
+# With so few crystals a ridge does as well; on one split, the three cannot be told apart. A network
+# of your own is for what pooled columns cannot have: an answer for each site, or other inputs
+# beside the embeddings.

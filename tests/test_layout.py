@@ -9,14 +9,18 @@ from places import ROOT
 
 ORDER = (
     ("matminer_unate.errors",),
-    ("matminer_unate.parameters", "matminer_unate.processes", "matminer_unate.progress"),
+    (
+        "matminer_unate.parameters",
+        "matminer_unate.processes",
+        "matminer_unate.progress",
+        "matminer_unate.targets",
+    ),
     ("matminer_unate.cif",),
     ("matminer_unate.io",),
     ("matminer_unate.crystals",),
     ("matminer_unate.network", "matminer_unate.physics"),
     ("matminer_unate.featurizers",),
-    ("matminer_unate.regressors",),
-    ("matminer_unate.finetuning",),
+    ("matminer_unate.regressors", "matminer_unate.finetuning"),
     # The public names.
     ("matminer_unate", "matminer_unate.datasets"),
     ("matminer_unate.cli",),

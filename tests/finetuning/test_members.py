@@ -119,6 +119,7 @@ UnateFineTuneRegressor(sys.argv[1], epochs=100_000, tight_binding=False).fit(X, 
 """
 
 
+@pytest.mark.slow
 def test_pressed_twice_a_script_ends_cleanly(tiny_weights: Path) -> None:
     here = str(TESTS / "support")
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(tiny_weights), here]

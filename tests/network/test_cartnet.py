@@ -346,6 +346,7 @@ def test_chunks_of_edges_do_not_change_the_result(monkeypatch: pytest.MonkeyPatc
         torch.testing.assert_close(net(data), whole, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_atom_that_crosses_the_cutoff_changes_nothing_abruptly() -> None:
     net = make(SiteEncoder, SMALL)
     vectors = []

@@ -104,9 +104,11 @@ def in_a_bare_fork(task: Task, crystals: Sequence[Any]) -> Any:
     if child == 0:
         sender.send([task(c) for c in crystals])
         os._exit(0)
-    rows = receiver.recv()
-    os.waitpid(child, 0)
-    return rows
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise RuntimeError(f"the child ended with {os.waitpid(child, 0)[1]}") from None
 
 
 def in_spawned(task: Task, crystals: Sequence[Any]) -> Any:

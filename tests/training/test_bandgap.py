@@ -331,6 +331,7 @@ def test_options_that_make_no_sense_are_refused(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_grid(tmp_path: Path, tiny_weights: Path) -> None:
     materials_project(list(prototypes()[:80])).to_parquet(tmp_path / "mp_mtcgcnn.parquet")
     out = tmp_path / "out.csv"
@@ -383,6 +384,7 @@ def test_a_cell_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> N
         assert again
 
 
+@pytest.mark.slow
 def test_a_lock_is_let_go_of_when_its_process_is_killed(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     script = (

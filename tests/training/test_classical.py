@@ -285,6 +285,7 @@ def test_a_run_that_goes_on_keeps_the_settings_of_the_cells_that_are_there(tmp_p
     assert choices.settings == {"stack": "dense"}
 
 
+@pytest.mark.slow
 def test_structural_columns_are_numbers() -> None:
     structures = [crystals()[name] for name in ("NaCl", "TiO2 rutile")]
     with warnings.catch_warnings():
@@ -354,6 +355,7 @@ def test_figures_are_drawn_from_the_table(tmp_path: Path) -> None:
 # -- the script ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_writes_every_cell_and_a_second_one_computes_nothing(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -431,7 +431,6 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_reading(
     ("options", "message"),
     [
         (["--rows", "nonsense"], "'nonsense' is no row of ablation; it has base, no node"),
-        (["--single", "nonsense"], "'nonsense' is no row"),
         (["--jobs", "0"], "--jobs must be at least 1"),
         (["--tight-binding", "gone.parquet"], "gone.parquet: no such file"),
         (["--data", "gone"], "gone: no such file"),

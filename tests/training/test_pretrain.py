@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import copy
 import io
+import itertools
 import json
 import os
 import shutil
@@ -35,6 +36,7 @@ from corpora.sampling import epoch_batches
 from matminer_unate import UnateFeaturizer
 from matminer_unate.network.config import EncoderConfig
 from matminer_unate.network.encoder import SiteEncoder
+from matminer_unate.network.optimisation import update_average
 from matminer_unate.network.weights import load_encoder, read_config
 from matminer_unate.physics.elements import magpie_property
 from pretrain import parse_arguments
@@ -43,7 +45,7 @@ from pretraining import run as run_module
 from pretraining.checkpointing import Progress, load_checkpoint, save_checkpoint
 from pretraining.config import LossWeights, PretrainConfig
 from pretraining.export import recalibrate, standardise
-from pretraining.optimisation import learning_rate, make_optimizer, step_generator, update_average
+from pretraining.optimisation import average_decay, learning_rate, make_optimizer, step_generator
 from pretraining.options import add_options
 from pretraining.presets import PRESETS
 from pretraining.pretrainer import Pretrainer
@@ -217,10 +219,12 @@ class Stop(Exception):  # noqa: N818
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Let a run fail in the optimizer step after ``step`` finished ones."""
 
-    def update(average: Any, model: Any, decay: float, now: int) -> None:
-        if now == step:
+    steps = itertools.count()
+
+    def update(average: Any, model: Any, decay: float) -> None:
+        if next(steps) == step:
             raise Stop
-        update_average(average, model, decay, now)
+        update_average(average, model, decay)
 
     monkeypatch.setattr(pretrain, "update_average", update)
 
@@ -552,7 +556,7 @@ def test_the_average_is_an_exponential_one_that_starts_fast() -> None:
     nn.init.constant_(average.weight, 0.0)
     expected = 0.0
     for step in range(30):
-        update_average(average, model, 0.6, step)
+        update_average(average, model, average_decay(step, 0.6))
         decay = min(0.6, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay)
         assert float(average.weight.detach()) == pytest.approx(expected, rel=1e-5)

@@ -254,6 +254,7 @@ def test_magpie_vectors_leave_the_target_out() -> None:
     assert probing.magpie_without("first ionisation energy", elements).shape == (89, 22)
 
 
+@pytest.mark.slow
 def test_the_probe_command_writes_scores_and_maps(
     tiny_weights: Path, parquet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

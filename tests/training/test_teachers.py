@@ -131,6 +131,7 @@ def test_bad_vectors_of_a_teacher_are_refused(teach):
         teach(lambda crystals: [v[:, : len(v)] for v in coordinates(crystals)], "d.parquet")
 
 
+@pytest.mark.slow
 def test_every_limit_of_sites_finds_the_duplicate_that_it_keeps(tmp_path, capsys):
     salt = crystals()["NaCl"]
     primitive = as_crystal(salt.get_primitive_structure(), "small cell", 225)

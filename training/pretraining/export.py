@@ -41,11 +41,7 @@ def export(
     every component of the site vectors over all sites of the corpus is stored with the weights.
     """
     batches = epoch_batches(corpus, config.max_edges, np.random.default_rng(0))
-    views = (
-        clean_view(corpus.batch(members).to(device), corpus.cutoff)
-        for members in batches[:CALIBRATION_BATCHES]
-    )
-    update_bn(views, encoder.eval().backbone)
+    recalibrate(encoder, corpus, batches[:CALIBRATION_BATCHES], device)
     standardise(encoder, corpus, batches, device)
     counts = Counter({z: int(n) for z, n in enumerate(corpus.element_counts) if n})
     if config.start_from:
@@ -74,6 +70,14 @@ def export(
     save_encoder(
         folder, config.name, encoder, counts, training, model_card(config, training, counts)
     )
+
+
+def recalibrate(
+    encoder: SiteEncoder, corpus: Corpus, batches: list[NDArray[np.int64]], device: torch.device
+) -> None:
+    """Replace BatchNorm's running statistics by averages over clean batches."""
+    views = (clean_view(corpus.batch(members).to(device), corpus.cutoff) for members in batches)
+    update_bn(views, encoder.eval().backbone)
 
 
 @torch.no_grad()

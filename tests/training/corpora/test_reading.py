@@ -394,6 +394,7 @@ def test_the_part_of_a_formula_is_the_split_of_the_real_data() -> None:
         assert (parts == table["formula_split"]).all()
 
 
+@pytest.mark.slow
 @needs_data
 def test_the_deduplicated_real_data_are_the_groups_of_its_index() -> None:
     index = pd.read_parquet(SHARED / "dedup_index.parquet")

@@ -36,6 +36,7 @@ def test_space_group_loss_is_a_weighted_cross_entropy() -> None:
     assert (SpaceGroup(6).weights == 1).all()
 
 
+@pytest.mark.slow
 def test_the_crystal_system_of_every_space_group_is_known() -> None:
     names = ["triclinic", "monoclinic", "orthorhombic", "tetragonal", "trigonal", "hexagonal"]
     systems = [PymatgenSpaceGroup.from_int_number(n).crystal_system for n in range(1, 231)]

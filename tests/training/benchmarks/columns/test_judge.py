@@ -18,6 +18,7 @@ needs_data = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.filterwarnings("ignore:.*no neighbour within")  # of real crystals
 def test_no_test_row_is_near_and_the_control_is_computed_once(
