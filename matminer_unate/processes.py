@@ -9,11 +9,13 @@ finds the number of OpenMP threads set to one.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Barrier, Lock, Thread
 from typing import Any
 
@@ -23,11 +25,29 @@ _openmp: list[Any] = []
 """Runtimes that are loaded when this process forks. A child could not look for them: another thread
 may hold the lock of the dynamic loader."""
 
+_torch: list[Any] = [None]
+"""Torch's library. MKL keeps buffers by thread, of threads that have ended too, and in one of 150
+forked children its look for one of them never ended (``mm_account_ptr_by_tid``, torch 2.13)."""
+
 _starting = Lock()
 
 
 def _before_fork() -> None:
     _openmp[:] = ThreadpoolController().select(user_api="openmp").lib_controllers
+    _torch[:] = [_torch_library()]
+    if hasattr(_torch[0], "mkl_serv_free_buffers"):
+        _torch[0].mkl_serv_free_buffers()
+
+
+def _torch_library() -> Any:
+    """The shared library of torch, with the MKL in it; None without torch."""
+    torch: Any = sys.modules.get("torch")
+    if not hasattr(torch, "set_num_threads"):  # it is not there, or being imported
+        return None
+    try:
+        return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    except OSError:
+        return None
 
 
 def _in_forked_child() -> None:
@@ -36,6 +56,8 @@ def _in_forked_child() -> None:
     torch: Any = sys.modules.get("torch")
     if hasattr(torch, "set_num_threads"):  # else it is being imported
         torch.set_num_threads(1)
+    if hasattr(_torch[0], "mkl_serv_disable_fast_mm"):
+        _torch[0].mkl_serv_disable_fast_mm()
     for runtime in _openmp:
         runtime.set_num_threads(1)
     # LightGBM asks for as many threads as the last training was given, also to read a model.
