@@ -65,7 +65,7 @@ def run_calls(folder: Path, before: str, way: str, threads: str | None) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     output, _ = process.communicate()
     assert process.returncode == 0, output[-3000:]
-    assert output.rstrip().endswith("done")
+    assert "done" in output.splitlines()  # Python may warn of semaphores after it
 
 
 @pytest.mark.parametrize(("before", "way", "threads"), QUICK)
@@ -84,6 +84,7 @@ def _others() -> list[tuple[str, str, str | None]]:
     return [s for s in dict.fromkeys(scenarios) if s not in QUICK]
 
 
+@pytest.mark.matrix
 @pytest.mark.slow
 @pytest.mark.parametrize(("before", "way", "threads"), _others())
 def test_calls_in_workers_of_any_kind_return_with_the_right_rows(

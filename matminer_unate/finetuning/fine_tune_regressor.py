@@ -145,7 +145,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
     --------
     >>> from matminer_unate import UnateFineTuneRegressor
     >>> from matminer_unate.datasets import load_semiconductors
-    >>> df = load_semiconductors()
+    >>> df = load_semiconductors().head(60)
     >>> model = UnateFineTuneRegressor(epochs=5, progress=False)
     >>> model = model.fit(df["structure"][20:], df["gap_ev"][20:])
     >>> gap = model.predict(df["structure"][:20])

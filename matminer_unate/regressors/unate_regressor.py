@@ -134,7 +134,7 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     --------
     >>> from matminer_unate import UnateRegressor
     >>> from matminer_unate.datasets import load_semiconductors
-    >>> df = load_semiconductors()
+    >>> df = load_semiconductors().head(60)
     >>> model = UnateRegressor().fit(df["structure"][20:], df["gap_ev"][20:])
     >>> gap, std = model.predict(df["structure"][:20], return_std=True)
     """
