@@ -27,7 +27,7 @@ from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.io.readers import open_inputs
 from matminer_unate.io.writing import FeatureWriter, carried_types, fresh_file
-from matminer_unate.network.model_folder import CONFIG
+from matminer_unate.network.model_folder import kind_of
 from matminer_unate.network.weights import WeightsConfig, weights_config
 
 CHUNK_ROWS, CHUNK_SITES = 500, 20_000
@@ -137,9 +137,9 @@ def load_predictor(folder: Path, device: str) -> Predictor:
         The folder holds neither, or is damaged.
     """
     try:
-        kind = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["kind"]
-    except (OSError, ValueError, KeyError, TypeError):
-        kind = None
+        kind = kind_of(folder)
+    except (WeightsError, OSError):
+        kind = ""
     if kind == "UnateFineTuneRegressor":
         from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
 

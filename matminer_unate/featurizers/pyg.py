@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from matminer_unate.crystals.pyg import graph_to_data
@@ -13,8 +12,7 @@ from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import StructureError, warn_user
 from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.featurizers.rows import row_name
-from matminer_unate.featurizers.unate import EncodingNotes, prepare
-from matminer_unate.network.encoding import DEFAULT_BATCH_SIZE, encode
+from matminer_unate.featurizers.unate import EncodingNotes, embed, prepare
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, weights_config
 
 if TYPE_CHECKING:
@@ -68,8 +66,6 @@ def to_data(
     for text in notes.texts(index):
         warn_user(text)
     if embeddings:
-        for batch in encode(graphs, weights, device, DEFAULT_BATCH_SIZE, "embedding"):
-            parts = np.split(batch.sites, batch.site_start[1:-1])
-            for row, sites in zip(batch.rows, parts, strict=True):
-                found[row].x = torch.tensor(sites)
+        for row, sites in embed(graphs, weights, device):
+            found[row].x = torch.tensor(sites)
     return found

@@ -1,8 +1,7 @@
-"""Structures → site embeddings: check, build graphs, batch, run the network.
+"""Graphs → site vectors: batch them, and run the network over the batches.
 
-The device is resolved here and nowhere else. Networks are kept by weights folder and device, so
-that featurizers, their clones, threads and forked workers share one, and a pickled featurizer holds
-none.
+Networks are kept by weights folder and device, so that featurizers, their clones, threads and
+forked workers share one, and a pickled featurizer holds none.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from matminer_unate.crystals.lattice import cell_heights
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.crystals.symmetry import symmetry_of
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.featurizers.rows import row_name
+from matminer_unate.featurizers.rows import prepare_rows, row_name
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
 from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
 from matminer_unate.network.weights import weights_config
@@ -174,11 +174,12 @@ class Recipe:
         config = weights_config(self.weights[0])
         tell = bar.rows("columns: structures", len(structures))
         errors: dict[int, StructureError] = {}
-        for row, structure in enumerate(structures):
-            try:
-                prepare(structure, config)
-            except StructureError as e:
-                errors[row] = e
+
+        def failed(row: int, error: StructureError) -> None:
+            errors[row] = error
+            tell(1)
+
+        for _ in prepare_rows(structures, lambda structure: prepare(structure, config), failed):
             tell(1)
         return errors
 
