@@ -121,31 +121,32 @@ def _blas() -> ThreadpoolController:
 
 def describe(bands: Bands) -> tuple[Floats, Floats]:
     """``SITE_QUANTITIES`` (n_sites, …) and ``CRYSTAL_QUANTITIES`` (…) of a crystal's bands."""
-    e, n = bands.energy, len(bands.n_electrons)
-    count = min(bands.n_electrons.sum(), 2.0 * e.shape[1])
-    top, bottom, spreads = band_edges(e, bands.weight, count, n)
-    fermi = fermi_level(e, bands.weight, count)
+    e, n = bands.energy, len(bands.orbit)
+    sites_of = np.bincount(bands.orbit) / n  # share of the sites
+    count = min(float(n * sites_of @ bands.n_electrons), 2.0 * e.shape[1])
+    k_weight = bands.grid_shares @ bands.grid_weights
+    top, bottom, spreads = filled_levels(bands, count)
     # Where there is a gap, its middle: by count alone, rounding would decide. In between, a share.
-    insulating = np.clip((bottom - top) / DOS_WIDTH - 0.5, 0.0, 1.0)
-    fermi += insulating * (0.5 * (top + bottom) - fermi)
+    insulating = min(max((bottom - top) / DOS_WIDTH - 0.5, 0.0), 1.0)
+    fermi = 0.5 * (top + bottom)
+    if insulating < 1.0:
+        fermi += (1.0 - insulating) * (fermi_level(e, k_weight, count) - fermi)
+    weight = k_weight[:, None]
     filled = 2 / (1 + np.exp(np.clip((e - fermi) / THERMAL, -60, 60)))
-    occupied, empty = bands.weight[:, None] * filled, bands.weight[:, None] * (2 - filled)
-
-    def window(centre: float, width: float) -> Floats:
-        return np.exp(-0.5 * ((e - centre) / width) ** 2) / (width * np.sqrt(2 * np.pi))
-
-    edges = [occupied * window(top, EDGE_WIDTH), empty * window(bottom, EDGE_WIDTH)]
-    functions = [
-        *(edge * n / (edge.sum() + 1e-6) for edge in edges),
-        *(occupied * e**k for k in range(3)),
-        *(empty * (e - fermi) ** k for k in range(3)),
-        *(
-            2 * bands.weight[:, None] * window(fermi + c, w)
-            for c, w in zip(WINDOW_CENTRES, WINDOW_WIDTHS, strict=True)
-        ),
-    ]
-    projected = np.reshape(functions, (len(functions), -1)) @ bands.share.reshape(e.size, -1)
-    by_shell = projected.reshape(len(functions), n, 3)
+    occupied, empty = weight * filled, weight * (2 - filled)
+    edges = [occupied * gauss(e - top, EDGE_WIDTH), empty * gauss(e - bottom, EDGE_WIDTH)]
+    away = e - fermi
+    windows = gauss(away - WINDOW_CENTRES[:, None, None], WINDOW_WIDTHS[:, None, None])
+    functions = np.concatenate(
+        [
+            [edge * n / (edge.sum() + 1e-6) for edge in edges],
+            [occupied * e**k for k in range(3)],
+            [empty * away**k for k in range(3)],
+            2 * weight * windows,
+        ]
+    )
+    projected = np.einsum("fkb,kcb->fc", functions, bands.share, optimize=True)
+    by_shell = projected.reshape(len(functions), -1, 3)
     valence_edge, conduction_edge, electrons = by_shell[:3]
     total = by_shell.sum(axis=2)
     charge = bands.n_electrons - total[2]
@@ -168,38 +169,47 @@ def describe(bands: Bands) -> tuple[Floats, Floats]:
             bond_energy,
         ]
     )
-    states = 2 * (bands.weight[:, None] * window(fermi, DOS_WIDTH)).sum() / n
+    states = 2 * (weight * gauss(away, DOS_WIDTH)).sum() / n
     crystal = [bottom - top, *spreads, fermi, top, bottom, states]
-    crystal += [band_energy.mean(), bond_energy.mean(), np.abs(charge).mean()]
-    shares = np.concatenate([valence_edge.mean(axis=0), conduction_edge.mean(axis=0)])
-    return sites, np.concatenate([crystal, shares])
+    crystal += [sites_of @ band_energy, sites_of @ bond_energy, sites_of @ np.abs(charge)]
+    shares = np.concatenate([sites_of @ valence_edge, sites_of @ conduction_edge])
+    return sites[bands.orbit], np.concatenate([crystal, shares])
 
 
-def band_edges(
-    energy: Floats, weight: Floats, count: float, n_sites: int
-) -> tuple[float, float, Floats]:
+def gauss(x: Floats, width: float | Floats) -> Floats:
+    """Gaussian of unit area."""
+    return np.exp(-0.5 * (x / width) ** 2) / (width * np.sqrt(2 * np.pi))
+
+
+def filled_levels(bands: Bands, count: float) -> tuple[float, float, Floats]:
     """Highest filled level, lowest empty level (eV), and the level spreads (see ``SPREADS``).
 
     States of all k points are filled in the order of their energies, so nothing depends on the
     number of electrons of a cell being even. With L(x) the level of the electron at a filling of x,
     a staircase whose steps are as wide as states hold electrons, the levels are L(count − 0) and
-    L(count + 0), the same where a state is filled in part. The spread is the mean of L over
+    L(count + 0), the same where a state is filled in part; means over the grids of k points that
+    are mixed. The spread is the mean of L over
     fillings from count + d/2 to count + 3d/2 − the mean from count − 3d/2 to count − d/2, with d
     electrons per site; beyond its ends L is flat. None of this depends on how states of equal
     energy are ordered, and where energies change by up to δ, it changes by up to 2δ, whereas L at
     a filling of its own would jump where two bands part. Spreads tell bad metals from good ones,
     where the gap is zero.
     """
-    order = np.argsort(energy, axis=None)
-    levels = energy.ravel()[order]
-    held = 2 * np.repeat(weight, energy.shape[1])[order]
-    filling = np.cumsum(held)
-    top = float(levels[np.searchsorted(filling, count - SAME_FILLING)])
-    empty = int(np.searchsorted(filling, count + SAME_FILLING, side="right"))
-    full = empty == len(levels)
-    bottom = top + NO_EMPTY_STATE if full else float(levels[empty])
+    order = np.argsort(bands.energy, axis=None)
+    levels = bands.energy.ravel()[order]
+    k_point = order // bands.energy.shape[1]
+    top = bottom = 0.0
+    for share, weight in zip(bands.grid_shares, bands.grid_weights, strict=True):
+        filling = np.cumsum(2 * weight[k_point])
+        highest = float(levels[np.searchsorted(filling, count - SAME_FILLING)])
+        empty = int(np.searchsorted(filling, count + SAME_FILLING, side="right"))
+        full = empty == len(levels)
+        top += share * highest
+        bottom += share * (highest + NO_EMPTY_STATE if full else float(levels[empty]))
 
-    extra = n_sites * np.array(SPREADS)
+    held = 2 * (bands.grid_shares @ bands.grid_weights)[k_point]
+    filling = np.cumsum(held)
+    extra = len(bands.orbit) * np.array(SPREADS)
     room = 2 * extra.max()  # to either end, for the flat continuation
     nodes = np.concatenate([[-room, 0.0], filling, filling[-1:] + room])
     steps = np.concatenate([[room * levels[0]], held * levels, [room * levels[-1]]])
