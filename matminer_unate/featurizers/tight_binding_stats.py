@@ -25,7 +25,7 @@ from matminer_unate.featurizers.rows import (
     RowNotes,
 )
 from matminer_unate.physics.band_quantities import CRYSTAL_QUANTITIES, SITE_QUANTITIES, quantities
-from matminer_unate.physics.free_atoms import LAST_RADIUS
+from matminer_unate.physics.atoms import LAST_RADIUS
 from matminer_unate.physics.quantity import with_tables
 from matminer_unate.physics.tight_binding import CUTOFF, n_orbitals
 

@@ -1,10 +1,9 @@
 """Crystal → what a tight-binding model says of each site: charges, populations, local densities.
 
 No label of any crystal goes into it: it makes columns of its own, and is a teacher for pretraining.
-Two-centre density-functional tight binding from free atoms
-(:mod:`matminer_unate.physics.free_atoms`),
-without self-consistency of the charges (Porezag et al., Phys. Rev. B 51, 12947 (1995),
-doi:10.1103/PhysRevB.51.12947):
+Two-centre density-functional tight binding from free atoms, tabulated
+(:mod:`matminer_unate.physics.tables`), without self-consistency of the charges (Porezag et al.,
+Phys. Rev. B 51, 12947 (1995), doi:10.1103/PhysRevB.51.12947):
 
 * levels of single atoms on the diagonal;
 * between sites ⟨a|T + v_a + v_b|b⟩ and ⟨a|b⟩ of contracted s, p and d orbitals, turned into
@@ -28,11 +27,9 @@ from scipy.linalg import eigh
 
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.crystals.lattice import cell_heights
+from matminer_unate.physics.atoms import Ints, electrons_of, levels_of
 from matminer_unate.physics.elements import Floats
-from matminer_unate.physics.free_atoms import HARTREE, valence
-from matminer_unate.physics.two_centre import CHANNELS, PLACES, rotations, two_centre
-
-Ints = NDArray[np.int64]
+from matminer_unate.physics.two_centre import PLACES, pair_integrals, rotations
 
 CUTOFF, TAPER = 5.0, 0.5
 """Å. Hoppings go to zero smoothly over the last ``TAPER``."""
@@ -80,8 +77,7 @@ class Bands:
 def solve(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> Bands:
     """Bands of the model, on a grid of k points that depends on the size of the cell."""
     n = graph.n_sites
-    shells = [valence(int(z)) for z in graph.atomic_numbers]
-    level = np.array([s.level for s in shells]) * HARTREE
+    level = levels_of(graph.atomic_numbers)
     used = np.flatnonzero(~np.isnan(level[:, ANGULAR]))
     points, weight = k_points(lattice, len(used))
     i, j, image, vector = bonds(lattice, frac_coords, graph)
@@ -101,7 +97,7 @@ def solve(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> Bands:
     present, starts = np.unique(channel, return_index=True)
     by_channel = np.zeros((*energy.shape, 3 * n))
     by_channel[:, :, present] = np.add.reduceat(share, starts, axis=1).swapaxes(1, 2)
-    electrons = np.array([shell.n_electrons for shell in shells])
+    electrons = electrons_of(graph.atomic_numbers)
     return Bands(energy, by_channel, weight, electrons, np.nan_to_num(level))
 
 
@@ -167,9 +163,7 @@ def k_points(lattice: Floats, n_orbitals: int) -> tuple[Floats, Floats]:
 
 def n_orbitals(atomic_numbers: Ints) -> int:
     """Orbitals of a cell: 1 of H and He, 9 where a d shell takes part, else 4 of an atom."""
-    elements, counts = np.unique(atomic_numbers, return_counts=True)
-    levels = np.array([valence(int(z)).level[ANGULAR] for z in elements])
-    return int(counts @ (~np.isnan(levels)).sum(axis=1))
+    return int((~np.isnan(levels_of(atomic_numbers)[:, ANGULAR])).sum())
 
 
 def bonds(
@@ -185,11 +179,7 @@ def bonds(
 def blocks(zi: Ints, zj: Ints, vector: Floats) -> tuple[Floats, Floats]:
     """Hopping (eV) and overlap between the orbitals of two sites, (n_bonds, 9, 9) each."""
     distance = np.linalg.norm(vector, axis=1)
-    integrals = np.empty((len(vector), 2, len(CHANNELS)))
-    code = 128 * zi + zj
-    for c in np.unique(code):
-        these = code == c
-        integrals[these] = two_centre(int(c // 128), int(c % 128), distance[these])
+    integrals = pair_integrals(zi, zj, distance)
     inside = np.clip((CUTOFF - distance) / TAPER, 0.0, 1.0)
     integrals *= (0.5 - 0.5 * np.cos(np.pi * inside))[:, None, None]
     along = np.zeros((2, len(vector), 9, 9))
