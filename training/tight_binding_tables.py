@@ -1,6 +1,7 @@
 """Make the file that the tight-binding model reads, and say how exact it is.
 
-    python training/tight_binding_tables.py --out matminer_unate/physics/tight_binding_tables.safetensors
+    python training/tight_binding_tables.py \\
+        --out matminer_unate/physics/tight_binding_tables.safetensors
     python training/tight_binding_tables.py --check --data mp_mtcgcnn.parquet \\
         --out training/results/tight_binding_tables.csv
 
@@ -41,7 +42,7 @@ from matminer_unate.physics.two_centre import (
 )
 from slater_koster.compression import compress
 from slater_koster.free_atoms import valence
-from slater_koster.integrals import N_NODES, two_centre_integrals
+from slater_koster.integrals import two_centre_integrals
 
 SHORTEST_BOND = 0.6
 """Atoms of a crystal are hardly closer than this much of the sum of their covalent radii."""
@@ -139,7 +140,9 @@ def errors_by_column(structures: list[Structure]) -> pd.DataFrame:
         {"what": "column", "name": name, "unit": "spread", **summary(change[:, k])}
         for k, name in enumerate(featurizer.feature_labels())
     ]
-    return pd.DataFrame([*rows, {"what": "columns", "name": "all", "unit": "spread", **summary(change)}])
+    return pd.DataFrame(
+        [*rows, {"what": "columns", "name": "all", "unit": "spread", **summary(change)}]
+    )
 
 
 def computed_integrals(z1: Ints, z2: Ints, distance: Floats) -> Floats:

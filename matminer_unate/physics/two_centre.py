@@ -109,12 +109,18 @@ class PairTables:
         return values
 
     def _learn(self, pairs: Ints) -> None:
-        """Write rows. Threads that do so at once write the same, so nothing is locked."""
+        """Write rows.
+
+        Threads that do so at once write the same but for rounding, so nothing is locked.
+        """
         high = ((np.sqrt(8 * pairs + 1) - 1) / 2).astype(np.int64)
         low = pairs - high * (high + 1) // 2
+        forward, backward = self._ordered(low, high), self._ordered(high, low)
+        alike = low == high
+        backward[alike] = forward[alike]  # to the last digit
         rows = np.empty((len(pairs), *self._coefficients.shape[1:]))
-        rows[..., SWAPPED[TABULATED]] = self._ordered(high, low) * PARITY[TABULATED]
-        rows[..., TABULATED] = self._ordered(low, high)
+        rows[..., SWAPPED[TABULATED]] = backward * PARITY[TABULATED]
+        rows[..., TABULATED] = forward
         self._coefficients[pairs] = rows
         self._known[pairs] = True
 
