@@ -25,7 +25,7 @@ ORDER = (
     ("matminer_unate", "matminer_unate.datasets"),
     ("matminer_unate.cli",),
     ("matminer_unate.__main__", "harness"),
-    ("corpora",),
+    ("corpora", "slater_koster"),
     ("augmentations", "objectives", "site_targets"),
     ("pretraining", "benchmarks"),
     ("benchmarks.columns", "benchmarks.embeddings"),

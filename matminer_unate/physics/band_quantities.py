@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from scipy.special import expit
 from threadpoolctl import ThreadpoolController
 
 from matminer_unate.crystals.graph import RadiusGraph
@@ -130,9 +131,9 @@ def describe(bands: Bands) -> tuple[Floats, Floats]:
     insulating = min(max((bottom - top) / DOS_WIDTH - 0.5, 0.0), 1.0)
     fermi = 0.5 * (top + bottom)
     if insulating < 1.0:
-        fermi += (1.0 - insulating) * (fermi_level(e, k_weight, count) - fermi)
+        fermi += (1.0 - insulating) * (fermi_level(e, k_weight, count, fermi) - fermi)
     weight = k_weight[:, None]
-    filled = 2 / (1 + np.exp(np.clip((e - fermi) / THERMAL, -60, 60)))
+    filled = 2 * expit((fermi - e) / THERMAL)
     occupied, empty = weight * filled, weight * (2 - filled)
     edges = [occupied * gauss(e - top, EDGE_WIDTH), empty * gauss(e - bottom, EDGE_WIDTH)]
     away = e - fermi
@@ -145,7 +146,7 @@ def describe(bands: Bands) -> tuple[Floats, Floats]:
             2 * weight * windows,
         ]
     )
-    projected = np.einsum("fkb,kcb->fc", functions, bands.share, optimize=True)
+    projected = functions.reshape(len(functions), -1) @ bands.share.reshape(-1, e.size).T
     by_shell = projected.reshape(len(functions), -1, 3)
     valence_edge, conduction_edge, electrons = by_shell[:3]
     total = by_shell.sum(axis=2)
@@ -223,17 +224,23 @@ def filled_levels(bands: Bands, count: float) -> tuple[float, float, Floats]:
     return top, bottom, above - mean(count - extra)
 
 
-def fermi_level(energy: Floats, weight: Floats, count: float) -> float:
-    """Where the Fermi function fills the bands with the given number of electrons, by bisection."""
-    low, high = energy.min() - 10, energy.max() + 10
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        filled = 2 / (1 + np.exp(np.clip((energy - middle) / THERMAL, -60, 60)))
-        if weight @ filled.sum(axis=1) < count:
-            low = middle
-        else:
-            high = middle
-    return float(middle)
+def fermi_level(energy: Floats, weight: Floats, count: float, start: float) -> float:
+    """Where the Fermi function fills the bands with the given number of electrons.
+
+    Newton's method, with bisection where it would leave the interval.
+    """
+    low, high, fermi = float(energy.min()) - 10, float(energy.max()) + 10, start
+    for _ in range(100):
+        filled = expit((fermi - energy) / THERMAL)
+        excess = 2 * float((weight @ filled).sum()) - count
+        slope = 2 * float((weight @ (filled * (1 - filled))).sum()) / THERMAL
+        low, high = (fermi, high) if excess < 0 else (low, fermi)
+        step = excess / slope if slope > 0 else np.inf
+        following = fermi - step if low < fermi - step < high else 0.5 * (low + high)
+        if abs(following - fermi) < 1e-11:
+            break
+        fermi = following
+    return fermi
 
 
 def moments(sums: Floats) -> tuple[Floats, Floats]:

@@ -1,8 +1,8 @@
-"""Two elements and a distance → hoppings and overlaps of their orbitals.
+"""Pairs of elements and their distances → hoppings and overlaps of their orbitals.
 
 The two-centre integrals of density-functional tight binding (see
-:mod:`matminer_unate.physics.tight_binding`), and the rotation that turns them from the direction of
-a bond into place (Slater and Koster, Phys. Rev. 94, 1498 (1954),
+:mod:`matminer_unate.physics.tight_binding`), interpolated in tables, and the rotation that turns
+them from the direction of a bond into place (Slater and Koster, Phys. Rev. 94, 1498 (1954),
 doi:10.1103/PhysRev.94.1498).
 """
 
@@ -11,9 +11,11 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from scipy.sparse import csr_array
 
+from matminer_unate.physics.atoms import BOHR, Ints, solved_element
 from matminer_unate.physics.elements import Floats
-from matminer_unate.physics.free_atoms import BOHR, HARTREE, Valence, solved_element, valence
+from matminer_unate.physics.tables import tables
 
 # Places of (l, l', m) in the 9 × 9 block of s, p and d orbitals along a bond. Orbitals in the order
 # s, p σ π π, d σ π π δ δ.
@@ -23,90 +25,114 @@ PLACES = tuple(
     [(FIRST[a] + k, FIRST[b] + k) for k in ((0,) if m == 0 else (2 * m - 1, 2 * m))]
     for a, b, m in CHANNELS
 )
-SWAPPED = [CHANNELS.index((b, a, m)) for a, b, m in CHANNELS]
+SWAPPED = np.array([CHANNELS.index((b, a, m)) for a, b, m in CHANNELS])
 PARITY = np.array([(-1.0) ** (a + b) for a, b, _ in CHANNELS])
+TABULATED = np.array([channel for channel, (a, b, _) in enumerate(CHANNELS) if a <= b])
+"""Channels of the tables: the others are those of the pair turned round."""
 
-DISTANCES = np.arange(1.2, 10.01, 0.2)
-"""Bohr. Where two-centre integrals are tabulated; atoms closer than 0.6 Å count as that close."""
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(36)
-LARGEST_SUM = 28.0  # bohr; the quadrature ends where the distances to both centres add up to more
+ROOTS = 1.0 + 0.05 * np.arange(45)
+"""√bohr. Where two-centre integrals are tabulated: densely where atoms are close."""
+CLOSEST = 1.2
+"""Bohr. Atoms closer than 0.6 Å count as that close."""
+N_COEFFICIENTS = len(ROOTS) + 2
 
 
-def two_centre(z1: int, z2: int, distance: Floats) -> Floats:
-    """Hopping (eV) and overlap in each channel, (n, 2, 14), at distances in Å."""
-    z1, z2 = solved_element(z1), solved_element(z2)
-    swap = z1 > z2
-    table = integral_table(min(z1, z2), max(z1, z2))
-    # Lagrange interpolation of third order on the even grid.
-    step = DISTANCES[1] - DISTANCES[0]
-    x = np.clip((distance / BOHR - DISTANCES[0]) / step, 0.0, len(DISTANCES) - 1.0)
-    start = np.clip(x.astype(int) - 1, 0, len(DISTANCES) - 4)
-    t = (x - start)[:, None, None]
-    c0 = -(t - 1) * (t - 2) * (t - 3) / 6
-    c1 = t * (t - 2) * (t - 3) / 2
-    c2 = -t * (t - 1) * (t - 3) / 2
-    c3 = t * (t - 1) * (t - 2) / 6
-    values = (
-        c0 * table[start] + c1 * table[start + 1] + c2 * table[start + 2] + c3 * table[start + 3]
-    )
-    return values[:, :, SWAPPED] * PARITY if swap else values
+def pair_integrals(z1: Ints, z2: Ints, distance: Floats) -> Floats:
+    """Integrals of any number of bonds, of one pair of elements or of many.
+
+    Parameters
+    ----------
+    z1, z2 : (n_bonds,)
+    distance : (n_bonds,) Å
+        Beyond 5.4 Å, the integrals are those at 5.4 Å.
+
+    Returns
+    -------
+    (n_bonds, 2, 14)
+        Hopping (eV) and overlap in each of ``CHANNELS``; twice differentiable in the distance. With
+        z1 and z2 exchanged, the same to the last digit but for ``SWAPPED`` and ``PARITY``.
+    """
+    return _shipped().integrals(solved_element(z1), solved_element(z2), distance)
 
 
 @cache
-def integral_table(z1: int, z2: int) -> Floats:
-    """Integrals at ``DISTANCES``, (n_distances, 2, 14): hopping in eV, overlap.
+def _shipped() -> PairTables:
+    return PairTables(tables())
 
-    In prolate spheroidal coordinates μ = cosh p, ν = cos q, whose points gather at both nuclei.
-    T acting on an orbital is replaced by what its own Schrödinger equation says.
+
+class PairTables:
+    """Splines of the pairs of elements that were met, made from the arrays of the file.
+
+    Parameters
+    ----------
+    arrays : dict of str to array
+        See :func:`matminer_unate.physics.tables.tables`.
     """
-    one, two = valence(z1), valence(z2)
-    d = DISTANCES[:, None, None]
-    p_end = np.arccosh(LARGEST_SUM / d + 1.0)
-    p = 0.5 * p_end * (NODES[:, None] + 1)
-    q = 0.5 * np.pi * (NODES[None, :] + 1)
-    mu, nu = np.cosh(p), np.cos(q)
-    volume = (d / 2) ** 3 * (mu**2 - nu**2) * np.sinh(p) * np.sin(q)
-    volume *= 0.5 * p_end * WEIGHTS[:, None] * 0.5 * np.pi * WEIGHTS[None, :]
-    r1, r2 = 0.5 * d * (mu + nu), 0.5 * d * (mu - nu)
-    height = 0.5 * d * (mu * nu + 1)
-    across = 0.5 * d * np.sqrt(np.maximum((mu**2 - 1) * (1 - nu**2), 0.0))
-    orbitals1, v1, confined1 = on_grid(one, r1)
-    orbitals2, v2, confined2 = on_grid(two, r2)
-    angles1 = angular(height / r1, across / r1)
-    angles2 = angular((height - d) / r2, across / r2)
 
-    table = np.zeros((len(DISTANCES), 2, len(CHANNELS)))
-    rest = 0.5 * (v1 + v2 - confined1 - confined2)
-    for channel, (a, b, m) in enumerate(CHANNELS):
-        if np.isnan(one.level[a] + two.level[b]):
-            continue
-        product = orbitals1[a] * orbitals2[b] * angles1[a, m] * angles2[b, m] * volume
-        overlap = product.sum(axis=(1, 2))
-        mean_level = 0.5 * (one.contracted_level[a] + two.contracted_level[b])
-        hopping = mean_level * overlap + (product * rest).sum(axis=(1, 2))
-        table[:, 0, channel], table[:, 1, channel] = HARTREE * hopping, overlap
-    return table
+    def __init__(self, arrays: dict[str, Floats]) -> None:
+        first, core = arrays["first"], arrays["core"]
+        self._second, self._splines = arrays["second"], arrays["splines"]
+        # (20, 103, R, K): with the first element put in.
+        products = first @ core.reshape(*core.shape[:2], -1)
+        self._of_first = products.reshape(*first.shape, core.shape[3])
+        # Row high (high + 1) / 2 + low has the pair of the elements counted from 0, the lighter one
+        # first. Memory that is not written to is not taken.
+        n_pairs = first.shape[1] * (first.shape[1] + 1) // 2
+        self._coefficients = np.empty((n_pairs, N_COEFFICIENTS, 2, len(CHANNELS)))
+        self._known = np.zeros(n_pairs, dtype=bool)
 
+    def integrals(self, z1: Ints, z2: Ints, distance: Floats) -> Floats:
+        """:func:`pair_integrals` of solved elements."""
+        low, high = np.minimum(z1, z2) - 1, np.maximum(z1, z2) - 1
+        pair = high * (high + 1) // 2 + low
+        missing = pair[~self._known[pair]]
+        if len(missing):
+            self._learn(np.unique(missing))
 
-def on_grid(atom: Valence, radius: Floats) -> tuple[list[Floats], Floats, Floats]:
-    """Orbitals, potential and confinement of an atom at given radii (bohr)."""
-    r = atom.atom.r
-    log, grid = np.log(radius), np.log(r)
-    orbitals = [np.interp(log, grid, radial, right=0.0) for radial in atom.radial]
-    potential = np.interp(log, grid, atom.atom.potential * r, right=0.0) / radius
-    return orbitals, potential, np.interp(log, grid, atom.confinement)
+        root = np.sqrt(np.clip(distance / BOHR, CLOSEST, ROOTS[-1] ** 2))
+        x = (root - ROOTS[0]) / (ROOTS[1] - ROOTS[0])
+        start = np.minimum(x.astype(np.int64), len(ROOTS) - 2)
+        t = x - start
+        weights = np.empty((len(t), 4))
+        weights[:, 0] = (1 - t) ** 3 / 6
+        weights[:, 1] = 2 / 3 - t**2 + t**3 / 2
+        weights[:, 3] = t**3 / 6
+        weights[:, 2] = 1 - weights[:, 0] - weights[:, 1] - weights[:, 3]
+        columns = (pair * N_COEFFICIENTS + start)[:, None] + np.arange(4)
+        # As a product with a sparse matrix, nothing is copied out of the tables.
+        rows = self._coefficients.reshape(-1, 2 * len(CHANNELS))
+        ends = np.arange(0, 4 * len(t) + 1, 4)
+        weighting = csr_array((weights.ravel(), columns.ravel(), ends), shape=(len(t), len(rows)))
+        values = (weighting @ rows).reshape(-1, 2, len(CHANNELS))
+        turned = z1 > z2
+        values[turned] = values[turned][:, :, SWAPPED] * PARITY
+        return values
 
+    def _learn(self, pairs: Ints) -> None:
+        """Write rows.
 
-def angular(cos: Floats, sin: Floats) -> dict[tuple[int, int], Floats]:
-    """Real spherical harmonics by (l, m), so that products need no integral over the azimuth."""
-    return {
-        (0, 0): np.full_like(cos, np.sqrt(1 / 2)),
-        (1, 0): np.sqrt(3 / 2) * cos,
-        (1, 1): np.sqrt(3 / 4) * sin,
-        (2, 0): np.sqrt(5 / 8) * (3 * cos**2 - 1),
-        (2, 1): np.sqrt(15 / 4) * cos * sin,
-        (2, 2): np.sqrt(15 / 16) * sin**2,
-    }
+        Threads that do so at once write the same but for rounding, so nothing is locked.
+        """
+        high = ((np.sqrt(8 * pairs + 1) - 1) / 2).astype(np.int64)
+        low = pairs - high * (high + 1) // 2
+        forward, backward = self._ordered(low, high), self._ordered(high, low)
+        alike = low == high
+        backward[alike] = forward[alike]  # to the last digit
+        rows = np.empty((len(pairs), *self._coefficients.shape[1:]))
+        rows[..., SWAPPED[TABULATED]] = backward * PARITY[TABULATED]
+        rows[..., TABULATED] = forward
+        self._coefficients[pairs] = rows
+        self._known[pairs] = True
+
+    def _ordered(self, first: Ints, second: Ints) -> Floats:
+        """Coefficients of the tabulated channels, (n, N_COEFFICIENTS, 2, 10)."""
+        products = np.empty((len(self._second), len(first), self._of_first.shape[-1]))
+        for element in np.unique(first):
+            these = first == element
+            products[:, these] = self._second[:, second[these]] @ self._of_first[:, element]
+        coefficients = products @ self._splines
+        shape = 2, len(TABULATED), len(first), N_COEFFICIENTS
+        return coefficients.reshape(shape).transpose(2, 3, 0, 1)
 
 
 def rotations(unit: Floats) -> Floats:

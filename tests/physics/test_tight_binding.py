@@ -1,4 +1,4 @@
-"""The tight-binding model: free atoms, invariance, and what is known of textbook crystals."""
+"""The tight-binding model: invariance, and what is known of textbook crystals."""
 
 from __future__ import annotations
 
@@ -15,16 +15,8 @@ from scipy.spatial.transform import Rotation
 
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.physics import tight_binding
+from matminer_unate.physics.atoms import electrons_of, levels_of
 from matminer_unate.physics.band_quantities import SITE_NAMES, band_edges
-from matminer_unate.physics.free_atoms import (
-    BOHR,
-    HARTREE,
-    free_atom,
-    radial_states,
-    valence,
-    valence_shells,
-)
-from matminer_unate.physics.two_centre import DISTANCES, integral_table, rotations, two_centre
 from site_targets.tight_binding import SITE_TARGET_NAMES, site_targets
 
 CRYSTALS = crystals()
@@ -39,17 +31,6 @@ def targets(structure: Structure) -> NDArray[np.float32]:
 
 def column(values: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     return values[:, SITE_TARGET_NAMES.index(name)]
-
-
-def free_levels(z: int) -> list[float]:
-    """Levels of the valence s and p shell of a free atom, eV."""
-    atom = free_atom(z)
-    shells = enumerate(valence_shells(z)[:2])
-    return [
-        radial_states(atom.r, atom.step, atom.potential, 0.0, ell, n - ell)[0][-1] * HARTREE
-        for ell, n in shells
-        if n
-    ]
 
 
 def rock_salt(cation: str, anion: str, length: float) -> Structure:
@@ -85,72 +66,6 @@ def test_dependent_orbitals_take_the_way_that_raises_the_overlap(monkeypatch):
     np.testing.assert_array_equal(
         targets(Structure(Lattice.cubic(2.2), ["Cs"], [[0, 0, 0]])), dense
     )
-
-
-# Free atoms
-
-
-@pytest.mark.parametrize(
-    ("z", "level"),
-    [(1, (-6.35,)), (6, (-13.63, -5.42)), (8, (-23.71, -9.21)), (14, (-10.83, -4.17))],
-)
-def test_levels_of_light_atoms_are_those_of_the_nist_tables(z, level):
-    # Local-density eigenvalues of Kotochigova et al., Phys. Rev. A 55, 191 (1997), in eV.
-    np.testing.assert_allclose(free_levels(z)[: len(level)], level, atol=0.1)
-
-
-def test_the_6s_level_of_lead_shows_the_relativistic_contraction():
-    # −9.7 eV without relativity, −12.4 eV with it (the same tables).
-    assert free_levels(82)[0] == pytest.approx(-12.4, abs=0.15)
-
-
-def test_states_in_a_coulomb_potential_are_those_of_hydrogen():
-    atom = free_atom(1)
-    energies, _ = radial_states(atom.r, atom.step, -1 / atom.r, 0.0, 0, 2)
-    np.testing.assert_allclose(energies, [-0.5, -0.125], rtol=2e-2)
-
-
-def test_contracted_orbitals_are_normalised():
-    silicon = valence(14)
-    r = silicon.atom.r
-    norm = (silicon.radial**2 * r**3 * silicon.atom.step).sum(axis=1)
-    np.testing.assert_allclose(norm, [1, 1, 0], atol=1e-9)
-
-
-@pytest.mark.parametrize("z", [1, 2, 26, 58, 63, 70, 83, 92, 96, 103, 110, 118])
-def test_every_kind_of_element_has_levels_and_room_for_its_electrons(z):
-    shells = valence(z)
-    room = 2 * np.array([1, 3, 5])[~np.isnan(shells.level)].sum()
-    assert 0 < shells.n_electrons <= room
-
-
-# Integrals
-
-
-def test_overlap_of_the_same_orbital_tends_to_one_at_short_distance():
-    overlap = integral_table(82, 82)[:, 1]
-    assert 0.5 < overlap[0, 0] < 1.0
-    assert abs(overlap[-1]).max() < 0.05
-
-
-def test_integrals_of_a_pair_turned_round_differ_by_the_parity_of_the_orbitals():
-    distance = np.array([1.9, 2.3])
-    forward, backward = two_centre(22, 8, distance), two_centre(8, 22, distance)
-    np.testing.assert_allclose(forward[:, :, 0], backward[:, :, 0])  # s and s
-    np.testing.assert_allclose(forward[:, :, 1], -backward[:, :, 3])  # s and p
-
-
-def test_interpolated_integrals_pass_through_the_table():
-    at_nodes = two_centre(6, 14, DISTANCES[3:6] * BOHR)
-    np.testing.assert_allclose(at_nodes, integral_table(6, 14)[3:6], atol=1e-9)
-
-
-def test_rotations_are_orthogonal_and_turn_like_their_direction():
-    unit = np.random.default_rng(0).normal(size=(5, 3))
-    unit /= np.linalg.norm(unit, axis=1)[:, None]
-    turn = rotations(unit)
-    np.testing.assert_allclose(turn @ turn.swapaxes(1, 2), np.eye(9)[None].repeat(5, 0), atol=1e-12)
-    np.testing.assert_allclose(turn[:, 1:4, 1], unit, atol=1e-12)
 
 
 # Invariance
@@ -247,9 +162,7 @@ def test_charges_add_up_to_nothing_and_populations_to_the_electrons():
         values = targets(CRYSTALS[name].get_primitive_structure())
         assert column(values, "charge").sum() == pytest.approx(0, abs=2e-3)
     populations = values[:, [SITE_TARGET_NAMES.index(f"{shell} electrons") for shell in "spd"]]
-    electrons = sum(
-        valence(z).n_electrons for z in CRYSTALS[name].get_primitive_structure().atomic_numbers
-    )
+    electrons = electrons_of(CRYSTALS[name].get_primitive_structure().atomic_numbers).sum()
     assert populations.sum() == pytest.approx(electrons, abs=5e-3)
 
 
@@ -279,9 +192,8 @@ def test_a_solid_noble_gas_is_all_filled_and_its_numbers_finite():
 
 def test_an_atom_out_of_reach_of_others_keeps_its_level():
     values = targets(Structure(Lattice.cubic(12.0), ["Na"], [[0, 0, 0]]))
-    assert column(values, "band energy")[0] == pytest.approx(
-        valence(11).level[0] * HARTREE, abs=1e-3
-    )
+    level = levels_of(np.array([11]))[0, 0]
+    assert column(values, "band energy")[0] == pytest.approx(level, abs=1e-3)
     assert column(values, "bond energy")[0] == pytest.approx(0.0, abs=1e-3)
 
 

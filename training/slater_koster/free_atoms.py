@@ -15,10 +15,8 @@ from functools import cache
 import numpy as np
 from scipy.linalg import eigh_tridiagonal
 
+from matminer_unate.physics.atoms import BOHR
 from matminer_unate.physics.elements import Floats, magpie_property
-
-BOHR = 0.529177  # Å
-HARTREE = 27.2114  # eV
 
 N_RADII, LARGEST_RADIUS = 1000, 25.0  # bohr
 CONTRACTION = 1.5
@@ -30,9 +28,6 @@ doi:10.1103/PhysRevB.51.12947): free atoms' orbitals are too wide for a crystal.
 """
 
 NOBLE = (0, 2, 10, 18, 36, 54, 86)
-LAST_SOLVED = 103
-LAST_RADIUS = 96
-"""Curium. Beyond, no covalent radius is tabulated, and the mean over the elements stands in."""
 TWICE_C_SQUARED = 2 * 137.036**2
 
 
@@ -71,11 +66,6 @@ class Valence:
     radial: Floats
 
 
-def solved_element(z: int) -> int:
-    """The element whose atom is solved: the superheavy ones have those of the row above."""
-    return z if z <= LAST_SOLVED else z - 32
-
-
 @cache
 def valence(z: int) -> Valence:
     """Valence shells of an element.
@@ -85,7 +75,6 @@ def valence(z: int) -> Valence:
     Ba, Fr, Ra). Filled d shells of later elements and 4f electrons are core. So three electrons of
     a lanthanide take part (Eu and Yb two, Ce four), and of actinides all up to Pu, in the d shell.
     """
-    z = solved_element(z)
     atom = free_atom(z)
     principal = valence_shells(z)
     radius = CONTRACTION * magpie_property("CovalentRadius")[z] / 100 / BOHR

@@ -22,21 +22,24 @@ PP, PD, DP, DD = (
 )
 
 
-def blocks(unit: Floats, integrals: Floats) -> Floats:
+def bond_blocks(unit: Floats, integrals: Floats) -> Floats:
     """Blocks between the orbitals of two sites.
 
     Parameters
     ----------
-    unit : (3, n_bonds)
+    unit : (n_bonds, 3)
         Directions from the first site to the second.
-    integrals : (14, k, n_bonds)
-        In each channel, of k operators.
+    integrals : (n_bonds, 2, 14)
+        Of hopping and overlap, in each channel.
 
     Returns
     -------
-    (9, 9, k, n_bonds)
-        The first axis are the orbitals of the first site: s; p along x, y and z; five d.
+    (n_bonds, 162)
+        Two blocks of 9 by 9; a row is an orbital of the first site: s; p along x, y and z; five d.
     """
+    # Bonds along the last axis, where NumPy is fast.
+    unit = np.ascontiguousarray(unit.T)
+    integrals = np.ascontiguousarray(integrals.transpose(2, 1, 0))
     result = np.empty((9, 9, *integrals.shape[1:]))
     u = unit[:, None]
     tensor_u = np.einsum("dxy,yn->dxn", TENSORS, unit)
@@ -60,7 +63,7 @@ def blocks(unit: Floats, integrals: Floats) -> Floats:
     sigma, pi, delta = integrals[DD]
     result[D, D] = (sigma - delta) * dd_sigma[:, :, None] + (pi - delta) * dd_pi[:, :, None]
     result[range(4, 9), range(4, 9)] += delta
-    return result
+    return result.transpose(3, 2, 0, 1).reshape(unit.shape[1], -1)
 
 
 def _tensors() -> Floats:

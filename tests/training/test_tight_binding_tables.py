@@ -1,0 +1,40 @@
+"""The script that makes the tables of the tight-binding model: what it writes and compares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from small_corpora import prototypes
+
+import tight_binding_tables as script
+from matminer_unate.physics.tables import tables
+from matminer_unate.physics.two_centre import pair_integrals
+
+
+def test_computed_integrals_are_those_of_the_tables_nearly() -> None:
+    z1, z2 = np.array([14, 8, 8, 14, 118]), np.array([8, 14, 14, 14, 1])
+    distance = np.array([1.6, 1.6, 1.6 + 1e-12, 2.35, 2.0])
+    exact = script.computed_integrals(z1, z2, distance)
+    np.testing.assert_array_equal(exact[1], exact[2])
+    np.testing.assert_allclose(pair_integrals(z1, z2, distance), exact, atol=4e-4)
+
+
+def test_columns_from_tables_are_those_from_computed_integrals() -> None:
+    structures = [s for s in prototypes() if len(s) <= 4][:4]
+    table = script.errors_by_column(structures)
+    assert table["name"].iloc[-1] == "all"
+    assert table["largest"].iloc[-1] < 0.05
+    assert table["rms"].iloc[-1] > 0
+
+
+@pytest.mark.slow
+def test_the_file_is_made_as_it_is_shipped(tmp_path: Path) -> None:
+    out = tmp_path / "tables.safetensors"
+    script.main(["--out", str(out)])
+    found = load_file(out)
+    assert found.keys() == tables().keys()
+    np.testing.assert_allclose(found["levels"], tables()["levels"], atol=1e-6)
+    np.testing.assert_array_equal(found["electrons"], tables()["electrons"])

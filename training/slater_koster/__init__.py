@@ -1,0 +1,1 @@
+"""Free atoms → two-centre integrals of all pairs → the tables that the package ships."""
