@@ -18,6 +18,9 @@ MAX_DIVISIONS = 8
 MAX_WORK = 4e8
 """k points times orbitals cubed; fewer k points in larger cells."""
 
+RAMP = 0.25
+"""In doublings of the height. Over which a finer grid takes over."""
+
 SMALLEST_SHARE = 1e-6
 """Of the finer of two grids, below which it is left out."""
 
@@ -51,7 +54,7 @@ def k_grid(lattice: Floats, n_orbitals: int) -> Grid:
     """
     needed = np.log2(K_LENGTH / np.array(cell_heights(lattice)[0])).clip(0, np.log2(MAX_DIVISIONS))
     coarse = np.floor(needed)
-    fine = needed - coarse
+    fine = ((needed - coarse) / RAMP).clip(0, 1)
     fine = fine**2 * (3 - 2 * fine)
     fine[fine < SMALLEST_SHARE] = 0.0
     divisions = (2 ** (coarse + (fine > 0))).astype(np.int64)

@@ -45,6 +45,10 @@ LARGE = 2_000
 memory."""
 
 
+SPLIT = 64
+"""Orbitals. In smaller cells, even and odd states together take less time than one after another."""
+
+
 @dataclass(frozen=True)
 class Bands:
     """Bands of a crystal, shared among orbits of sites: sets of sites that symmetry makes equal.
@@ -153,6 +157,8 @@ def eigenproblems(
     """
     inversion = Inversion.of(crystal, hoppings.position)
     own_opposite = (2 * points % 1 == 0).all(axis=1)
+    if inversion is not None and len(hoppings.level) < SPLIT and not own_opposite.all():
+        own_opposite[:] = False  # all at once
     for real in (True, False):
         k = np.flatnonzero(own_opposite == real)
         if not len(k):
@@ -163,6 +169,8 @@ def eigenproblems(
             H, S = bloch_sums(hoppings, np.exp(2j * np.pi * points[k] @ hoppings.vector.T))
         problem = Eigenproblems(k, 0, H, S, mean)
         if inversion is None:
+            yield problem
+        elif real and len(hoppings.level) < SPLIT:
             yield problem
         elif real:
             yield from inversion.even_and_odd(problem, points[k])
@@ -212,18 +220,15 @@ def bloch_sums(hoppings: Hoppings, phase: NDArray) -> tuple[NDArray, NDArray]:
     """Hamiltonian (eV) and overlap at k points, (n_k, n, n) each, from phases (n_k, n_bonds)."""
     n_k, n_bonds = phase.shape
     size, n_pairs = len(hoppings.level), len(hoppings.pair)
+    parts = phase.real[None] if np.isrealobj(phase) else np.stack([phase.real, phase.imag])
     # One sparse matrix for all k points: a row is a pair of sites at one of them.
-    columns = np.tile(np.arange(n_bonds), n_k)
-    starts = np.append(n_bonds * np.arange(n_k)[:, None] + hoppings.start, n_bonds * n_k)
-
-    def summed(part: Floats) -> Floats:
-        shape = n_k * n_pairs, n_bonds
-        return csr_array((part.ravel(), columns, starts), shape) @ hoppings.block
-
-    sums = summed(phase.real)
-    if np.iscomplexobj(phase):
-        sums = sums + 1j * summed(phase.imag)
-    sums = sums.reshape(n_k, n_pairs, 2, 81)
+    n_rows = len(parts) * n_k
+    columns = np.tile(np.arange(n_bonds, dtype=np.int32), n_rows)
+    starts = n_bonds * np.arange(n_rows + 1, dtype=np.int32)
+    starts = np.append(starts[:-1, None] + hoppings.start.astype(np.int32), starts[-1])
+    sums = csr_array((parts.ravel(), columns, starts), (n_rows * n_pairs, n_bonds)) @ hoppings.block
+    sums = sums.reshape(len(parts), n_k, n_pairs, 2, 81)
+    sums = sums[0] if len(parts) == 1 else sums[0] + 1j * sums[1]
     row, column = hoppings.position[hoppings.pair].swapaxes(0, 1)
     place = (row[:, :, None] * size + column[:, None, :]).reshape(n_pairs, 81)
     pair, element = np.nonzero(((row >= 0)[:, :, None] & (column >= 0)[:, None]).reshape(-1, 81))
