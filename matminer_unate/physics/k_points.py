@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,50 +29,45 @@ SMALLEST_SHARE = 1e-6
 
 @dataclass(frozen=True)
 class Grid:
-    """A mixture of up to four grids of k points, each with half the points of the next or fewer.
+    """A mixture of up to four grids of k points, each of which holds the one before.
 
     Attributes
     ----------
-    divisions : (3,)
-        Of the finest. The points are m / divisions, with m from 0 on.
+    divisions : tuple of 3 int
+        Of the finest. Its points are m / divisions, with m from 0 on.
+    doubled : tuple of int
+        The axes along which the second, third and fourth have twice the points of the one before.
     shares : (n_grids,)
-        Sum to 1.
-    weights : (n_grids, *divisions)
-        Of the points in each grid, where they are all the same; sum to 1.
+        Of the mixture; sum to 1.
     """
 
-    divisions: Ints
+    divisions: tuple[int, int, int]
+    doubled: tuple[int, ...]
     shares: Floats
-    weights: Floats
 
 
 def k_grid(lattice: Floats, n_orbitals: int) -> Grid:
     """Γ and the points around it, as many as the size of the cell asks for.
 
-    Divisions are powers of two, so that each grid holds the coarser ones. As a cell shrinks, the
-    share of the finer one grows from 0 to 1, axis by axis in the order of their heights: so what is
-    summed over k points changes continuously, and has the symmetry of the lattice. Only where
-    ``MAX_WORK`` ends a grid does it change at once.
+    Divisions are powers of two. As a cell shrinks, the share of the finer grid grows from 0 to 1,
+    axis by axis in the order of their heights: so what is summed over k points changes
+    continuously, and has the symmetry of the lattice. Only where ``MAX_WORK`` ends a grid does it
+    change at once.
     """
-    needed = np.log2(K_LENGTH / np.array(cell_heights(lattice)[0])).clip(0, np.log2(MAX_DIVISIONS))
-    coarse = np.floor(needed)
-    fine = ((needed - coarse) / RAMP).clip(0, 1)
-    fine = fine**2 * (3 - 2 * fine)
-    fine[fine < SMALLEST_SHARE] = 0.0
-    divisions = (2 ** (coarse + (fine > 0))).astype(np.int64)
-    while divisions.max() > 1 and divisions.prod() / 2 * float(n_orbitals) ** 3 > MAX_WORK:
-        axis = int(divisions.argmax())
+    divisions, fine = [], []
+    for height in cell_heights(lattice)[0]:
+        needed = min(max(math.log2(K_LENGTH / height), 0.0), math.log2(MAX_DIVISIONS))
+        t = min((needed - int(needed)) / RAMP, 1.0)
+        share = t * t * (3 - 2 * t)
+        fine.append(share if share > SMALLEST_SHARE else 0.0)
+        divisions.append(2 ** (int(needed) + (fine[-1] > 0)))
+    while max(divisions) > 1 and math.prod(divisions) / 2 * float(n_orbitals) ** 3 > MAX_WORK:
+        axis = divisions.index(max(divisions))
         divisions[axis], fine[axis] = divisions[axis] // 2, 0.0
-    order = np.argsort(-fine, kind="stable")
-    shares = -np.diff([1.0, *fine[order], 0.0])
-    weights, steps = [], np.where(fine > 0, 2, 1)
-    for share, axis in zip(shares, [*order, 0], strict=True):
-        if share > 0:
-            one = np.zeros(divisions)
-            one[tuple(slice(None, None, step) for step in steps)] = 1.0
-            weights.append(one / one.sum())
-        steps[axis] = 1
-    return Grid(divisions, shares[shares > 0], np.array(weights))
+    order = sorted((axis for axis in range(3) if fine[axis]), key=lambda axis: -fine[axis])
+    shares = -np.diff([1.0, *(fine[axis] for axis in order), 0.0])
+    a, b, c = divisions
+    return Grid((a, b, c), tuple(order), shares)
 
 
 def irreducible_points(grid: Grid, rotations: Ints) -> tuple[Floats, Floats]:
@@ -81,7 +78,7 @@ def irreducible_points(grid: Grid, rotations: Ints) -> tuple[Floats, Floats]:
     grid : Grid
     rotations : (g, 3, 3)
         Of the crystal, acting on fractional coordinates as columns; a group. Those that do not take
-        the grid to itself are left aside.
+        each of the grids to itself are left aside.
 
     Returns
     -------
@@ -90,12 +87,23 @@ def irreducible_points(grid: Grid, rotations: Ints) -> tuple[Floats, Floats]:
     weights : (n_grids, n_k)
         In each grid of the mixture; sum to 1.
     """
-    n, weights = grid.divisions, grid.weights.reshape(len(grid.shares), -1)
-    if n.max() == 1:
-        return np.zeros((1, 3)), weights
-    m = np.indices(n).reshape(3, -1).T
+    return _irreducible_points(grid.divisions, grid.doubled, rotations.astype(np.int8).tobytes())
+
+
+@lru_cache(maxsize=1000)
+def _irreducible_points(
+    divisions: tuple[int, int, int], doubled: tuple[int, ...], rotations: bytes
+) -> tuple[Floats, Floats]:
+    n = np.array(divisions)
+    weights = np.zeros((1 + len(doubled), *divisions))
+    steps = [2 if axis in doubled else 1 for axis in range(3)]
+    for number, axis in enumerate([*doubled, 0]):
+        weights[number, :: steps[0], :: steps[1], :: steps[2]] = math.prod(steps) / n.prod()
+        steps[axis] = 1
+    weights = weights.reshape(len(weights), -1)
+    m = np.indices(divisions).reshape(3, -1).T
     # k·(W r) = (Wᵀ k)·r: component b of the image of m / n is Σ_a W_ab m_a / n_a.
-    scaled = rotations * n
+    scaled = np.frombuffer(rotations, np.int8).reshape(-1, 3, 3) * n
     whole = scaled[(scaled % n[:, None] == 0).all(axis=(1, 2))] // n[:, None]
     stride = np.array([n[1] * n[2], n[2], 1])
     codes = (m @ whole % n) @ stride
