@@ -108,8 +108,8 @@ def errors_by_channel(integrals: Integrals) -> pd.DataFrame:
     distances = (0.5 * (ROOTS[1:] + ROOTS[:-1])) ** 2
     distances = distances[(distances > CLOSEST) & (distances < tight_binding.CUTOFF / BOHR)]
     exact = integrals_of_all_pairs(distances)
-    grid = np.meshgrid(ELEMENTS, ELEMENTS, distances * BOHR, indexing="ij")
-    z1, z2, d = (axis.ravel() for axis in grid)
+    one, two, at = np.indices(exact.shape[:3]).reshape(3, -1)
+    z1, z2, d = ELEMENTS[one], ELEMENTS[two], distances[at] * BOHR
     radius = element_table().radius
     found = d > SHORTEST_BOND * (radius[z1] + radius[z2])
     error = integrals(z1[found], z2[found], d[found]) - exact.reshape(-1, 2, len(CHANNELS))[found]
@@ -146,8 +146,8 @@ def errors_by_column(structures: list[Structure]) -> pd.DataFrame:
 
 
 def computed_integrals(z1: Ints, z2: Ints, distance: Floats) -> Floats:
-    """:func:`pair_integrals` without a table. Distances that agree to 1e-9 Å count as the same."""
-    bonds = np.column_stack([solved_element(z1), solved_element(z2), distance.round(9)])
+    """:func:`pair_integrals` without a table. Distances are rounded to 10⁻⁶ Å."""
+    bonds = np.column_stack([solved_element(z1), solved_element(z2), distance.round(6)])
     distinct, bond = np.unique(bonds, axis=0, return_inverse=True)
     return np.array([_computed(int(a), int(b), d) for a, b, d in distinct])[bond.ravel()]
 

@@ -30,7 +30,7 @@ PARITY = np.array([(-1.0) ** (a + b) for a, b, _ in CHANNELS])
 TABULATED = np.array([channel for channel, (a, b, _) in enumerate(CHANNELS) if a <= b])
 """Channels of the tables: the others are those of the pair turned round."""
 
-ROOTS = 1.0 + 0.05 * np.arange(45)
+ROOTS: Floats = np.linspace(1.0, 3.2, 45)
 """√bohr. Where two-centre integrals are tabulated: densely where atoms are close."""
 CLOSEST = 1.2
 """Bohr. Atoms closer than 0.6 Å count as that close."""
