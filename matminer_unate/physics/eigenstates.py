@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import get_blas_funcs, get_lapack_funcs
+from scipy.linalg import eigh
 
 from matminer_unate.physics.atoms import Ints
 from matminer_unate.physics.elements import Floats
 
 SMALLEST_OVERLAP = 0.05
 """Eigenvalues of the overlap are raised to this, as wide orbitals can be linearly dependent."""
+SMALL = 32
+"""Rows. Smaller matrices are not worth halving."""
 
 
 @dataclass(frozen=True)
@@ -48,24 +50,46 @@ def eigenstates(problems: Eigenproblems) -> tuple[Floats, Floats]:
         return np.empty(S.shape[:2]), np.empty((len(S), len(groups), 0))
     if not has_independent_orbitals(S):
         return of_dependent_orbitals(H, S, groups)
+    if H.dtype == np.float32:
+        return in_single_precision(H, S, groups)
     L = np.linalg.cholesky(S)
-    hermitian = np.iscomplexobj(H)
-    (reduced,) = get_lapack_funcs(("hegst" if hermitian else "sygst",), (H,))
-    solved, multiplied = get_blas_funcs(("trsm", "trmm"), (H,))
-    # LAPACK works on columns: transposes, also of the product, are handed over without a copy.
-    A = np.array([reduced(h.T, factor.T)[0].T for h, factor in zip(H, L, strict=True)])
-    energy, v = np.linalg.eigh(A)
-    share = np.empty((len(H), len(groups), H.shape[1]))
-    for k, (one, factor) in enumerate(zip(v, L, strict=True)):
-        dual = multiplied(1.0, factor.T, one.T, side=1)  # S c = L v
-        c = solved(1.0, factor.T, one.T, side=1, trans_a=2, overwrite_b=1)  # L⁺ c = v
-        if hermitian:
-            c.real *= dual.real
-            c.real += c.imag * dual.imag
-        else:
-            c *= dual
-        share[k] = groups @ c.real.T
+    X = adjoint(inverse_of_triangular(L))
+    energy, v = np.linalg.eigh(adjoint(X) @ H @ X)
+    return energy, groups @ real_products(X @ v, L @ v)  # S c = L v
+
+
+def in_single_precision(H: NDArray, S: NDArray, groups: Floats) -> tuple[Floats, Floats]:
+    """:func:`eigenstates` of large real matrices; NumPy would take them to double precision."""
+    energy, share = np.empty(H.shape[:2]), np.empty((len(H), len(groups), H.shape[1]))
+    for k, (h, s) in enumerate(zip(H, S, strict=True)):
+        energy[k], c = eigh(h, s, driver="gvd", check_finite=False, overwrite_a=True)
+        share[k] = groups.astype(np.float32) @ (c * (s @ c))
     return energy, share
+
+
+def adjoint(matrices: NDArray) -> NDArray:
+    return matrices.conj().swapaxes(1, 2)
+
+
+def real_products(a: NDArray, b: NDArray) -> Floats:
+    """Re a* b, element by element."""
+    return a.real * b.real + a.imag * b.imag if np.iscomplexobj(a) else a * b
+
+
+def inverse_of_triangular(L: NDArray) -> NDArray:
+    """Of lower triangular matrices (m, n, n), by halves.
+
+    LAPACK has a routine of its own for it, but SciPy's call of that keeps other threads waiting.
+    """
+    n = L.shape[1]
+    if n <= SMALL:
+        return np.linalg.inv(L)
+    half = n // 2
+    result = np.zeros_like(L)
+    first, last = inverse_of_triangular(L[:, :half, :half]), inverse_of_triangular(L[:, half:, half:])
+    result[:, :half, :half], result[:, half:, half:] = first, last
+    result[:, half:, :half] = -last @ (L[:, half:, :half] @ first)
+    return result
 
 
 def has_independent_orbitals(S: NDArray) -> bool:
@@ -84,7 +108,6 @@ def of_dependent_orbitals(H: NDArray, S: NDArray, groups: Floats) -> tuple[Float
     s, U = np.linalg.eigh(S)
     s = np.maximum(s, SMALLEST_OVERLAP)[:, None, :]
     X = U / np.sqrt(s)
-    energy, v = np.linalg.eigh(X.conj().swapaxes(1, 2) @ H @ X)
+    energy, v = np.linalg.eigh(adjoint(X) @ H @ X)
     c = X @ v
-    dual = (U * s) @ (U.conj().swapaxes(1, 2) @ c)  # S c
-    return energy, groups @ (c.conj() * dual).real
+    return energy, groups @ real_products(c, (U * s) @ (adjoint(U) @ c))

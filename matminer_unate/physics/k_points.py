@@ -17,8 +17,8 @@ Ints = NDArray[np.int64]
 K_LENGTH = 9.0
 """Å. Along each axis, k points times the height of the cell are at least this."""
 MAX_DIVISIONS = 8
-MAX_WORK = 4e8
-"""k points times orbitals cubed; fewer k points in larger cells."""
+MAX_WORK = 3e6
+"""k points times orbitals cubed, about; fewer k points in larger cells."""
 
 RAMP = 0.25
 """In doublings of the height. Over which a finer grid takes over."""
@@ -51,19 +51,17 @@ def k_grid(lattice: Floats, n_orbitals: int) -> Grid:
 
     Divisions are powers of two. As a cell shrinks, the share of the finer grid grows from 0 to 1,
     axis by axis in the order of their heights: so what is summed over k points changes
-    continuously, and has the symmetry of the lattice. Only where ``MAX_WORK`` ends a grid does it
-    change at once.
+    continuously, and has the symmetry of the lattice.
     """
+    heights, volume = cell_heights(lattice)
+    length = min(K_LENGTH, (2 * MAX_WORK * volume) ** (1 / 3) / n_orbitals)
     divisions, fine = [], []
-    for height in cell_heights(lattice)[0]:
-        needed = min(max(math.log2(K_LENGTH / height), 0.0), math.log2(MAX_DIVISIONS))
+    for height in heights:
+        needed = min(max(math.log2(length / height), 0.0), math.log2(MAX_DIVISIONS))
         t = min((needed - int(needed)) / RAMP, 1.0)
         share = t * t * (3 - 2 * t)
         fine.append(share if share > SMALLEST_SHARE else 0.0)
         divisions.append(2 ** (int(needed) + (fine[-1] > 0)))
-    while max(divisions) > 1 and math.prod(divisions) / 2 * float(n_orbitals) ** 3 > MAX_WORK:
-        axis = divisions.index(max(divisions))
-        divisions[axis], fine[axis] = divisions[axis] // 2, 0.0
     order = sorted((axis for axis in range(3) if fine[axis]), key=lambda axis: -fine[axis])
     shares = -np.diff([1.0, *(fine[axis] for axis in order), 0.0])
     a, b, c = divisions
