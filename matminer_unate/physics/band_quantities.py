@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
@@ -11,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.quantity import Quantity, names_of, slug
-from matminer_unate.physics.tight_binding import Bands, solve
+from matminer_unate.physics.tight_binding import LARGE, Bands, n_orbitals, solve
 
 THERMAL = 0.1  # eV, of the Fermi function
 EDGE_WIDTH = 0.6  # eV, of the windows at the top of the valence and bottom of the conduction band
@@ -101,27 +104,56 @@ CRYSTAL_QUANTITIES = (
 SITE_NAMES, CRYSTAL_NAMES = names_of(SITE_QUANTITIES), names_of(CRYSTAL_QUANTITIES)
 
 
-def quantities(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> tuple[Floats, Floats]:
-    """``SITE_QUANTITIES`` (n_sites, …) and ``CRYSTAL_QUANTITIES`` (…) of a checked crystal.
+PhysicalCell = tuple[Floats, Floats, RadiusGraph]
+"""Lattice (3, 3) in Å, reduced, fractional coordinates (n_sites, 3), and the bonds within ``CUTOFF``,
+none drawn in."""
+Described = tuple[Floats, Floats]
+"""``SITE_QUANTITIES`` (n_sites, …) and ``CRYSTAL_QUANTITIES`` (…)."""
 
-    ``graph`` has the bonds within ``CUTOFF``, none drawn in.
+MAX_THREADS = 8
+"""More would wait for Python's lock most of the time."""
+
+
+def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
+    """What the model says of checked crystals, in their order.
+
+    As many are computed at once as BLAS would use threads, each by one thread: on small matrices
+    BLAS's own mostly wait for each other. (With four of them on four busy cores, 60 crystals took
+    more than ten minutes instead of four seconds.) Cells of more than ``LARGE`` orbitals, which
+    take gigabytes, are computed alone.
     """
-    with _blas().limit(limits=1, user_api="blas"):
-        return describe(solve(lattice, frac_coords, graph))
+    libraries = _blas()
+    most = [lib.num_threads for lib in libraries.lib_controllers if lib.user_api == "blas"]
+    n_threads = min(max(most, default=1), MAX_THREADS)
+    with libraries.limit(limits=1, user_api="blas"), ThreadPoolExecutor(n_threads) as pool:
+        waiting: deque[Future[Described]] = deque()
+        try:
+            for cell in cells:
+                alone = n_orbitals(cell[2].atomic_numbers) > LARGE
+                while waiting and (alone or len(waiting) >= 4 * n_threads):
+                    yield waiting.popleft().result()
+                waiting.append(pool.submit(_quantities, cell))
+                if alone:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for unfinished in waiting:  # after an exception, Ctrl-C among them
+                unfinished.cancel()
+
+
+def _quantities(cell: PhysicalCell) -> Described:
+    return describe(solve(*cell))
 
 
 @cache
 def _blas() -> ThreadpoolController:
-    """The BLAS libraries of this process, to be told to use one thread.
-
-    On small matrices their threads mostly wait for each other: with four of them on four busy
-    cores, 60 crystals took more than ten minutes instead of four seconds.
-    """
+    """The BLAS libraries of this process; to look for them takes 20 ms."""
     return ThreadpoolController()
 
 
-def describe(bands: Bands) -> tuple[Floats, Floats]:
-    """``SITE_QUANTITIES`` (n_sites, …) and ``CRYSTAL_QUANTITIES`` (…) of a crystal's bands."""
+def describe(bands: Bands) -> Described:
+    """The quantities of a crystal from its bands."""
     e, n = bands.energy, len(bands.orbit)
     sites_of = np.bincount(bands.orbit) / n  # share of the sites
     count = min(float(n * sites_of @ bands.n_electrons), 2.0 * e.shape[1])
