@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral
@@ -25,7 +26,12 @@ from matminer_unate.featurizers.rows import (
     RowNotes,
 )
 from matminer_unate.physics.atoms import LAST_RADIUS
-from matminer_unate.physics.band_quantities import CRYSTAL_QUANTITIES, SITE_QUANTITIES, quantities
+from matminer_unate.physics.band_quantities import (
+    CRYSTAL_QUANTITIES,
+    SITE_QUANTITIES,
+    PhysicalCell,
+    quantities,
+)
 from matminer_unate.physics.quantity import with_tables
 from matminer_unate.physics.tight_binding import CUTOFF, n_orbitals
 
@@ -227,10 +233,16 @@ class TightBindingStats(StructureFeaturizer):
     def _describe(self, crystals: Iterator[tuple[int, PrimitiveCrystal]]) -> Iterator[Computed]:
         pooling = check_pooling(self.pooling)
         own = [not q.is_site_mean for q in CRYSTAL_QUANTITIES]
-        for row, crystal in crystals:
-            sites, whole = quantities(crystal.lattice, crystal.frac_coords, crystal.graph)
+        rows: deque[int] = deque()
+
+        def cells() -> Iterator[PhysicalCell]:
+            for row, crystal in crystals:
+                rows.append(row)
+                yield crystal.lattice, crystal.frac_coords, crystal.graph
+
+        for sites, whole in quantities(cells()):
             rounded = sites.round(DECIMALS).astype(np.float32)
             pooled = pool(rounded, np.array([0, len(sites)]), pooling)
             columns = np.concatenate([pooled, whole[None, own]], axis=1)
             # Adding 0 makes −0 a 0.
-            yield [row], columns.round(DECIMALS).astype(np.float32) + 0.0
+            yield [rows.popleft()], columns.round(DECIMALS).astype(np.float32) + 0.0

@@ -105,8 +105,8 @@ SITE_NAMES, CRYSTAL_NAMES = names_of(SITE_QUANTITIES), names_of(CRYSTAL_QUANTITI
 
 
 PhysicalCell = tuple[Floats, Floats, RadiusGraph]
-"""Lattice (3, 3) in Å, reduced, fractional coordinates (n_sites, 3), and the bonds within ``CUTOFF``,
-none drawn in."""
+"""Lattice (3, 3) in Å, reduced, fractional coordinates (n_sites, 3), and the bonds within
+``CUTOFF``, none drawn in."""
 Described = tuple[Floats, Floats]
 """``SITE_QUANTITIES`` (n_sites, …) and ``CRYSTAL_QUANTITIES`` (…)."""
 

@@ -15,7 +15,9 @@ from matminer_unate.physics.two_centre import CHANNELS
 ANGULAR = np.array([0, 1, 1, 1, 2, 2, 2, 2, 2])
 """Of the orbitals of a site: s, p, d."""
 S, P, D = slice(0, 1), slice(1, 4), slice(4, 9)
-SS, SP, PS, SD, DS = (CHANNELS.index((a, b, 0)) for a, b in ((0, 0), (0, 1), (1, 0), (0, 2), (2, 0)))
+SS, SP, PS, SD, DS = (
+    CHANNELS.index((a, b, 0)) for a, b in ((0, 0), (0, 1), (1, 0), (0, 2), (2, 0))
+)
 PP, PD, DP, DD = (
     slice(CHANNELS.index((a, b, 0)), CHANNELS.index((a, b, min(a, b))) + 1)
     for a, b in ((1, 1), (1, 2), (2, 1), (2, 2))

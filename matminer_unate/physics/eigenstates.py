@@ -86,7 +86,10 @@ def inverse_of_triangular(L: NDArray) -> NDArray:
         return np.linalg.inv(L)
     half = n // 2
     result = np.zeros_like(L)
-    first, last = inverse_of_triangular(L[:, :half, :half]), inverse_of_triangular(L[:, half:, half:])
+    first, last = (
+        inverse_of_triangular(L[:, :half, :half]),
+        inverse_of_triangular(L[:, half:, half:]),
+    )
     result[:, :half, :half], result[:, half:, half:] = first, last
     result[:, half:, :half] = -last @ (L[:, half:, :half] @ first)
     return result

@@ -20,10 +20,10 @@ SIGN = (-1.0) ** ANGULAR
 
 @dataclass(frozen=True)
 class Inversion:
-    """Orbitals that inversion takes to each other, those of a pair of sites and those of the centre.
+    """Orbitals that inversion takes to each other, of pairs of sites and of sites at centres.
 
-    Inversion takes orbital a of site i to sₐ times orbital a of site p(i), with s = 1 for s and d and
-    −1 for p orbitals.
+    Inversion takes orbital a of site i to s times orbital a of site p(i), with s = 1 for s and d
+    and −1 for p orbitals.
 
     Attributes
     ----------
@@ -109,22 +109,27 @@ class Inversion:
         patterns, member = np.unique(own_sign, axis=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
             those = np.flatnonzero(member.ravel() == number)
+            H, S = problem.H[those], problem.S[those]
             first = 0
             for parity in (1, -1):
                 own = self.own[pattern == parity]
-                n, size = len(self.one), len(self.one) + len(own)
+                signs = parity * sign[those, None]
+                yield Eigenproblems(
+                    problem.k[those],
+                    first,
+                    self._half(H, signs, own),
+                    self._half(S, signs, own),
+                    problem.groups[:, np.concatenate([self.one, own])],
+                )
+                first += len(self.one) + len(own)
 
-                def half(matrix: Floats) -> Floats:
-                    rows = matrix[those][:, self.one]
-                    result = np.empty((len(those), size, size), matrix.dtype)
-                    crossed = rows[:, :, self.other] * (parity * sign[those, None])
-                    result[:, :n, :n] = rows[:, :, self.one] + crossed
-                    result[:, :n, n:] = np.sqrt(2) * rows[:, :, own]
-                    result[:, n:, :n] = result[:, :n, n:].swapaxes(1, 2)
-                    result[:, n:, n:] = matrix[np.ix_(those, own, own)]
-                    return result
-
-                H, S = half(problem.H), half(problem.S)
-                groups = problem.groups[:, np.concatenate([self.one, own])]
-                yield Eigenproblems(problem.k[those], first, H, S, groups)
-                first += size
+    def _half(self, matrix: Floats, signs: Floats, own: Ints) -> Floats:
+        """Matrices (m, n, n) between the states (aᵢ + sign a_p(i)) / √2 and some of the centres."""
+        n, size = len(self.one), len(self.one) + len(own)
+        rows = matrix[:, self.one]
+        result = np.empty((len(matrix), size, size), matrix.dtype)
+        result[:, :n, :n] = rows[:, :, self.one] + rows[:, :, self.other] * signs
+        result[:, :n, n:] = np.sqrt(2) * rows[:, :, own]
+        result[:, n:, :n] = result[:, :n, n:].swapaxes(1, 2)
+        result[:, n:, n:] = matrix[:, own[:, None], own]
+        return result

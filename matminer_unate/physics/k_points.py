@@ -23,8 +23,8 @@ MAX_WORK = 3e6
 RAMP = 0.25
 """In doublings of the height. Over which a finer grid takes over."""
 
-SMALLEST_SHARE = 1e-6
-"""Of the finer of two grids, below which it is left out."""
+DECIMALS = 6
+"""Of shares. Axes that are equal but for rounding are refined together, which keeps symmetry."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Grid:
     ----------
     divisions : tuple of 3 int
         Of the finest. Its points are m / divisions, with m from 0 on.
-    doubled : tuple of int
+    doubled : tuple of tuple of int
         The axes along which the second, third and fourth have twice the points of the one before.
     shares : (n_grids,)
         Of the mixture; sum to 1.
     """
 
     divisions: tuple[int, int, int]
-    doubled: tuple[int, ...]
+    doubled: tuple[tuple[int, ...], ...]
     shares: Floats
 
 
@@ -55,17 +55,18 @@ def k_grid(lattice: Floats, n_orbitals: int) -> Grid:
     """
     heights, volume = cell_heights(lattice)
     length = min(K_LENGTH, (2 * MAX_WORK * volume) ** (1 / 3) / n_orbitals)
-    divisions, fine = [], []
-    for height in heights:
+    divisions, axes = [], dict[float, tuple[int, ...]]()  # by the share of the finer grid
+    for axis, height in enumerate(heights):
         needed = min(max(math.log2(length / height), 0.0), math.log2(MAX_DIVISIONS))
         t = min((needed - int(needed)) / RAMP, 1.0)
-        share = t * t * (3 - 2 * t)
-        fine.append(share if share > SMALLEST_SHARE else 0.0)
-        divisions.append(2 ** (int(needed) + (fine[-1] > 0)))
-    order = sorted((axis for axis in range(3) if fine[axis]), key=lambda axis: -fine[axis])
-    shares = -np.diff([1.0, *(fine[axis] for axis in order), 0.0])
+        share = round(t * t * (3 - 2 * t), DECIMALS)
+        divisions.append(2 ** (int(needed) + (share > 0)))
+        if share:
+            axes[share] = (*axes.get(share, ()), axis)
+    fine = sorted(axes, reverse=True)
     a, b, c = divisions
-    return Grid((a, b, c), tuple(order), shares)
+    shares = -np.diff([1.0, *fine, 0.0])
+    return Grid((a, b, c), tuple(axes[share] for share in fine), shares)
 
 
 def irreducible_points(grid: Grid, rotations: Ints) -> tuple[Floats, Floats]:
@@ -90,14 +91,15 @@ def irreducible_points(grid: Grid, rotations: Ints) -> tuple[Floats, Floats]:
 
 @lru_cache(maxsize=1000)
 def _irreducible_points(
-    divisions: tuple[int, int, int], doubled: tuple[int, ...], rotations: bytes
+    divisions: tuple[int, int, int], doubled: tuple[tuple[int, ...], ...], rotations: bytes
 ) -> tuple[Floats, Floats]:
     n = np.array(divisions)
     weights = np.zeros((1 + len(doubled), *divisions))
-    steps = [2 if axis in doubled else 1 for axis in range(3)]
-    for number, axis in enumerate([*doubled, 0]):
-        weights[number, :: steps[0], :: steps[1], :: steps[2]] = math.prod(steps) / n.prod()
-        steps[axis] = 1
+    steps = np.ones(3, dtype=np.int64)
+    steps[[axis for axes in doubled for axis in axes]] = 2
+    for number, axes in enumerate([*doubled, ()]):
+        weights[number, :: steps[0], :: steps[1], :: steps[2]] = steps.prod() / n.prod()
+        steps[list(axes)] = 1
     weights = weights.reshape(len(weights), -1)
     m = np.indices(divisions).reshape(3, -1).T
     # k·(W r) = (Wᵀ k)·r: component b of the image of m / n is Σ_a W_ab m_a / n_a.

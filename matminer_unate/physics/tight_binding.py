@@ -46,7 +46,7 @@ memory."""
 
 
 SPLIT = 64
-"""Orbitals. In smaller cells, even and odd states together take less time than one after another."""
+"""Orbitals. In smaller cells, even and odd states take less time together than by themselves."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,7 @@ def eigenproblems(
         else:
             H, S = bloch_sums(hoppings, np.exp(2j * np.pi * points[k] @ hoppings.vector.T))
         problem = Eigenproblems(k, 0, H, S, mean)
-        if inversion is None:
-            yield problem
-        elif real and len(hoppings.level) < SPLIT:
+        if inversion is None or (real and len(hoppings.level) < SPLIT):
             yield problem
         elif real:
             yield from inversion.even_and_odd(problem, points[k])

@@ -1,9 +1,7 @@
 """Pairs of elements and their distances → hoppings and overlaps of their orbitals.
 
 The two-centre integrals of density-functional tight binding (see
-:mod:`matminer_unate.physics.tight_binding`), interpolated in tables, and the rotation that turns
-them from the direction of a bond into place (Slater and Koster, Phys. Rev. 94, 1498 (1954),
-doi:10.1103/PhysRev.94.1498).
+:mod:`matminer_unate.physics.tight_binding`), interpolated in tables.
 """
 
 from __future__ import annotations
@@ -17,14 +15,7 @@ from matminer_unate.physics.atoms import BOHR, Ints, solved_element
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.tables import tables
 
-# Places of (l, l', m) in the 9 × 9 block of s, p and d orbitals along a bond. Orbitals in the order
-# s, p σ π π, d σ π π δ δ.
-FIRST = (0, 1, 4)
 CHANNELS = tuple((a, b, m) for a in range(3) for b in range(3) for m in range(min(a, b) + 1))
-PLACES = tuple(
-    [(FIRST[a] + k, FIRST[b] + k) for k in ((0,) if m == 0 else (2 * m - 1, 2 * m))]
-    for a, b, m in CHANNELS
-)
 SWAPPED = np.array([CHANNELS.index((b, a, m)) for a, b, m in CHANNELS])
 PARITY = np.array([(-1.0) ** (a + b) for a, b, _ in CHANNELS])
 TABULATED = np.array([channel for channel, (a, b, _) in enumerate(CHANNELS) if a <= b])
@@ -133,36 +124,3 @@ class PairTables:
         coefficients = products @ self._splines
         shape = 2, len(TABULATED), len(first), N_COEFFICIENTS
         return coefficients.reshape(shape).transpose(2, 3, 0, 1)
-
-
-def rotations(unit: Floats) -> Floats:
-    """Real s, p and d orbitals (rows) in terms of those along a direction, (n, 9, 9).
-
-    d orbitals are taken as traceless symmetric tensors. Which two axes complete the direction does
-    not matter: π and δ integrals come in equal pairs.
-    """
-    helper = np.eye(3)[np.abs(unit).argmin(axis=1)]
-    x = np.cross(unit, helper)
-    x /= np.maximum(np.linalg.norm(x, axis=1), 1e-9)[:, None]
-    axes = np.stack([unit, x, np.cross(unit, x)], axis=2)
-    result = np.zeros((len(unit), 9, 9))
-    result[:, 0, 0] = 1.0
-    result[:, 1:4, 1:4] = axes
-    turned = np.einsum("nac,nbd->nabcd", axes, axes).reshape(-1, 9, 9)
-    tensors = D_TENSORS.reshape(5, 9)
-    result[:, 4:, 4:] = tensors @ turned @ tensors.T
-    return result
-
-
-def _d_tensors() -> Floats:
-    """Orthonormal traceless symmetric tensors: along the first axis, then its π and δ pairs."""
-    t = np.zeros((5, 3, 3))
-    t[0] = np.diag([2.0, -1.0, -1.0]) / np.sqrt(6)
-    for k, (a, b) in enumerate(((0, 1), (0, 2)), start=1):
-        t[k, a, b] = t[k, b, a] = np.sqrt(0.5)
-    t[3] = np.diag([0.0, 1.0, -1.0]) / np.sqrt(2)
-    t[4, 1, 2] = t[4, 2, 1] = np.sqrt(0.5)
-    return t
-
-
-D_TENSORS = _d_tensors()

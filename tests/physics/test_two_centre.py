@@ -21,7 +21,6 @@ from matminer_unate.physics.two_centre import (
     SWAPPED,
     PairTables,
     pair_integrals,
-    rotations,
 )
 from slater_koster.free_atoms import valence
 from slater_koster.integrals import two_centre_integrals
@@ -126,14 +125,3 @@ def test_threads_that_start_at_once_read_the_same() -> None:
         found = list(pool.map(lambda p: fresh.integrals(z1[p], z2[p], distance[p]), parts))
     for part, values in zip(parts, found, strict=True):
         np.testing.assert_allclose(values, expected[part], atol=1e-12)
-
-
-# Rotations
-
-
-def test_rotations_are_orthogonal_and_turn_like_their_direction() -> None:
-    unit = np.random.default_rng(0).normal(size=(5, 3))
-    unit /= np.linalg.norm(unit, axis=1)[:, None]
-    turn = rotations(unit)
-    np.testing.assert_allclose(turn @ turn.swapaxes(1, 2), np.eye(9)[None].repeat(5, 0), atol=1e-12)
-    np.testing.assert_allclose(turn[:, 1:4, 1], unit, atol=1e-12)
