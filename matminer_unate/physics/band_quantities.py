@@ -158,7 +158,7 @@ def describe(bands: Bands) -> Described:
     sites_of = np.bincount(bands.orbit) / n  # share of the sites
     count = min(float(n * sites_of @ bands.n_electrons), 2.0 * e.shape[1])
     k_weight = bands.grid_shares @ bands.grid_weights
-    top, bottom, spreads = filled_levels(bands, count)
+    top, bottom, spreads = band_edges(e, bands.grid_shares, bands.grid_weights, count, n)
     # Where there is a gap, its middle: by count alone, rounding would decide. In between, a share.
     insulating = min(max((bottom - top) / DOS_WIDTH - 0.5, 0.0), 1.0)
     fermi = 0.5 * (top + bottom)
@@ -214,25 +214,40 @@ def gauss(x: Floats, width: float | Floats) -> Floats:
     return np.exp(-0.5 * (x / width) ** 2) / (width * np.sqrt(2 * np.pi))
 
 
-def filled_levels(bands: Bands, count: float) -> tuple[float, float, Floats]:
+def band_edges(
+    energy: Floats, shares: Floats, weights: Floats, count: float, n_sites: int
+) -> tuple[float, float, Floats]:
     """Highest filled level, lowest empty level (eV), and the level spreads (see ``SPREADS``).
 
+    Parameters
+    ----------
+    energy : (n_k, n_bands) eV
+    shares : (n_grids,)
+    weights : (n_grids, n_k)
+        Of the grids of k points that are mixed.
+    count : float
+        Electrons of the cell.
+    n_sites : int
+
+    Notes
+    -----
     States of all k points are filled in the order of their energies, so nothing depends on the
     number of electrons of a cell being even. With L(x) the level of the electron at a filling of x,
     a staircase whose steps are as wide as states hold electrons, the levels are L(count − 0) and
-    L(count + 0), the same where a state is filled in part; means over the grids of k points that
-    are mixed. The spread is the mean of L over
-    fillings from count + d/2 to count + 3d/2 − the mean from count − 3d/2 to count − d/2, with d
-    electrons per site; beyond its ends L is flat. None of this depends on how states of equal
-    energy are ordered, and where energies change by up to δ, it changes by up to 2δ, whereas L at
-    a filling of its own would jump where two bands part. Spreads tell bad metals from good ones,
-    where the gap is zero.
+    L(count + 0), the same where a state is filled in part. Each grid has its own; as a k point
+    shows them whatever its weight, they are the means over the grids, in their shares.
+
+    The spread is the mean of L over fillings from count + d/2 to count + 3d/2 − the mean from
+    count − 3d/2 to count − d/2, with d electrons per site; beyond its ends L is flat. None of this
+    depends on how states of equal energy are ordered, and where energies change by up to δ, it
+    changes by up to 2δ, whereas L at a filling of its own would jump where two bands part. Spreads
+    tell bad metals from good ones, where the gap is zero.
     """
-    order = np.argsort(bands.energy, axis=None)
-    levels = bands.energy.ravel()[order]
-    k_point = order // bands.energy.shape[1]
+    order = np.argsort(energy, axis=None)
+    levels = energy.ravel()[order]
+    k_point = order // energy.shape[1]
     top = bottom = 0.0
-    for share, weight in zip(bands.grid_shares, bands.grid_weights, strict=True):
+    for share, weight in zip(shares, weights, strict=True):
         filling = np.cumsum(2 * weight[k_point])
         highest = float(levels[np.searchsorted(filling, count - SAME_FILLING)])
         empty = int(np.searchsorted(filling, count + SAME_FILLING, side="right"))
@@ -240,9 +255,9 @@ def filled_levels(bands: Bands, count: float) -> tuple[float, float, Floats]:
         top += share * highest
         bottom += share * (highest + NO_EMPTY_STATE if full else float(levels[empty]))
 
-    held = 2 * (bands.grid_shares @ bands.grid_weights)[k_point]
+    held = 2 * (shares @ weights)[k_point]
     filling = np.cumsum(held)
-    extra = len(bands.orbit) * np.array(SPREADS)
+    extra = n_sites * np.array(SPREADS)
     room = 2 * extra.max()  # to either end, for the flat continuation
     nodes = np.concatenate([[-room, 0.0], filling, filling[-1:] + room])
     steps = np.concatenate([[room * levels[0]], held * levels, [room * levels[-1]]])

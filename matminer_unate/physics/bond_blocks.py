@@ -65,7 +65,7 @@ def bond_blocks(unit: Floats, integrals: Floats) -> Floats:
     sigma, pi, delta = integrals[DD]
     result[D, D] = (sigma - delta) * dd_sigma[:, :, None] + (pi - delta) * dd_pi[:, :, None]
     result[range(4, 9), range(4, 9)] += delta
-    return result.transpose(3, 2, 0, 1).reshape(unit.shape[1], -1)
+    return result.transpose(3, 2, 0, 1).reshape(unit.shape[1], 162)
 
 
 def _tensors() -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,16 +14,23 @@ from pymatgen.core import Lattice, Structure
 from real_crystals import crystals
 from scipy.spatial.transform import Rotation
 
+from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.structures import crystal_arrays
-from matminer_unate.physics import tight_binding
+from matminer_unate.crystals.symmetrised import symmetrised
+from matminer_unate.crystals.symmetry import primitive_cell
+from matminer_unate.physics import eigenstates, tight_binding
 from matminer_unate.physics.atoms import electrons_of, levels_of
-from matminer_unate.physics.band_quantities import SITE_NAMES, band_edges
+from matminer_unate.physics.band_quantities import SITE_NAMES, PhysicalCell, band_edges, quantities
 from site_targets.tight_binding import SITE_TARGET_NAMES, site_targets
 
 CRYSTALS = crystals()
 GOLDEN = json.loads((RECORDED / "tight_binding_targets.json").read_text())
 """Targets of the first site of primitive cells."""
 SMALL = [name for name, s in CRYSTALS.items() if len(s.get_primitive_structure()) <= 9]
+
+
+ONE = np.ones(1)
+"""The share of a grid that is not mixed with others."""
 
 
 def targets(structure: Structure) -> NDArray[np.float32]:
@@ -55,17 +63,14 @@ def test_targets_are_those_that_files_were_written_with(name, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_dependent_orbitals_take_the_way_that_raises_the_overlap(monkeypatch):
+def test_orbitals_that_depend_on_each_other_have_their_overlap_raised(monkeypatch):
     # Caesium at half its distance: the overlap is singular. Elsewhere both ways agree.
-    dense = targets(Structure(Lattice.cubic(2.2), ["Cs"], [[0, 0, 0]]))
-    assert np.isfinite(dense).all()
-    silicon = targets(CRYSTALS["Si"])
-    slow = tight_binding.states_of_dependent_orbitals
-    monkeypatch.setattr(tight_binding, "states", slow)
+    dense = Structure(Lattice.cubic(2.2), ["Cs"], [[0, 0, 0]])
+    raised, silicon = targets(dense), targets(CRYSTALS["Si"])
+    assert np.isfinite(raised).all()
+    monkeypatch.setattr(eigenstates, "has_independent_orbitals", lambda S: False)
     np.testing.assert_allclose(targets(CRYSTALS["Si"]), silicon, atol=1e-5)
-    np.testing.assert_array_equal(
-        targets(Structure(Lattice.cubic(2.2), ["Cs"], [[0, 0, 0]])), dense
-    )
+    np.testing.assert_array_equal(targets(dense), raised)
 
 
 # Invariance
@@ -89,12 +94,52 @@ def test_targets_follow_sites_that_are_reordered_and_moved(name):
 
 
 @pytest.mark.parametrize("name", ["NaCl", "Si", "SrTiO3", "TiO2 rutile", "ZnO wurtzite"])
-def test_a_cell_doubled_along_one_axis_has_the_same_targets(name):
+def test_every_cell_of_a_crystal_has_the_targets_of_its_primitive_one(name):
     primitive = CRYSTALS[name].get_primitive_structure()
     double = primitive.copy()
     double.make_supercell([2, 1, 1])
-    expected = targets(primitive).repeat(2, axis=0)
-    np.testing.assert_allclose(targets(double), expected, atol=1e-3)
+    np.testing.assert_allclose(targets(double), targets(primitive).repeat(2, axis=0), atol=1e-5)
+    conventional = CRYSTALS[name]
+    for element in {site.specie for site in primitive}:
+        same = [targets(s)[s.atomic_numbers.index(element.Z)] for s in (primitive, conventional)]
+        np.testing.assert_allclose(same[0], same[1], atol=1e-4)
+
+
+def cell_of(structure: Structure) -> PhysicalCell:
+    lattice, frac, z = primitive_cell(*crystal_arrays(structure))
+    return lattice, frac, radius_graph(lattice, frac, z, tight_binding.CUTOFF, draw_in=False)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_symmetry_leaves_the_sums_over_all_k_points_as_they_are(name, monkeypatch):
+    cell = cell_of(CRYSTALS[name])
+    [(sites, crystal)] = quantities([cell])
+    everything = symmetrised
+
+    def identity_alone(given):
+        found = everything(given)
+        n = len(found.atomic_numbers)
+        return replace(found, rotations=np.eye(3, dtype=int)[None], images=np.arange(n)[None])
+
+    monkeypatch.setattr(tight_binding, "symmetrised", identity_alone)
+    [(each_site, whole)] = quantities([cell])
+    np.testing.assert_allclose(crystal, whole, atol=1e-6)
+    orbit = everything((*cell[:2], cell[2].atomic_numbers)).orbits()
+    for number in range(orbit.max() + 1):
+        expected = each_site[orbit == number].mean(axis=0)
+        linear = slice(0, SITE_NAMES.index("centre of occupied states"))  # the others are ratios
+        np.testing.assert_allclose(sites[orbit == number][0][linear], expected[linear], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_even_and_odd_states_by_themselves_are_the_same_states(name, monkeypatch):
+    cell = cell_of(CRYSTALS[name])
+    found = []
+    for size in (1, 10_000):
+        monkeypatch.setattr(tight_binding, "SPLIT", size)
+        [(sites, crystal)] = quantities([cell])
+        found.append(np.concatenate([sites.ravel(), crystal]))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-7)
 
 
 def test_edges_and_spreads_do_not_depend_on_the_order_of_equal_energies():
@@ -105,7 +150,7 @@ def test_edges_and_spreads_do_not_depend_on_the_order_of_equal_energies():
     for order in itertools.permutations(range(4)):
         for noise in (0.0, 1e-12):
             moved = energy + noise * np.random.default_rng(len(order)).normal(size=energy.shape)
-            found = band_edges(moved[list(order)], weight[list(order)], 3.3, 2)
+            found = band_edges(moved[list(order)], ONE, weight[None, list(order)], 3.3, 2)
             found = np.array([*found[:2], *found[2]])
             expected = found if expected is None else expected
             np.testing.assert_allclose(found, expected, atol=1e-10)
@@ -116,7 +161,7 @@ def test_edges_and_spreads_do_not_depend_on_the_order_of_equal_energies():
 def test_spreads_are_those_of_the_fermi_level_where_levels_are_even():
     # One level each 0.01 eV with 0.002 electrons: 5 eV an electron.
     energy = 0.01 * np.arange(2000)[None]
-    top, bottom, spreads = band_edges(energy, np.array([1e-3]), 2.0, 1)
+    top, bottom, spreads = band_edges(energy, ONE, np.array([[1e-3]]), 2.0, 1)
     assert bottom - top == pytest.approx(0.01)
     np.testing.assert_allclose(spreads, [0.2, 1.0, 5.0], rtol=1e-9)
 
@@ -126,25 +171,13 @@ def test_spreads_follow_energies_that_are_moved_however_bands_part():
     energy = np.sort(random.integers(0, 5, (6, 8)).astype(float), axis=1)
     weight = np.array([1, 2, 2, 1, 2, 2]) / 10
     for count in (1.0, 7.2, 8.0, 15.9):
-        before = band_edges(energy, weight, count, 2)
+        before = band_edges(energy, ONE, weight[None], count, 2)
         for _ in range(20):
             shift = 1e-3 * random.uniform(-1, 1, energy.shape)
-            after = band_edges(energy + shift, weight, count, 2)
+            after = band_edges(energy + shift, ONE, weight[None], count, 2)
             assert abs(after[0] - before[0]) <= 1e-3
             assert abs(after[1] - before[1]) <= 1e-3
             assert np.abs(after[2] - before[2]).max() <= 2e-3
-
-
-@pytest.mark.parametrize("name", ["NaCl", "Si"])
-def test_conventional_and_primitive_cell_nearly_agree(name):
-    # Other k points, so only nearly.
-    conventional, primitive = (
-        targets(s.get_sorted_structure())[0]
-        for s in (CRYSTALS[name], CRYSTALS[name].get_primitive_structure())
-    )
-    difference = abs(conventional - primitive)
-    assert difference[: SITE_NAMES.index("s share of the valence band edge")].max() < 0.03
-    assert difference[SITE_TARGET_NAMES.index("gap")] < 0.6
 
 
 # What is known
