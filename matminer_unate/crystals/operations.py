@@ -1,0 +1,196 @@
+"""Symmetry operations of a crystal, where they are plain to see.
+
+spglib's dataset also refines the crystal and finds its Wyckoff positions, which takes up to 20 ms
+where the symmetry is high. The operations alone take half a millisecond. They are told from what is
+none by a distance, how far from an atom an operation takes another of its kind. Where a distance is
+neither well below the tolerance nor well above it, the answer depends on how the search is done, and
+is left to spglib.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+MARGIN = 3.0
+"""Distances from 1/3 of the tolerance to 3 times it are left to spglib."""
+
+MAX_COMPARED = 200_000
+"""Pairs of sites to be compared, beyond which spglib is as fast."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_SHORT = np.array([v for v in itertools.product((-1, 0, 1), repeat=3) if any(v)])
+"""Lattice vectors that a symmetry operation can take a basis vector of a reduced cell to, (26, 3)."""
+_OWN = [int(np.flatnonzero((_SHORT == e).all(axis=1))[0]) for e in np.eye(3)]
+"""Where the basis vectors themselves are among them."""
+
+
+class NotPlain(Exception):
+    """Whether something is a symmetry operation depends on how it is looked for."""
+
+
+def translations(lattice: Floats, frac_coords: Floats, numbers: Ints, tolerance: float) -> Floats:
+    """Translations that take a crystal to itself, (n, 3) fractional; the first of them is 0.
+
+    Parameters
+    ----------
+    lattice : (3, 3), Å
+        A reduced cell.
+    frac_coords : (n_sites, 3)
+    numbers : (n_sites,)
+    tolerance : float, Å
+
+    Raises
+    ------
+    NotPlain
+        A translation is one at this tolerance, but hardly.
+    """
+    _, found = _operations(lattice, frac_coords, numbers, np.eye(3)[None], tolerance)
+    return found
+
+
+def primitive_basis(
+    lattice: Floats, frac_coords: Floats, numbers: Ints, shifts: Floats, tolerance: float
+) -> tuple[Floats, Ints]:
+    """The lattice of a primitive cell (3, 3; Å), and the first site of each set of copies.
+
+    Parameters
+    ----------
+    lattice, frac_coords, numbers
+        As for :func:`translations`.
+    shifts : (n, 3)
+        What that returned.
+    tolerance : float, Å
+        Between copies.
+
+    Raises
+    ------
+    NotPlain
+        The translations are no group, or sites are lost.
+    """
+    n = len(shifts)
+    if n == 1:
+        return lattice, np.arange(len(numbers))
+    basis = _basis([*np.rint(shifts * n).astype(int).tolist(), *(np.eye(3, dtype=int) * n).tolist()])
+    if round(abs(np.linalg.det(basis))) * n != n**3:
+        raise NotPlain
+    inside = frac_coords @ np.linalg.inv(basis / n)
+    apart = inside[:, None] - inside
+    apart = (apart - np.round(apart)) @ (basis / n @ lattice)
+    same = (np.einsum("ijk,ijk->ij", apart, apart) < tolerance**2) & (numbers[:, None] == numbers)
+    first = np.unique(same.argmax(axis=1))
+    if len(first) * n != len(numbers):
+        raise NotPlain
+    return basis / n @ lattice, first
+
+
+def _basis(vectors: list[list[int]]) -> Ints:
+    """A basis (3, 3) of the lattice that integer vectors span, by Euclid's algorithm."""
+    found = []
+    for axis in range(3):
+        while len(with_it := [v for v in vectors if v[axis]]) > 1:
+            least = min(with_it, key=lambda v: abs(v[axis]))
+            for v in with_it:
+                if v is not least:
+                    times = v[axis] // least[axis]
+                    v[:] = [x - times * y for x, y in zip(v, least, strict=True)]
+        found.append(with_it[0])
+        vectors = [v for v in vectors if v is not with_it[0] and any(v)]
+    return np.array(found)
+
+
+def operations(
+    lattice: Floats, frac_coords: Floats, numbers: Ints, tolerance: float
+) -> tuple[Ints, Floats]:
+    """Rotations (n, 3, 3) and translations (n, 3) of the space group, x ↦ R x + t, fractional.
+
+    Parameters
+    ----------
+    lattice : (3, 3), Å
+        Of a primitive cell, reduced by Niggli's criteria.
+    frac_coords : (n_sites, 3)
+    numbers : (n_sites,)
+    tolerance : float, Å
+
+    Raises
+    ------
+    NotPlain
+        An operation is one at this tolerance, but hardly.
+    """
+    bases = _isometries(lattice, tolerance)
+    of, shifts = _operations(lattice, frac_coords, numbers, bases, tolerance)
+    return bases[of].swapaxes(1, 2), shifts
+
+
+def _isometries(lattice: Floats, tolerance: float) -> Ints:
+    """Bases (n, 3, 3) of the lattice that are as the given one, in units of it.
+
+    A length may differ by the tolerance, and so may the end of the shorter of two vectors if it is
+    turned until the angles are the same.
+    """
+    vectors = _SHORT @ lattice
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    off = np.abs(lengths - lengths[_OWN][:, None])
+    near = [np.flatnonzero(row < MARGIN * tolerance) for row in off]
+    cosine = np.clip(vectors @ vectors.T / np.multiply.outer(lengths, lengths), -1.0, 1.0)
+    sine = np.sqrt(1.0 - cosine**2)
+
+    def turned(i: int, j: int) -> Floats:
+        here = np.ix_(near[i], near[j])
+        a, b = _OWN[i], _OWN[j]
+        by = np.abs(sine[here] * cosine[a, b] - cosine[here] * sine[a, b])
+        longer = (lengths[near[i]] + lengths[a])[:, None] * (lengths[near[j]] + lengths[b])
+        return by * np.sqrt(longer) / 2
+
+    distance = turned(0, 1)[:, :, None]
+    distance = np.maximum(distance, turned(0, 2)[:, None, :])
+    distance = np.maximum(distance, turned(1, 2)[None])
+    for axis, k in enumerate(np.eye(3, dtype=int)):
+        shape = np.where(k, len(near[axis]), 1)
+        distance = np.maximum(distance, off[axis][near[axis]].reshape(shape))
+    found = np.nonzero(_is_below(distance, tolerance))
+    return np.stack([_SHORT[near[k][found[k]]] for k in range(3)], axis=1)
+
+
+def _operations(
+    lattice: Floats, frac_coords: Floats, numbers: Ints, bases: Ints, tolerance: float
+) -> tuple[Ints, Floats]:
+    """Which bases (n, 3, 3) turn the crystal into itself, and the translations that go with them.
+
+    ``frac_coords @ basis`` are the turned sites.
+    """
+    kinds, counts = np.unique(numbers, return_counts=True)
+    groups = [frac_coords[numbers == kinds[k]] for k in np.argsort(counts, kind="stable")]
+    fewest = groups[0]
+    n_tried = len(bases) * len(fewest)
+    if n_tried * len(fewest) ** 2 > MAX_COMPARED:
+        raise NotPlain
+    turned = fewest @ bases  # (n_bases, n_fewest, 3)
+    shift = (fewest - turned[:, :1]).reshape(-1, 3)
+    of = np.repeat(np.arange(len(bases)), len(fewest))
+    worst = np.zeros(len(of))
+    for group in groups:
+        if len(of) * len(group) ** 2 > MAX_COMPARED:
+            raise NotPlain
+        moved = (group @ bases)[of] + shift[:, None]
+        apart = moved[:, :, None] - group
+        apart -= np.round(apart)
+        apart = apart @ lattice
+        square = np.einsum("...i,...i->...", apart, apart)
+        worst = np.maximum(worst, np.sqrt(square.min(axis=2).max(axis=1)))
+        left = worst < MARGIN * tolerance
+        of, shift, worst = of[left], shift[left], worst[left]
+    _is_below(worst, tolerance)
+    return of, shift
+
+
+def _is_below(distance: Floats, tolerance: float) -> NDArray[np.bool_]:
+    """Whether distances are below the tolerance; raises NotPlain where one is near to it."""
+    below = distance < tolerance / MARGIN
+    if (distance[~below] < tolerance * MARGIN).any():
+        raise NotPlain
+    return below
