@@ -99,24 +99,22 @@ def _may_repeat(numbers: NDArray[np.int64]) -> bool:
     return math.gcd(*counts.tolist()) > 1
 
 
-def symmetry_of(
-    crystal: CrystalArrays, primitive: CrystalArrays | None = None
-) -> tuple[float, float]:
+def symmetry_of(crystal: CrystalArrays, primitive: CrystalArrays | None) -> tuple[float, float]:
     """Space group number and sites of the primitive cell; NaN if none is found.
 
     Parameters
     ----------
     crystal : lattice (3, 3), Å; frac_coords (n_sites, 3); atomic_numbers (n_sites,)
-    primitive : the same of its :func:`primitive_cell`, optional
-        Where it is known: half of the work.
+    primitive
+        The same of its :func:`primitive_cell`; None where it has none.
     """
-    try:
-        cell = primitive_cell(*crystal) if primitive is None else primitive
-        found = _plain_type(*cell)
-    except (NotPlain, StructureError):
-        found = None
-    if found is not None:
-        return found.number, len(cell[2])
+    if primitive is not None:
+        try:
+            plain = _plain_type(*primitive)
+        except NotPlain:
+            plain = None
+        if plain is not None:
+            return plain.number, len(primitive[2])
     for symprec in SYMPRECS:
         found = symmetry_dataset(crystal, symprec)
         if found is not None:
