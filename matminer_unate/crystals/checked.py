@@ -95,7 +95,7 @@ class CheckedCrystal:
 
     @cached_property
     def primitive_cell(self) -> CrystalArrays:
-        """Arrays of :func:`~matminer_unate.crystals.symmetry.primitive_cell`, and what it raises."""
+        """Its arrays; raises as :func:`~matminer_unate.crystals.symmetry.primitive_cell`."""
         return primitive_cell(*self.arrays)
 
     @cached_property

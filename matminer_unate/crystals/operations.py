@@ -1,15 +1,17 @@
 """Symmetry operations of a crystal, where they are plain to see.
 
 spglib's dataset also refines the crystal and finds its Wyckoff positions, which takes up to 20 ms
-where the symmetry is high. The operations alone take half a millisecond. They are told from what is
-none by a distance, how far from an atom an operation takes another of its kind. Where a distance is
-neither well below the tolerance nor well above it, the answer depends on how the search is done, and
-is left to spglib.
+where the symmetry is high. The operations alone take a quarter of a millisecond. They are told from
+what is none by a distance: how far from an atom an operation takes another of its kind. Where one
+is neither well below the tolerance nor well above it, the answer depends on how the search is done,
+and is left to spglib.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +25,13 @@ MAX_COMPARED = 200_000
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_SHORT = np.array([v for v in itertools.product((-1, 0, 1), repeat=3) if any(v)])
-"""Lattice vectors that a symmetry operation can take a basis vector of a reduced cell to, (26, 3)."""
-_OWN = [int(np.flatnonzero((_SHORT == e).all(axis=1))[0]) for e in np.eye(3)]
+_SHORT = np.array([v for v in itertools.product((-1.0, 0.0, 1.0), repeat=3) if any(v)])
+"""Where an operation can take a basis vector of a reduced cell, (26, 3)."""
+_OWN = [_SHORT.tolist().index(e) for e in np.eye(3).tolist()]
 """Where the basis vectors themselves are among them."""
 
 
-class NotPlain(Exception):
+class NotPlain(Exception):  # noqa: N818, nothing went wrong
     """Whether something is a symmetry operation depends on how it is looked for."""
 
 
@@ -49,8 +51,7 @@ def translations(lattice: Floats, frac_coords: Floats, numbers: Ints, tolerance:
     NotPlain
         A translation is one at this tolerance, but hardly.
     """
-    _, found = _operations(lattice, frac_coords, numbers, np.eye(3)[None], tolerance)
-    return found
+    return _operations(lattice, frac_coords, numbers, np.eye(3)[None], tolerance)[1]
 
 
 def primitive_basis(
@@ -75,7 +76,8 @@ def primitive_basis(
     n = len(shifts)
     if n == 1:
         return lattice, np.arange(len(numbers))
-    basis = _basis([*np.rint(shifts * n).astype(int).tolist(), *(np.eye(3, dtype=int) * n).tolist()])
+    vectors = np.concatenate([np.rint(shifts * n), n * np.eye(3)])
+    basis = _basis(vectors.astype(int).tolist())
     if round(abs(np.linalg.det(basis))) * n != n**3:
         raise NotPlain
     inside = frac_coords @ np.linalg.inv(basis / n)
@@ -123,10 +125,10 @@ def operations(
     """
     bases = _isometries(lattice, tolerance)
     of, shifts = _operations(lattice, frac_coords, numbers, bases, tolerance)
-    return bases[of].swapaxes(1, 2), shifts
+    return bases[of].swapaxes(1, 2).astype(np.int64), shifts
 
 
-def _isometries(lattice: Floats, tolerance: float) -> Ints:
+def _isometries(lattice: Floats, tolerance: float) -> Floats:
     """Bases (n, 3, 3) of the lattice that are as the given one, in units of it.
 
     A length may differ by the tolerance, and so may the end of the shorter of two vectors if it is
@@ -134,37 +136,33 @@ def _isometries(lattice: Floats, tolerance: float) -> Ints:
     """
     vectors = _SHORT @ lattice
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    off = np.abs(lengths - lengths[_OWN][:, None])
+    own = lengths[_OWN]
+    off = np.abs(lengths - own[:, None])
     near = [np.flatnonzero(row < MARGIN * tolerance) for row in off]
-    cosine = np.clip(vectors @ vectors.T / np.multiply.outer(lengths, lengths), -1.0, 1.0)
+    cosine = np.clip(vectors @ vectors.T / (lengths[:, None] * lengths), -1.0, 1.0)
     sine = np.sqrt(1.0 - cosine**2)
+    mean = np.sqrt(0.5 * (lengths + own[:, None]))
 
     def turned(i: int, j: int) -> Floats:
-        here = np.ix_(near[i], near[j])
-        a, b = _OWN[i], _OWN[j]
-        by = np.abs(sine[here] * cosine[a, b] - cosine[here] * sine[a, b])
-        longer = (lengths[near[i]] + lengths[a])[:, None] * (lengths[near[j]] + lengths[b])
-        return by * np.sqrt(longer) / 2
+        a, b = near[i][:, None], near[j]
+        by = sine[a, b] * cosine[_OWN[i], _OWN[j]] - cosine[a, b] * sine[_OWN[i], _OWN[j]]
+        return np.maximum(np.abs(by) * mean[i, a] * mean[j, b], np.maximum(off[i, a], off[j, b]))
 
-    distance = turned(0, 1)[:, :, None]
-    distance = np.maximum(distance, turned(0, 2)[:, None, :])
-    distance = np.maximum(distance, turned(1, 2)[None])
-    for axis, k in enumerate(np.eye(3, dtype=int)):
-        shape = np.where(k, len(near[axis]), 1)
-        distance = np.maximum(distance, off[axis][near[axis]].reshape(shape))
+    distance = np.maximum(turned(0, 1)[:, :, None], turned(0, 2)[:, None, :])
+    distance = np.maximum(distance, turned(1, 2))
     found = np.nonzero(_is_below(distance, tolerance))
     return np.stack([_SHORT[near[k][found[k]]] for k in range(3)], axis=1)
 
 
 def _operations(
-    lattice: Floats, frac_coords: Floats, numbers: Ints, bases: Ints, tolerance: float
+    lattice: Floats, frac_coords: Floats, numbers: Ints, bases: Floats, tolerance: float
 ) -> tuple[Ints, Floats]:
     """Which bases (n, 3, 3) turn the crystal into itself, and the translations that go with them.
 
     ``frac_coords @ basis`` are the turned sites.
     """
-    kinds, counts = np.unique(numbers, return_counts=True)
-    groups = [frac_coords[numbers == kinds[k]] for k in np.argsort(counts, kind="stable")]
+    kinds = sorted(Counter(numbers.tolist()).items(), key=itemgetter(1))
+    groups = [frac_coords[numbers == z] for z, _ in kinds]
     fewest = groups[0]
     n_tried = len(bases) * len(fewest)
     if n_tried * len(fewest) ** 2 > MAX_COMPARED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -95,8 +96,7 @@ def _without_copies(
 
 def _may_repeat(numbers: NDArray[np.int64]) -> bool:
     """Whether sites can be copies of each other: a formula unit alone in its cell has none."""
-    _, counts = np.unique(numbers, return_counts=True)
-    return math.gcd(*counts.tolist()) > 1
+    return math.gcd(*Counter(numbers.tolist()).values()) > 1
 
 
 def symmetry_of(crystal: CrystalArrays, primitive: CrystalArrays | None) -> tuple[float, float]:

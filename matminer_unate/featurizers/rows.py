@@ -35,6 +35,8 @@ class PreparedCrystal:
 
 Prepared = TypeVar("Prepared", bound=PreparedCrystal)
 
+Read = TypeVar("Read")
+
 Computed = tuple[list[int], NDArray[np.float32]]
 """Rows with their columns."""
 
@@ -181,9 +183,9 @@ class Columns:
 
 def prepare_rows(
     structures: Iterable[Any],
-    prepare: Callable[[Any], Prepared],
+    prepare: Callable[[Any], Read],
     failed: Callable[[int, StructureError], Any],
-) -> Iterator[tuple[int, Prepared]]:
+) -> Iterator[tuple[int, Read]]:
     """Prepare crystals one after another, as they are asked for.
 
     Parameters

@@ -24,8 +24,8 @@ MAGPIE = (
 """Magpie's 22 element properties (Ward et al. 2016), as in matminer's ``magpie`` preset."""
 
 STATISTICS = ("minimum", "maximum", "range", "mean", "avg_dev", "mode")
-"""Over the atoms of a formula. ``avg_dev`` is the mean distance from the mean, ``mode`` the value of
-the commonest element, the least of them where several are as common."""
+"""Over the atoms of a formula. ``avg_dev`` is the mean distance from the mean, ``mode`` the value
+of the commonest element, the least of them where several are as common."""
 
 MAGPIE_LABELS = [f"MagpieData {s} {name}" for name in MAGPIE for s in STATISTICS]
 """matminer's names of the columns."""

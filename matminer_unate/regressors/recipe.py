@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.checked import CheckedCrystal
-from matminer_unate.crystals.formula import reduced_formula
+from matminer_unate.crystals.formula import written_formula
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.rows import prepare_rows, row_name
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
@@ -38,8 +38,8 @@ OPTIONAL = (TIGHT_BINDING,)
 """Blocks that a crystal may lack: a model without them is fitted too."""
 
 KEPT_EDGES = 4_000_000
-"""Edges whose graphs are kept from one part to the next: 200 MB, or some 20,000 small crystals. Those
-of later rows are built anew by each part."""
+"""Edges whose graphs are kept from one part to the next: 200 MB, or some 20,000 small crystals.
+Those of later rows are built anew by each part."""
 
 START_UP = 3.0
 """Seconds that the first network of a process takes to load, mostly torch."""
@@ -163,7 +163,7 @@ class Recipe:
         values[list(found.unusable)] = np.nan
         found.table = pd.DataFrame(values, index=found.table.index, columns=names)
         formulas = [
-            reduced_formula(c.atomic_numbers) if isinstance(c, CheckedCrystal) else None
+            written_formula(c.reduced_counts) if isinstance(c, CheckedCrystal) else None
             for c in crystals
         ]
         found.table.insert(0, FORMULA, np.array(formulas, dtype=object))

@@ -27,7 +27,8 @@ def test_every_number_is_matminers(matminers: ElementProperty) -> None:
     for _ in range(200):
         size = rng.integers(2, 10)
         numbers = np.sort(rng.choice(np.arange(1, 119), size, replace=False))
-        formulas.append(tuple(zip(numbers.tolist(), rng.integers(1, 13, size).tolist())))
+        counts = rng.integers(1, 13, size)
+        formulas.append(tuple(zip(numbers.tolist(), counts.tolist(), strict=True)))
     rows = matminers.featurize_many([Composition(dict(f)) for f in formulas], pbar=False)
     np.testing.assert_array_equal(magpie_statistics(formulas), np.array(rows, np.float32))
 
