@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold
 
 from matminer_unate.errors import InputError
 from matminer_unate.network.weights import checksums
@@ -117,6 +116,8 @@ def fit_rows(
 def group_folds(
     labels: Sequence[Any] | NDArray[Any], n_folds: int, seed: int
 ) -> list[NDArray[np.int64]]:
+    from sklearn.model_selection import GroupKFold  # which predictions need not wait for
+
     codes, distinct = pd.factorize(np.asarray(labels, dtype=object))
     if (codes < 0).any():
         raise InputError(f"the group of row {int(np.argmin(codes))} is missing (NaN or None)")
