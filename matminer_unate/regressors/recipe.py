@@ -34,6 +34,9 @@ FINGERPRINT = "fingerprint"
 LEARNED = "unate "
 """Names of blocks; those of learned columns begin so."""
 
+STRUCTURES = "structures"
+"""What comes before the blocks: every row is checked."""
+
 OPTIONAL = (TIGHT_BINDING,)
 """Blocks that a crystal may lack: a model without them is fitted too."""
 
@@ -45,9 +48,14 @@ START_UP = 3.0
 """Seconds that the first network of a process takes to load, mostly torch."""
 PAIR_SECONDS, NEW_ELEMENTS = 0.1, 60
 """What each of the first crystals takes for integrals of its elements, and how many do."""
-SITE_SECONDS = {SITES: 2e-4, TIGHT_BINDING: 1.2e-3, LEARNED: 2e-4}
-ROW_SECONDS = {COMPOSITION: 2e-3, SITES: 2e-3, TIGHT_BINDING: 4e-3, LEARNED: 1.5e-3}
-"""Roughly, of one core; for the time left."""
+SECONDS = {
+    STRUCTURES: (1e-4, 1e-5),
+    COMPOSITION: (6e-4, 1e-5),
+    SITES: (1e-4, 1e-5),
+    TIGHT_BINDING: (4e-3, 1.2e-3),
+    LEARNED: (2e-4, 6e-5),
+}
+"""A crystal, and a site, roughly, of one core; for the time left."""
 
 
 Row = CheckedCrystal | StructureError
@@ -118,11 +126,13 @@ class Recipe:
     def seconds(self, structures: Sequence[Any]) -> dict[str, float]:
         """What the stages of :meth:`describe` will roughly take on one core."""
         n_sites = float(sum(_length(s) for s in structures))
-        stages = {"columns: structures": 5e-4 * len(structures)}
-        for name, rows, sites in self._stages():
-            stages[name] = rows * len(structures) + sites * n_sites
+        stages = {}
+        for name, part in self._stages().items():
+            of_row, of_site = SECONDS[part]
+            stages[name] = of_row * len(structures) + of_site * n_sites
         if "torch" not in sys.modules and len(structures):
-            stages[name] += START_UP
+            first = next(name for name, part in self._stages().items() if part == LEARNED)
+            stages[first] += START_UP
             if self.tight_binding:
                 new = min(len(structures), NEW_ELEMENTS)
                 stages[f"columns: {TIGHT_BINDING}"] += PAIR_SECONDS * new
@@ -169,17 +179,16 @@ class Recipe:
         found.table.insert(0, FORMULA, np.array(formulas, dtype=object))
         return found
 
-    def _stages(self) -> list[tuple[str, float, float]]:
-        """Name, seconds a row, and seconds a site."""
-        parts = [COMPOSITION, SITES, *((TIGHT_BINDING,) if self.tight_binding else ())]
-        named = [(f"columns: {part}", part) for part in parts]
-        named += [(f"columns: {LEARNED}{_short(w)}", LEARNED) for w in self.weights]
-        return [(n, ROW_SECONDS[part], SITE_SECONDS.get(part, 0.0)) for n, part in named]
+    def _stages(self) -> dict[str, str]:
+        """Of the bar, by name: which of :data:`SECONDS` it takes."""
+        parts = [STRUCTURES, COMPOSITION, SITES, *((TIGHT_BINDING,) if self.tight_binding else ())]
+        learned = {f"columns: {LEARNED}{_short(w)}": LEARNED for w in self.weights}
+        return {f"columns: {part}": part for part in parts} | learned
 
     def _checked(self, structures: Sequence[Any], bar: WorkBar) -> list[Row]:
         """Every row taken apart and checked, before any of them is worked on."""
         cutoff = weights_config(self.weights[0]).cutoff
-        tell = bar.rows("columns: structures", len(structures))
+        tell = bar.rows(f"columns: {STRUCTURES}", len(structures))
         rows: list[Row] = [StructureError("")] * len(structures)
         n_edges = 0
 
@@ -204,7 +213,7 @@ class Recipe:
         self, crystals: Sequence[Row], index: Any, found: Described, bar: WorkBar
     ) -> NDArray[np.float32]:
         """All blocks side by side."""
-        n, names = len(crystals), [name for name, _, _ in self._stages()]
+        n, (_, *names) = len(crystals), self._stages()
 
         def columns_of(featurizer: Any, stage: str, *blocks: str) -> NDArray[np.float32]:
             columns = featurizer._columns(crystals, True, index, bar.rows(stage, n))

@@ -188,6 +188,7 @@ def test_other_blocks_cannot_be_done_without(regressor, fitted, table, y, groups
 
 
 def test_without_a_space_group_no_number_is_made_up(fitted, structures, monkeypatch) -> None:
+    monkeypatch.setattr(symmetry, "_plain_type", lambda *cell: None)
     monkeypatch.setattr(symmetry, "symmetry_dataset", lambda crystal, symprec: None)
     with pytest.raises(InputError, match="row 0: it lacks the columns of 'composition and cell'"):
         fitted.predict(structures[:2])
@@ -195,6 +196,7 @@ def test_without_a_space_group_no_number_is_made_up(fitted, structures, monkeypa
 
 def test_a_tighter_tolerance_is_tried_where_the_usual_one_finds_no_group(monkeypatch) -> None:
     usual, asked = symmetry.symmetry_dataset, []
+    monkeypatch.setattr(symmetry, "_plain_type", lambda *cell: None)
 
     def picky(crystal, symprec):
         asked.append(symprec)
