@@ -69,7 +69,7 @@ def primitive_cell(
     reduced = reduced_basis(lattice) @ lattice
     inside = frac_coords @ lattice @ np.linalg.inv(reduced)
     reduced, first = _without_copies(reduced, inside, atomic_numbers)
-    niggli = spglib.niggli_reduce(reduced)
+    niggli = _answer(spglib.niggli_reduce, reduced)
     if niggli is not None:  # else the cell reduced so far does
         reduced = niggli
     inside = frac_coords[first] @ lattice @ np.linalg.inv(reduced)
@@ -154,14 +154,14 @@ def symmetry_dataset(crystal: Any, symprec: float) -> Any:
     return _answer(spglib.get_symmetry_dataset, crystal, symprec=symprec)
 
 
-def _answer(question: Callable[..., Any], *given: Any, symprec: float) -> Any:
+def _answer(question: Callable[..., Any], *given: Any, **options: Any) -> Any:
     """What a function of spglib returns, or None."""
     import spglib
 
     # An error or None, as the version and the user's settings have it.
     failures = (getattr(spglib, "SpglibError", ValueError), ValueError)
     try:
-        return question(*given, symprec=symprec)
+        return question(*given, **options)
     except failures:
         return None
     except DeprecationWarning:
@@ -170,7 +170,7 @@ def _answer(question: Callable[..., Any], *given: Any, symprec: float) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             try:
-                return question(*given, symprec=symprec)
+                return question(*given, **options)
             except failures:
                 return None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import spglib
+from places import SHARED
 from pymatgen.core import Lattice, Structure
 from real_crystals import aflow_prototype, crystals
 
@@ -107,3 +109,30 @@ def test_the_prototypes_of_pymatgen_have_the_space_groups_of_spglib() -> None:
     for label in labels:
         given = arrays(aflow_prototype(label))
         assert symmetry_of(given, primitive_cell(*given))[0] == int(label.split("_")[2])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the tables are not beside the checkout")
+@pytest.mark.parametrize(
+    "file", ["mp20_val_test", "jarvis_dft3d_partial", "mp_elasticity", "mp_mtcgcnn"]
+)
+def test_real_crystals_have_the_space_groups_and_sites_of_spglib(file: str) -> None:
+    """1,000 of each; 4 % of them are asked of spglib anyway."""
+    table = pd.read_parquet(
+        SHARED / f"{file}.parquet", columns=["lattice", "frac_coords", "species", "n_sites"]
+    )
+    asked = 0
+    for row in table[table["n_sites"] <= 40].sample(1000, random_state=7).itertuples():
+        lattice = np.reshape(row.lattice, (3, 3)).astype(float)
+        frac_coords = np.reshape(row.frac_coords, (-1, 3)).astype(float)
+        given = lattice, frac_coords, np.array(row.species, dtype=np.int64)
+        cell = primitive_cell(*given)
+        try:
+            symmetry._plain_type(*cell)
+        except NotPlain:
+            asked += 1
+        expected = symmetry_of(given, None)
+        assert symmetry_of(given, cell) == expected
+        at_copies = spglib.get_symmetry_dataset(given, symprec=symmetry.SAME_SITE)
+        assert len(cell[2]) == at_copies.mapping_to_primitive.max() + 1
+    assert asked < 80
