@@ -131,8 +131,8 @@ def operations(
 def _isometries(lattice: Floats, tolerance: float) -> Floats:
     """Bases (n, 3, 3) of the lattice that are as the given one, in units of it.
 
-    A length may differ by the tolerance, and so may the end of the shorter of two vectors if it is
-    turned until the angles are the same.
+    A length may differ by the tolerance, and so may the end of a vector of the mean length of two
+    when the angle between them is made the same.
     """
     vectors = _SHORT @ lattice
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))

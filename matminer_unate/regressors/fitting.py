@@ -3,8 +3,9 @@
 The way of a crystal, room by room:
 
 1. ``rows.GivenRows``: what was given → a list of structures and the names of their rows.
-2. ``recipe.Recipe.describe``: each structure is checked (``crystals``), then described block by
-   block (composition and cell, ``SiteDescriptorStats``, ``TightBindingStats``, learned columns).
+2. ``recipe.Recipe.describe``: each structure is checked and taken apart once
+   (``crystals.checked``), then all are described block by block (composition and cell,
+   ``SiteDescriptorStats``, ``TightBindingStats``, learned columns).
 3. ``rows.AnsweredRows``: the rows that any model can learn from, and the blocks each one lacks.
 4. ``target_models.TrainingRows``: columns, targets (``targets``), weights, folds of formulas.
 5. ``target_models.FittedTarget``: a model of all blocks, and one without the tight-binding ones.
