@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict
 
 from matminer_unate import TightBindingStats, UnateRegressor, progress
 from matminer_unate.cli import main as cli
-from matminer_unate.crystals import symmetry
+from matminer_unate.crystals import checked, symmetry
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.progress import WorkBar
 from matminer_unate.regressors import blend as regressor_parts
@@ -229,6 +229,28 @@ def test_unusable_rows_are_found_before_any_is_featurized(
     ) as e:
         clone(regressor).fit(some, y[:23])
     assert "ignore_errors" not in str(e.value)
+
+
+def test_every_crystal_is_taken_apart_once_for_all_blocks(structures, monkeypatch) -> None:
+    counted: list[str] = []
+
+    def count(name: str) -> None:
+        usual = getattr(checked, name)
+        monkeypatch.setattr(checked, name, lambda *a: counted.append(name) or usual(*a))
+
+    for name in ("crystal_arrays", "radius_graph", "primitive_cell", "symmetry_of"):
+        count(name)
+    UnateRegressor(device="cpu", progress=False).featurize(structures[:3])
+    assert sorted(counted) == sorted(
+        3 * ["crystal_arrays", "radius_graph", "primitive_cell", "symmetry_of"]
+    )
+
+
+def test_rows_whose_graphs_are_not_kept_get_the_same_columns(
+    regressor, structures, table, monkeypatch
+) -> None:
+    monkeypatch.setattr(recipe_columns, "KEPT_EDGES", 200)
+    pd.testing.assert_frame_equal(regressor.featurize(structures), table)
 
 
 # -- weights of rows
