@@ -62,6 +62,7 @@ class WorkBar:
                 smoothing=0,
                 mininterval=_INTERVAL,
                 miniters=0,
+                nrows=24,  # a terminal that does not tell its size has a line all the same
             )
         return self
 

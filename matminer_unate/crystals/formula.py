@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from functools import cache
 
 import numpy as np
@@ -13,19 +15,19 @@ Counts = tuple[tuple[int, int], ...]
 
 def reduced_counts(atomic_numbers: NDArray[np.int64]) -> Counts:
     """Elements of sites (n_sites,) and how many of each, without their common divisor."""
-    numbers, counts = np.unique(atomic_numbers, return_counts=True)
-    counts //= np.gcd.reduce(counts)
-    return tuple(zip(numbers.tolist(), counts.tolist(), strict=True))
+    counts = Counter(atomic_numbers.tolist())
+    divisor = math.gcd(*counts.values())
+    return tuple((z, counts[z] // divisor) for z in sorted(counts))
 
 
 def reduced_formula(atomic_numbers: NDArray[np.int64]) -> str:
     """Reduced formula of sites (n_sites,), as pymatgen writes it: ``SiO2``."""
-    return _written(reduced_counts(atomic_numbers))
+    return written_formula(reduced_counts(atomic_numbers))
 
 
 @cache
-def _written(counts: Counts) -> str:
-    """Cached, because polymorphs have the same."""
+def written_formula(counts: Counts) -> str:
+    """The same of elements and how many of each; cached, because polymorphs have the same."""
     from pymatgen.core import Composition
 
     return Composition(dict(counts)).reduced_formula

@@ -31,14 +31,30 @@ def reduced_basis(lattice: NDArray[np.float64]) -> NDArray[np.float64]:
     basis = np.eye(3)
     # One pass is enough but for rounding, which a cell sheared a million times suffers from.
     for _ in range(5):
-        step = np.rint(Lattice(basis @ lattice).lll_mapping)
-        if abs(step).sum() == 3:
+        if _is_reduced(basis @ lattice):
             break
-        basis = step @ basis
+        basis = np.rint(Lattice(basis @ lattice).lll_mapping) @ basis
     shortest = float(np.linalg.norm(basis @ lattice, axis=1).min())
     if shortest < MIN_CELL:
         raise repeats_itself(shortest)
     return basis
+
+
+def _is_reduced(lattice: NDArray[np.float64]) -> bool:
+    """Whether LLL would leave a lattice (3, 3) as it is; plain Python, as for the heights."""
+    a, b, c = lattice.tolist()
+    aa = _dot(a, a)
+    ba, ca = _dot(b, a) / aa, _dot(c, a) / aa
+    b = [x - ba * y for x, y in zip(b, a, strict=True)]
+    bb = _dot(b, b)
+    cb = _dot(c, b) / bb
+    c = [z - ca * x - cb * y for x, y, z in zip(a, b, c, strict=True)]
+    short = max(abs(ba), abs(ca), abs(cb)) <= 0.5
+    return short and bb >= (0.75 - ba**2) * aa and _dot(c, c) >= (0.75 - cb**2) * bb
+
+
+def _dot(a: list[float], b: list[float]) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def repeats_itself(distance: float) -> StructureError:

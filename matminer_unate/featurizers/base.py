@@ -8,9 +8,11 @@ The way of a crystal through ``featurize_dataframe``, from room to room:
 
 1. ``inputs``: the column of the frame → one object a row.
 2. ``io.objects``: pymatgen, ASE, a dict or text → pymatgen Structure.
-3. ``crystals.structures``: checked, and taken apart into lattice, coordinates and atomic numbers.
+3. ``crystals.checked``: checked, and taken apart into lattice, coordinates and atomic numbers
+   (``crystals.structures``); to be asked for more, which is found once.
 4. ``crystals.graph``: the bonds within the cutoff. 2 to 4 are ``_prepare`` of a featurizer, which
-   ``rows.prepare_rows`` calls; what raises StructureError there is a row that failed.
+   ``rows.prepare_rows`` calls; what raises StructureError there is a row that failed. Who has
+   several featurizers gives each of them the same CheckedCrystal, and begins at 4.
 5. ``rows.Columns``: of equal crystals, only the first goes on.
 6. ``_describe`` of a featurizer: ``crystals.batching`` gathers graphs, then ``network.encoding`` or
    ``physics`` describes the sites, and ``pooling`` makes a row of columns of them.
@@ -59,7 +61,7 @@ class StructureFeaturizer(BaseFeaturizer):
             raise InputError(f"on_error must be 'raise' or 'nan', got {self.on_error!r}")
 
     def _prepare(self, structure: Any) -> Any:
-        """Check one structure and build its graph: a PreparedCrystal.
+        """Check one structure, or take a CheckedCrystal; build its graph: a PreparedCrystal.
 
         Raises
         ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from matminer_unate.physics.quantity import Quantity, slug
 
@@ -22,17 +22,20 @@ _POOLED = {
 }
 
 
+@cache
 def of_sites(prefix: str, quantity: Quantity, pooling: str) -> ColumnMeaning:
     """Column of a pooled quantity of the sites."""
     meaning = f"{quantity.name}, {_POOLED[pooling]}: {quantity.formula}"
     return f"{prefix}_{quantity.column}_{pooling}", quantity.unit, meaning
 
 
+@cache
 def of_crystal(prefix: str, quantity: Quantity) -> ColumnMeaning:
     """Column of a quantity of the crystal."""
     return f"{prefix}_{quantity.column}", quantity.unit, f"{quantity.name}: {quantity.formula}"
 
 
+@cache
 def learned(prefix: str, label: str, pooling: str | None = None) -> ColumnMeaning:
     """Learned column: pooled component of the site vector, or prediction for the crystal."""
     name = f"{prefix}_{label}" if pooling is None else f"{prefix}_{pooling}_{label}"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.pyg import graph_to_data
-from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import StructureError, warn_user
 from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.featurizers.rows import row_name
@@ -57,12 +57,13 @@ def to_data(
     notes, found, graphs = EncodingNotes(config), list[Any](), list[Any]()
     for row, structure in enumerate(entries_of(structures)):
         try:
-            prepared = prepare(structure, config)
+            crystal = CheckedCrystal(structure)
+            prepared = prepare(crystal, config)
         except StructureError as e:
             raise StructureError(f"{row_name(row, index)}: {e}") from e
         notes.read(prepared, row)
         graphs.append((row, prepared.graph))
-        found.append(graph_to_data(crystal_arrays(structure), prepared.graph, config.cutoff))
+        found.append(graph_to_data(crystal.arrays, prepared.graph, config.cutoff))
     for text in notes.texts(index):
         warn_user(text)
     if embeddings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,10 +30,12 @@ class PreparedCrystal:
 
     def key(self) -> bytes:
         """The same for crystals that get the same columns."""
-        return graph_digest(self.graph)
+        return self.graph.digest
 
 
 Prepared = TypeVar("Prepared", bound=PreparedCrystal)
+
+Read = TypeVar("Read")
 
 Computed = tuple[list[int], NDArray[np.float32]]
 """Rows with their columns."""
@@ -182,9 +183,9 @@ class Columns:
 
 def prepare_rows(
     structures: Iterable[Any],
-    prepare: Callable[[Any], Prepared],
+    prepare: Callable[[Any], Read],
     failed: Callable[[int, StructureError], Any],
-) -> Iterator[tuple[int, Prepared]]:
+) -> Iterator[tuple[int, Read]]:
     """Prepare crystals one after another, as they are asked for.
 
     Parameters
@@ -211,14 +212,6 @@ def prepare_rows(
             failed(row, e)
         else:
             yield row, prepared
-
-
-def graph_digest(graph: RadiusGraph) -> bytes:
-    """The same bytes for graphs that no invariant of theirs can tell apart."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (graph.atomic_numbers, graph.edge_index, graph.edge_vector):
-        digest.update(part.tobytes())
-    return digest.digest()
 
 
 def row_name(row: int, index: Sequence[Any] | None) -> str:

@@ -11,10 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from matminer_unate.crystals.batching import fill_batches
-from matminer_unate.crystals.graph import radius_graph
-from matminer_unate.crystals.lattice import cell_heights
+from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.neighbours import ISOLATED
-from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_sites
@@ -23,7 +21,6 @@ from matminer_unate.featurizers.rows import (
     Computed,
     PreparedCrystal,
     RowNotes,
-    graph_digest,
 )
 from matminer_unate.physics.elements import is_tabulated
 from matminer_unate.physics.quantity import with_tables
@@ -80,7 +77,7 @@ class MeasuredCrystal(PreparedCrystal):
     def key(self) -> bytes:
         """The same for crystals whose descriptors are the same."""
         # Where an isolated atom's neighbours were drawn in, the graph does not tell the volume.
-        return graph_digest(self.graph) + struct.pack("<d", self.volume)
+        return self.graph.digest + struct.pack("<d", self.volume)
 
 
 @dataclass
@@ -200,11 +197,10 @@ class SiteDescriptorStats(StructureFeaturizer):
             raise InputError(f"cutoff is a length from {low:g} to {high:g} Å; got {self.cutoff!r}")
 
     def _prepare(self, structure: Any) -> MeasuredCrystal:
-        lattice, frac_coords, z = crystal_arrays(structure)
-        graph = radius_graph(lattice, frac_coords, z, self.cutoff)
-        return MeasuredCrystal(
-            graph, frozenset(z[~is_tabulated()[z]].tolist()), cell_heights(lattice)[1]
-        )
+        crystal = CheckedCrystal.of(structure)
+        z = crystal.atomic_numbers
+        unknown = frozenset(z[~is_tabulated()[z]].tolist())
+        return MeasuredCrystal(crystal.graph(self.cutoff), unknown, crystal.volume)
 
     def _notes(self) -> RowNotes:
         return DescriptorNotes(self.cutoff)

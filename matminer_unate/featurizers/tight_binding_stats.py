@@ -12,10 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from matminer_unate.crystals.checks import check_crystal
+from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.graph import radius_graph
-from matminer_unate.crystals.structures import crystal_arrays
-from matminer_unate.crystals.symmetry import primitive_cell
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_crystal, of_sites
@@ -208,9 +206,9 @@ class TightBindingStats(StructureFeaturizer):
             )
 
     def _prepare(self, structure: Any) -> PrimitiveCrystal:
-        given = crystal_arrays(structure)
-        check_crystal(*given)  # before the sites are numbered anew
-        lattice, frac_coords, z = primitive_cell(*given)
+        crystal = CheckedCrystal.of(structure)
+        crystal.check()  # before the sites are numbered anew
+        lattice, frac_coords, z = crystal.primitive_cell
         size = n_orbitals(z)
         if size > self.max_orbitals:
             raise StructureError(

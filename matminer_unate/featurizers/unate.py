@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.graph import RadiusGraph, radius_graph
 from matminer_unate.crystals.neighbours import ISOLATED
-from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays
+from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned
 from matminer_unate.featurizers.inputs import entries_of, is_many
@@ -239,15 +240,21 @@ def prepare(crystal: Any, config: WeightsConfig) -> PreparedCrystal:
     StructureError
         With the reason and the cure.
     """
-    arrays = crystal_arrays(crystal)
-    unknown = arrays[2][~config.is_known[arrays[2]]]
-    return PreparedCrystal(masked_graph(arrays, config), frozenset(unknown.tolist()))
+    checked = CheckedCrystal.of(crystal)
+    z = checked.atomic_numbers
+    unknown = frozenset(z[~config.is_known[z]].tolist())
+    graph = checked.graph(config.cutoff)
+    return PreparedCrystal(_masked(graph, config) if unknown else graph, unknown)
 
 
 def masked_graph(crystal: CrystalArrays, config: WeightsConfig) -> RadiusGraph:
     """Graph of a crystal in which species that the weights do not know are 0, the masked one."""
-    lattice, frac_coords, z = crystal
-    return radius_graph(lattice, frac_coords, z * config.is_known[z], config.cutoff)
+    return _masked(radius_graph(*crystal, config.cutoff), config)
+
+
+def _masked(graph: RadiusGraph, config: WeightsConfig) -> RadiusGraph:
+    z = graph.atomic_numbers
+    return replace(graph, atomic_numbers=z * config.is_known[z])
 
 
 def embed(

@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -116,8 +116,12 @@ class WeightsConfig(FolderConfig):
 
 def shipped_weights() -> list[str]:
     """Names of the weights inside the package."""
-    root = files("matminer_unate") / "weights"
-    return sorted(entry.name for entry in root.iterdir() if (entry / CONFIG).is_file())
+    return sorted(entry.name for entry in _shipped().iterdir() if (entry / CONFIG).is_file())
+
+
+@cache
+def _shipped() -> Path:
+    return Path(str(files("matminer_unate") / "weights"))
 
 
 def weights_folder(weights: str | Path) -> Path:
@@ -130,7 +134,7 @@ def weights_folder(weights: str | Path) -> Path:
     """
     if not isinstance(weights, str | Path):
         raise WeightsError(f"weights must be a name or a path, got {weights!r}")
-    shipped = Path(str(files("matminer_unate") / "weights" / str(weights)))
+    shipped = _shipped() / str(weights)
     if NAME_PATTERN.fullmatch(str(weights)) and (shipped / CONFIG).is_file():
         return shipped
     folder = Path(weights).expanduser()

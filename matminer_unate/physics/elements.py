@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.resources import files
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.formula import Counts
@@ -70,8 +70,11 @@ def _as_tabulated(name: str) -> Floats:
     From the file in matminer, whose ``MagpieData`` reads and imputes all 22: half a second.
     """
     file = files("matminer.utils") / "data_files" / "magpie_elementdata" / f"{name}.table"
-    lines = ["", *file.read_text(encoding="utf-8").splitlines()[:118]]
-    return pd.to_numeric(pd.Series(lines), errors="coerce").reindex(range(119)).to_numpy().copy()
+    table = np.full(119, np.nan)
+    for z, line in enumerate(file.read_text(encoding="utf-8").splitlines()[:118], start=1):
+        with suppress(ValueError):  # "Missing"
+            table[z] = float(line)
+    return table
 
 
 @lru_cache(maxsize=200_000)

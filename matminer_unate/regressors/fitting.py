@@ -3,8 +3,9 @@
 The way of a crystal, room by room:
 
 1. ``rows.GivenRows``: what was given → a list of structures and the names of their rows.
-2. ``recipe.Recipe.describe``: each structure is checked (``crystals``), then described block by
-   block (composition and cell, ``SiteDescriptorStats``, ``TightBindingStats``, learned columns).
+2. ``recipe.Recipe.describe``: each structure is checked and taken apart once
+   (``crystals.checked``), then all are described block by block (composition and cell,
+   ``SiteDescriptorStats``, ``TightBindingStats``, learned columns).
 3. ``rows.AnsweredRows``: the rows that any model can learn from, and the blocks each one lacks.
 4. ``target_models.TrainingRows``: columns, targets (``targets``), weights, folds of formulas.
 5. ``target_models.FittedTarget``: a model of all blocks, and one without the tight-binding ones.
@@ -22,7 +23,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold
 
 from matminer_unate.errors import InputError
 from matminer_unate.network.weights import checksums
@@ -117,6 +117,8 @@ def fit_rows(
 def group_folds(
     labels: Sequence[Any] | NDArray[Any], n_folds: int, seed: int
 ) -> list[NDArray[np.int64]]:
+    from sklearn.model_selection import GroupKFold  # which predictions need not wait for
+
     codes, distinct = pd.factorize(np.asarray(labels, dtype=object))
     if (codes < 0).any():
         raise InputError(f"the group of row {int(np.argmin(codes))} is missing (NaN or None)")

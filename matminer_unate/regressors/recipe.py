@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matminer_unate.crystals.formula import reduced_counts, reduced_formula
-from matminer_unate.crystals.lattice import cell_heights
-from matminer_unate.crystals.structures import crystal_arrays
-from matminer_unate.crystals.symmetry import symmetry_of
+from matminer_unate.crystals.checked import CheckedCrystal
+from matminer_unate.crystals.formula import written_formula
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.rows import prepare_rows, row_name
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
-from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
+from matminer_unate.featurizers.unate import UnateFeaturizer
 from matminer_unate.network.weights import weights_config
+from matminer_unate.physics.magpie import MAGPIE_LABELS, magpie_statistics
 from matminer_unate.progress import WorkBar
 
 FORMULA = "formula"
@@ -36,16 +34,32 @@ FINGERPRINT = "fingerprint"
 LEARNED = "unate "
 """Names of blocks; those of learned columns begin so."""
 
+STRUCTURES = "structures"
+"""What comes before the blocks: every row is checked."""
+
 OPTIONAL = (TIGHT_BINDING,)
 """Blocks that a crystal may lack: a model without them is fitted too."""
+
+KEPT_EDGES = 4_000_000
+"""Edges whose graphs are kept from one part to the next: 200 MB, or some 20,000 small crystals.
+Those of later rows are built anew by each part."""
 
 START_UP = 3.0
 """Seconds that the first network of a process takes to load, mostly torch."""
 PAIR_SECONDS, NEW_ELEMENTS = 0.1, 60
 """What each of the first crystals takes for integrals of its elements, and how many do."""
-SITE_SECONDS = {SITES: 2e-4, TIGHT_BINDING: 1.2e-3, LEARNED: 2e-4}
-ROW_SECONDS = {COMPOSITION: 2e-3, SITES: 2e-3, TIGHT_BINDING: 4e-3, LEARNED: 1.5e-3}
-"""Roughly, of one core; for the time left."""
+SECONDS = {
+    STRUCTURES: (1e-4, 1e-5),
+    COMPOSITION: (6e-4, 1e-5),
+    SITES: (1e-4, 1e-5),
+    TIGHT_BINDING: (4e-3, 1.2e-3),
+    LEARNED: (2e-4, 6e-5),
+}
+"""A crystal, and a site, roughly, of one core; for the time left."""
+
+
+Row = CheckedCrystal | StructureError
+"""What was given in a row, or why it is of no use."""
 
 
 @dataclass
@@ -88,7 +102,7 @@ class Recipe:
     def blocks(self) -> dict[str, list[str]]:
         """Names of the columns by block; those that the trees learn from come first."""
         blocks = {
-            COMPOSITION: [*magpie().feature_labels(), *CELL_NAMES],
+            COMPOSITION: [*MAGPIE_LABELS, *CELL_NAMES],
             SITES: SiteDescriptorStats().feature_labels(),
         }
         if self.tight_binding:
@@ -112,11 +126,13 @@ class Recipe:
     def seconds(self, structures: Sequence[Any]) -> dict[str, float]:
         """What the stages of :meth:`describe` will roughly take on one core."""
         n_sites = float(sum(_length(s) for s in structures))
-        stages = {"columns: structures": 5e-4 * len(structures)}
-        for name, rows, sites in self._stages():
-            stages[name] = rows * len(structures) + sites * n_sites
+        stages = {}
+        for name, part in self._stages().items():
+            of_row, of_site = SECONDS[part]
+            stages[name] = of_row * len(structures) + of_site * n_sites
         if "torch" not in sys.modules and len(structures):
-            stages[name] += START_UP
+            first = next(name for name, part in self._stages().items() if part == LEARNED)
+            stages[first] += START_UP
             if self.tight_binding:
                 new = min(len(structures), NEW_ELEMENTS)
                 stages[f"columns: {TIGHT_BINDING}"] += PAIR_SECONDS * new
@@ -142,7 +158,8 @@ class Recipe:
             A structure is unusable and errors are not ignored; the message names its row.
         """
         found = Described(pd.DataFrame(index=range(len(structures)) if index is None else index))
-        found.unusable = self._check_rows(structures, bar)
+        crystals = self._checked(structures, bar)
+        found.unusable = {r: c for r, c in enumerate(crystals) if isinstance(c, StructureError)}
         if found.unusable and not ignore_errors:
             row, error = next(iter(found.unusable.items()))
             more = len(found.unusable) - 1
@@ -152,45 +169,54 @@ class Recipe:
                 + "Drop such rows, or set on_error='nan' to leave them out."
             ) from error
         names = self.names()
-        values = self._values(structures, index, found, bar)
+        values = self._values(crystals, index, found, bar)
         values[list(found.unusable)] = np.nan
         found.table = pd.DataFrame(values, index=found.table.index, columns=names)
         formulas = [
-            None if row in found.unusable else reduced_formula(crystal_arrays(s)[2])
-            for row, s in enumerate(structures)
+            written_formula(c.reduced_counts) if isinstance(c, CheckedCrystal) else None
+            for c in crystals
         ]
         found.table.insert(0, FORMULA, np.array(formulas, dtype=object))
         return found
 
-    def _stages(self) -> list[tuple[str, float, float]]:
-        """Name, seconds a row, and seconds a site."""
-        parts = [COMPOSITION, SITES, *((TIGHT_BINDING,) if self.tight_binding else ())]
-        named = [(f"columns: {part}", part) for part in parts]
-        named += [(f"columns: {LEARNED}{_short(w)}", LEARNED) for w in self.weights]
-        return [(n, ROW_SECONDS[part], SITE_SECONDS.get(part, 0.0)) for n, part in named]
+    def _stages(self) -> dict[str, str]:
+        """Of the bar, by name: which of :data:`SECONDS` it takes."""
+        parts = [STRUCTURES, COMPOSITION, SITES, *((TIGHT_BINDING,) if self.tight_binding else ())]
+        learned = {f"columns: {LEARNED}{_short(w)}": LEARNED for w in self.weights}
+        return {f"columns: {part}": part for part in parts} | learned
 
-    def _check_rows(self, structures: Sequence[Any], bar: WorkBar) -> dict[int, StructureError]:
-        """The rows that are no crystals, before any of them is worked on."""
-        config = weights_config(self.weights[0])
-        tell = bar.rows("columns: structures", len(structures))
-        errors: dict[int, StructureError] = {}
+    def _checked(self, structures: Sequence[Any], bar: WorkBar) -> list[Row]:
+        """Every row taken apart and checked, before any of them is worked on."""
+        cutoff = weights_config(self.weights[0]).cutoff
+        tell = bar.rows(f"columns: {STRUCTURES}", len(structures))
+        rows: list[Row] = [StructureError("")] * len(structures)
+        n_edges = 0
+
+        def checked(structure: Any) -> CheckedCrystal:
+            nonlocal n_edges
+            crystal = CheckedCrystal.of(structure)
+            n_edges += crystal.graph(cutoff).n_edges
+            if n_edges > KEPT_EDGES:
+                crystal.forget_graphs()
+            return crystal
 
         def failed(row: int, error: StructureError) -> None:
-            errors[row] = error
+            rows[row] = error
             tell(1)
 
-        for _ in prepare_rows(structures, lambda structure: prepare(structure, config), failed):
+        for row, crystal in prepare_rows(structures, checked, failed):
+            rows[row] = crystal
             tell(1)
-        return errors
+        return rows
 
     def _values(
-        self, structures: Sequence[Any], index: Any, found: Described, bar: WorkBar
+        self, crystals: Sequence[Row], index: Any, found: Described, bar: WorkBar
     ) -> NDArray[np.float32]:
         """All blocks side by side."""
-        n, names = len(structures), [name for name, _, _ in self._stages()]
+        n, (_, *names) = len(crystals), self._stages()
 
         def columns_of(featurizer: Any, stage: str, *blocks: str) -> NDArray[np.float32]:
-            columns = featurizer._columns(structures, True, index, bar.rows(stage, n))
+            columns = featurizer._columns(crystals, True, index, bar.rows(stage, n))
             for row in columns.errors.keys() - found.unusable.keys():
                 found.lacking |= {(row, block): columns.errors[row] for block in blocks}
             if stage != names[-len(self.weights)]:
@@ -201,9 +227,9 @@ class Recipe:
             return values
 
         usable = [row for row in range(n) if row not in found.unusable]
-        crystals, tell = [structures[row] for row in usable], bar.rows(names[0], n)
-        first = np.full((n, len(magpie().feature_labels()) + len(CELL_NAMES)), np.nan, np.float32)
-        first[usable] = np.hstack([composition_columns(crystals), cell_columns(crystals, tell)])
+        some, tell = [crystals[row] for row in usable], bar.rows(names[0], n)
+        first = np.full((n, len(MAGPIE_LABELS) + len(CELL_NAMES)), np.nan, np.float32)
+        first[usable] = np.hstack([composition_columns(some), cell_columns(some, tell)])
         sites = columns_of(SiteDescriptorStats(descriptors="all"), names[1], SITES, FINGERPRINT)
         parts = [first, sites[:, _positions("physics")]]
         if self.tight_binding:
@@ -235,27 +261,9 @@ def is_column_table(X: Any) -> bool:
     return isinstance(X, pd.DataFrame) and X.shape[1] > 1 and FORMULA in X.columns
 
 
-@lru_cache(maxsize=1)
-def magpie() -> Any:
-    """matminer's Magpie preset, in this process."""
-    from matminer.featurizers.composition import ElementProperty
-
-    featurizer = ElementProperty.from_preset("magpie", impute_nan=True)
-    featurizer.set_n_jobs(1)
-    return featurizer
-
-
-def composition_columns(structures: Sequence[Any] | pd.Series) -> NDArray[np.float32]:
-    """Magpie columns, (n_rows, 132); every composition is computed once."""
-    from pymatgen.core import Composition
-
-    formulas = [reduced_counts(crystal_arrays(structure)[2]) for structure in structures]
-    distinct = list(dict.fromkeys(formulas))
-    rows = magpie().featurize_many([Composition(dict(f)) for f in distinct], pbar=False)
-    by_formula = dict(zip(distinct, rows, strict=True))
-    found = [by_formula[formula] for formula in formulas]
-    n_columns = len(magpie().feature_labels())
-    return np.array(found, dtype=np.float32).reshape(len(found), n_columns)
+def composition_columns(structures: Iterable[Any]) -> NDArray[np.float32]:
+    """Magpie columns of structures or CheckedCrystals, (n_rows, 132)."""
+    return magpie_statistics([CheckedCrystal.of(s).reduced_counts for s in structures])
 
 
 def _positions(group: Any) -> list[int]:
@@ -265,24 +273,22 @@ def _positions(group: Any) -> list[int]:
 
 
 def cell_columns(
-    structures: Sequence[Any] | pd.Series, tell: Callable[[int], Any] = lambda n: None
+    structures: Iterable[Any], tell: Callable[[int], Any] = lambda n: None
 ) -> NDArray[np.float32]:
     """Volume per atom (Å³), space group number and sites of the primitive cell, (n_rows, 3).
 
-    NaN where no space group is found. spglib is asked directly: matminer's wrapper manages 116
-    crystals a second.
+    NaN where no space group is found.
 
     Parameters
     ----------
-    structures : sequence or Series
+    structures : iterable of structures or CheckedCrystals
     tell : callable
         Told the number of rows that were just finished.
     """
     rows = []
     for structure in structures:
-        lattice, frac_coords, z = crystal_arrays(structure)
-        volume = cell_heights(lattice)[1] / len(z)
-        rows.append([volume, *symmetry_of((lattice, frac_coords, z))])
+        crystal = CheckedCrystal.of(structure)
+        rows.append([crystal.volume / len(crystal), *crystal.symmetry])
         tell(1)
     return np.array(rows, dtype=np.float32).reshape(-1, len(CELL_NAMES))
 

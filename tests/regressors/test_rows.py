@@ -17,7 +17,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_predict
 
 from matminer_unate import TightBindingStats, UnateRegressor, progress
 from matminer_unate.cli import main as cli
-from matminer_unate.crystals import symmetry
+from matminer_unate.crystals import checked, symmetry
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.progress import WorkBar
 from matminer_unate.regressors import blend as regressor_parts
@@ -188,6 +188,7 @@ def test_other_blocks_cannot_be_done_without(regressor, fitted, table, y, groups
 
 
 def test_without_a_space_group_no_number_is_made_up(fitted, structures, monkeypatch) -> None:
+    monkeypatch.setattr(symmetry, "_plain_type", lambda *cell: None)
     monkeypatch.setattr(symmetry, "symmetry_dataset", lambda crystal, symprec: None)
     with pytest.raises(InputError, match="row 0: it lacks the columns of 'composition and cell'"):
         fitted.predict(structures[:2])
@@ -195,6 +196,7 @@ def test_without_a_space_group_no_number_is_made_up(fitted, structures, monkeypa
 
 def test_a_tighter_tolerance_is_tried_where_the_usual_one_finds_no_group(monkeypatch) -> None:
     usual, asked = symmetry.symmetry_dataset, []
+    monkeypatch.setattr(symmetry, "_plain_type", lambda *cell: None)
 
     def picky(crystal, symprec):
         asked.append(symprec)
@@ -227,6 +229,28 @@ def test_unusable_rows_are_found_before_any_is_featurized(
     ) as e:
         clone(regressor).fit(some, y[:23])
     assert "ignore_errors" not in str(e.value)
+
+
+def test_every_crystal_is_taken_apart_once_for_all_blocks(structures, monkeypatch) -> None:
+    counted: list[str] = []
+
+    def count(name: str) -> None:
+        usual = getattr(checked, name)
+        monkeypatch.setattr(checked, name, lambda *a: counted.append(name) or usual(*a))
+
+    for name in ("crystal_arrays", "radius_graph", "primitive_cell", "symmetry_of"):
+        count(name)
+    UnateRegressor(device="cpu", progress=False).featurize(structures[:3])
+    assert sorted(counted) == sorted(
+        3 * ["crystal_arrays", "radius_graph", "primitive_cell", "symmetry_of"]
+    )
+
+
+def test_rows_whose_graphs_are_not_kept_get_the_same_columns(
+    regressor, structures, table, monkeypatch
+) -> None:
+    monkeypatch.setattr(recipe_columns, "KEPT_EDGES", 200)
+    pd.testing.assert_frame_equal(regressor.featurize(structures), table)
 
 
 # -- weights of rows

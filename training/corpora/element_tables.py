@@ -9,14 +9,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Element
 
 from matminer_unate.physics.elements import magpie_property
-
-MAGPIE = (
-    "Number", "MendeleevNumber", "AtomicWeight", "MeltingT", "Column", "Row", "CovalentRadius",
-    "Electronegativity", "NsValence", "NpValence", "NdValence", "NfValence", "NValence",
-    "NsUnfilled", "NpUnfilled", "NdUnfilled", "NfUnfilled", "NUnfilled", "GSvolume_pa",
-    "GSbandgap", "GSmagmom", "SpaceGroupNumber",
-)  # fmt: skip
-"""Magpie's 22 element properties (Ward et al. 2016), as in matminer's ``magpie`` preset."""
+from matminer_unate.physics.magpie import MAGPIE
 
 KNOWN = 104
 """Rows below this atomic number are in the tables."""

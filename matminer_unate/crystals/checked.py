@@ -1,0 +1,107 @@
+"""One crystal, taken apart and checked once, for all that describe it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, Self
+
+from matminer_unate.crystals.checks import check_crystal
+from matminer_unate.crystals.formula import Counts, reduced_counts
+from matminer_unate.crystals.graph import RadiusGraph, radius_graph
+from matminer_unate.crystals.lattice import cell_heights
+from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays
+from matminer_unate.crystals.symmetry import primitive_cell, symmetry_of
+from matminer_unate.errors import StructureError
+
+
+class CheckedCrystal:
+    """A crystal whose arrays are checked; the rest is found when it is asked for, and kept.
+
+    Parameters
+    ----------
+    structure
+        As for :func:`~matminer_unate.crystals.structures.crystal_arrays`.
+
+    Attributes
+    ----------
+    lattice : (3, 3) float64, Å
+        Lattice vectors as rows.
+    frac_coords : (n_sites, 3) float64
+    atomic_numbers : (n_sites,) int64
+    keeps_graphs : bool
+        Whether graphs are kept, which take 50 bytes an edge; without, each is built anew.
+
+    Raises
+    ------
+    StructureError
+        As :func:`~matminer_unate.crystals.structures.crystal_arrays`.
+    """
+
+    def __init__(self, structure: Any) -> None:
+        self.lattice, self.frac_coords, self.atomic_numbers = crystal_arrays(structure)
+        self.keeps_graphs = True
+        self._graphs: dict[float, RadiusGraph] = {}
+        self._is_sound = False
+
+    @classmethod
+    def of(cls, structure: Any) -> Self:
+        """The same object, if it is one already."""
+        return structure if isinstance(structure, cls) else cls(structure)
+
+    def __len__(self) -> int:
+        return len(self.atomic_numbers)
+
+    @property
+    def arrays(self) -> CrystalArrays:
+        """Lattice, fractional coordinates and atomic numbers."""
+        return self.lattice, self.frac_coords, self.atomic_numbers
+
+    @cached_property
+    def volume(self) -> float:
+        """Of the cell, Å³."""
+        return cell_heights(self.lattice)[1]
+
+    @cached_property
+    def reduced_counts(self) -> Counts:
+        """Its reduced formula."""
+        return reduced_counts(self.atomic_numbers)
+
+    def graph(self, cutoff: float) -> RadiusGraph:
+        """Its radius graph, what surrounds isolated sites drawn in; ``cutoff`` is in Å.
+
+        Raises
+        ------
+        StructureError
+            As :func:`~matminer_unate.crystals.graph.radius_graph`.
+        """
+        graph = self._graphs.get(cutoff)
+        if graph is None:
+            graph = radius_graph(*self.arrays, cutoff)
+            self._is_sound = True  # no atoms are too close, nor too many
+            if self.keeps_graphs:
+                self._graphs[cutoff] = graph
+        return graph
+
+    def forget_graphs(self) -> None:
+        """Drop the graphs, and keep none from now on."""
+        self.keeps_graphs = False
+        self._graphs.clear()
+
+    def check(self) -> None:
+        """Raise StructureError unless this can be a crystal, of which a graph can be built."""
+        if not self._is_sound:
+            check_crystal(*self.arrays)
+            self._is_sound = True
+
+    @cached_property
+    def primitive_cell(self) -> CrystalArrays:
+        """Its arrays; raises as :func:`~matminer_unate.crystals.symmetry.primitive_cell`."""
+        return primitive_cell(*self.arrays)
+
+    @cached_property
+    def symmetry(self) -> tuple[float, float]:
+        """Space group number and sites of the primitive cell; NaN if none is found."""
+        try:
+            return symmetry_of(self.arrays, self.primitive_cell)
+        except StructureError:
+            return symmetry_of(self.arrays, None)

@@ -1,0 +1,194 @@
+"""Symmetry operations of a crystal, where they are plain to see.
+
+spglib's dataset also refines the crystal and finds its Wyckoff positions, which takes up to 20 ms
+where the symmetry is high. The operations alone take a quarter of a millisecond. They are told from
+what is none by a distance: how far from an atom an operation takes another of its kind. Where one
+is neither well below the tolerance nor well above it, the answer depends on how the search is done,
+and is left to spglib.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from operator import itemgetter
+
+import numpy as np
+from numpy.typing import NDArray
+
+MARGIN = 3.0
+"""Distances from 1/3 of the tolerance to 3 times it are left to spglib."""
+
+MAX_COMPARED = 200_000
+"""Pairs of sites to be compared, beyond which spglib is as fast."""
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+_SHORT = np.array([v for v in itertools.product((-1.0, 0.0, 1.0), repeat=3) if any(v)])
+"""Where an operation can take a basis vector of a reduced cell, (26, 3)."""
+_OWN = [_SHORT.tolist().index(e) for e in np.eye(3).tolist()]
+"""Where the basis vectors themselves are among them."""
+
+
+class NotPlain(Exception):  # noqa: N818, nothing went wrong
+    """Whether something is a symmetry operation depends on how it is looked for."""
+
+
+def translations(lattice: Floats, frac_coords: Floats, numbers: Ints, tolerance: float) -> Floats:
+    """Translations that take a crystal to itself, (n, 3) fractional; the first of them is 0.
+
+    Parameters
+    ----------
+    lattice : (3, 3), Å
+        A reduced cell.
+    frac_coords : (n_sites, 3)
+    numbers : (n_sites,)
+    tolerance : float, Å
+
+    Raises
+    ------
+    NotPlain
+        A translation is one at this tolerance, but hardly.
+    """
+    return _operations(lattice, frac_coords, numbers, np.eye(3)[None], tolerance)[1]
+
+
+def primitive_basis(
+    lattice: Floats, frac_coords: Floats, numbers: Ints, shifts: Floats, tolerance: float
+) -> tuple[Floats, Ints]:
+    """The lattice of a primitive cell (3, 3; Å), and the first site of each set of copies.
+
+    Parameters
+    ----------
+    lattice, frac_coords, numbers
+        As for :func:`translations`.
+    shifts : (n, 3)
+        What that returned.
+    tolerance : float, Å
+        Between copies.
+
+    Raises
+    ------
+    NotPlain
+        The translations are no group, or sites are lost.
+    """
+    n = len(shifts)
+    if n == 1:
+        return lattice, np.arange(len(numbers))
+    vectors = np.concatenate([np.rint(shifts * n), n * np.eye(3)])
+    basis = _basis(vectors.astype(int).tolist())
+    if round(abs(np.linalg.det(basis))) * n != n**3:
+        raise NotPlain
+    inside = frac_coords @ np.linalg.inv(basis / n)
+    apart = inside[:, None] - inside
+    apart = (apart - np.round(apart)) @ (basis / n @ lattice)
+    same = (np.einsum("ijk,ijk->ij", apart, apart) < tolerance**2) & (numbers[:, None] == numbers)
+    first = np.unique(same.argmax(axis=1))
+    if len(first) * n != len(numbers):
+        raise NotPlain
+    return basis / n @ lattice, first
+
+
+def _basis(vectors: list[list[int]]) -> Ints:
+    """A basis (3, 3) of the lattice that integer vectors span, by Euclid's algorithm."""
+    found = []
+    for axis in range(3):
+        while len(with_it := [v for v in vectors if v[axis]]) > 1:
+            least = min(with_it, key=lambda v: abs(v[axis]))
+            for v in with_it:
+                if v is not least:
+                    times = v[axis] // least[axis]
+                    v[:] = [x - times * y for x, y in zip(v, least, strict=True)]
+        found.append(with_it[0])
+        vectors = [v for v in vectors if v is not with_it[0] and any(v)]
+    return np.array(found)
+
+
+def operations(
+    lattice: Floats, frac_coords: Floats, numbers: Ints, tolerance: float
+) -> tuple[Ints, Floats]:
+    """Rotations (n, 3, 3) and translations (n, 3) of the space group, x ↦ R x + t, fractional.
+
+    Parameters
+    ----------
+    lattice : (3, 3), Å
+        Of a primitive cell, reduced by Niggli's criteria.
+    frac_coords : (n_sites, 3)
+    numbers : (n_sites,)
+    tolerance : float, Å
+
+    Raises
+    ------
+    NotPlain
+        An operation is one at this tolerance, but hardly.
+    """
+    bases = _isometries(lattice, tolerance)
+    of, shifts = _operations(lattice, frac_coords, numbers, bases, tolerance)
+    return bases[of].swapaxes(1, 2).astype(np.int64), shifts
+
+
+def _isometries(lattice: Floats, tolerance: float) -> Floats:
+    """Bases (n, 3, 3) of the lattice that are as the given one, in units of it.
+
+    A length may differ by the tolerance, and so may the end of a vector of the mean length of two
+    when the angle between them is made the same.
+    """
+    vectors = _SHORT @ lattice
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    own = lengths[_OWN]
+    off = np.abs(lengths - own[:, None])
+    near = [np.flatnonzero(row < MARGIN * tolerance) for row in off]
+    cosine = np.clip(vectors @ vectors.T / (lengths[:, None] * lengths), -1.0, 1.0)
+    sine = np.sqrt(1.0 - cosine**2)
+    mean = np.sqrt(0.5 * (lengths + own[:, None]))
+
+    def turned(i: int, j: int) -> Floats:
+        a, b = near[i][:, None], near[j]
+        by = sine[a, b] * cosine[_OWN[i], _OWN[j]] - cosine[a, b] * sine[_OWN[i], _OWN[j]]
+        return np.maximum(np.abs(by) * mean[i, a] * mean[j, b], np.maximum(off[i, a], off[j, b]))
+
+    distance = np.maximum(turned(0, 1)[:, :, None], turned(0, 2)[:, None, :])
+    distance = np.maximum(distance, turned(1, 2))
+    found = np.nonzero(_is_below(distance, tolerance))
+    return np.stack([_SHORT[near[k][found[k]]] for k in range(3)], axis=1)
+
+
+def _operations(
+    lattice: Floats, frac_coords: Floats, numbers: Ints, bases: Floats, tolerance: float
+) -> tuple[Ints, Floats]:
+    """Which bases (n, 3, 3) turn the crystal into itself, and the translations that go with them.
+
+    ``frac_coords @ basis`` are the turned sites.
+    """
+    kinds = sorted(Counter(numbers.tolist()).items(), key=itemgetter(1))
+    groups = [frac_coords[numbers == z] for z, _ in kinds]
+    fewest = groups[0]
+    n_tried = len(bases) * len(fewest)
+    if n_tried * len(fewest) ** 2 > MAX_COMPARED:
+        raise NotPlain
+    turned = fewest @ bases  # (n_bases, n_fewest, 3)
+    shift = (fewest - turned[:, :1]).reshape(-1, 3)
+    of = np.repeat(np.arange(len(bases)), len(fewest))
+    worst = np.zeros(len(of))
+    for group in groups:
+        if len(of) * len(group) ** 2 > MAX_COMPARED:
+            raise NotPlain
+        moved = (group @ bases)[of] + shift[:, None]
+        apart = moved[:, :, None] - group
+        apart -= np.round(apart)
+        apart = apart @ lattice
+        square = np.einsum("...i,...i->...", apart, apart)
+        worst = np.maximum(worst, np.sqrt(square.min(axis=2).max(axis=1)))
+        left = worst < MARGIN * tolerance
+        of, shift, worst = of[left], shift[left], worst[left]
+    _is_below(worst, tolerance)
+    return of, shift
+
+
+def _is_below(distance: Floats, tolerance: float) -> NDArray[np.bool_]:
+    """Whether distances are below the tolerance; raises NotPlain where one is near to it."""
+    below = distance < tolerance / MARGIN
+    if (distance[~below] < tolerance * MARGIN).any():
+        raise NotPlain
+    return below
