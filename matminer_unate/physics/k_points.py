@@ -17,7 +17,7 @@ Ints = NDArray[np.int64]
 K_LENGTH = 9.0
 """Å. Along each axis, k points times the height of the cell are at least this."""
 MAX_DIVISIONS = 8
-MAX_WORK = 3e6
+MAX_WORK = 1e6
 """k points times orbitals cubed, about; fewer k points in larger cells."""
 
 RAMP = 0.25
