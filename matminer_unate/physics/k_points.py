@@ -100,14 +100,14 @@ def _irreducible_points(
     for number, axes in enumerate([*doubled, ()]):
         weights[number, :: steps[0], :: steps[1], :: steps[2]] = steps.prod() / n.prod()
         steps[list(axes)] = 1
-    weights = weights.reshape(len(weights), -1)
+    flat = weights.reshape(len(weights), -1)
     m = np.indices(divisions).reshape(3, -1).T
     # k·(W r) = (Wᵀ k)·r: component b of the image of m / n is Σ_a W_ab m_a / n_a.
     scaled = np.frombuffer(rotations, np.int8).reshape(-1, 3, 3) * n
     whole = scaled[(scaled % n[:, None] == 0).all(axis=(1, 2))] // n[:, None]
     stride = np.array([n[1] * n[2], n[2], 1])
     codes = (m @ whole % n) @ stride
-    codes = codes[(weights[:, codes] == weights[:, None]).all(axis=(0, 2))]
+    codes = codes[(flat[:, codes] == flat[:, None]).all(axis=(0, 2))]
     opposite = (-m % n) @ stride
     first, member = np.unique(np.minimum(codes, opposite[codes]).min(axis=0), return_inverse=True)
-    return m[first] / n, np.array([np.bincount(member, weight) for weight in weights])
+    return m[first] / n, np.array([np.bincount(member, weight) for weight in flat])

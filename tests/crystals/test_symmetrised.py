@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pymatgen.core import Structure
 from real_crystals import crystals
 
