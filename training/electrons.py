@@ -44,7 +44,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
-    list(run_jobs(run, [(args,)], 1))[0][1].result()
+    next(run_jobs(run, [(args,)], 1))[1].result()
 
 
 def run(args: argparse.Namespace) -> None:

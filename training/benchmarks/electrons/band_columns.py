@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.electrons.model import Matrices, States
 from matminer_unate.physics.band_quantities import (
@@ -53,11 +52,11 @@ def dispersion(bands: Bands) -> Described:
     direct = e[:, c] - e[:, v]
     spread = [np.sqrt(max(w @ b**2 - (w @ b) ** 2, 0.0)) for b in (e[:, v], e[:, c])]
     near = []
-    for reach in WITHIN:  # smooth counts
-        near.append(2 * (w[:, None] / (1 + np.exp(np.clip((top - reach - e) / 0.1, -60, 60))))
-                    [e < top + 1e-6].sum())
-        near.append(2 * (w[:, None] / (1 + np.exp(np.clip((e - bottom - reach) / 0.1, -60, 60))))
-                    [e > bottom - 1e-6].sum())
+    for reach in WITHIN:
+        below = 1 / (1 + np.exp(np.clip((top - reach - e) / THERMAL, -60, 60)))
+        above = 1 / (1 + np.exp(np.clip((e - bottom - reach) / THERMAL, -60, 60)))
+        near += [2 * (w[:, None] * below)[e < top + 1e-6].sum()]
+        near += [2 * (w[:, None] * above)[e > bottom - 1e-6].sum()]
     n = len(bands.n_electrons)
     crystal = [direct.min(), w @ direct, direct.min() - (bottom - top), *spread]
     return np.zeros((n, 0)), np.concatenate([crystal, np.log(np.array(near) / n + 1e-3)])
@@ -94,7 +93,7 @@ def transitions(bands: Bands) -> Described:
     return sites, np.concatenate([np.log(density / n + 1e-3), crystal])
 
 
-def slopes(m: Matrices, s: States, H_too: NDArray | None = None) -> Floats:
+def slopes(m: Matrices, s: States) -> Floats:
     """Of each state and orbital, its part of dE / d ln a (eV), (n_k, n_orbitals, n_bands).
 
     Hellmann and Feynman: c* (dH − E dS) c, for a change of all lengths, angles kept.

@@ -113,9 +113,9 @@ def field_table(z1: int, z2: int) -> Floats:
     """⟨a|v₂|b⟩ of orbitals on atom 1 at ``FIELD_DISTANCES``, (n_distances, 2, 14), eV.
 
     First the potential that atom 2 adds to that of atom 1, v₂ being nonlinear in the densities:
-    v₂ − v_xc(n₂) + v_xc(n₁ + n₂) − v_xc(n₁). Second what orthogonality to its core adds (Phillips and
-    Kleinman, Phys. Rev. 116, 287 (1959), doi:10.1103/PhysRev.116.287): Σ ⟨a|c⟩ (E − E_c) ⟨c|b⟩ over
-    its s, p and d core states c, E the mean level of a and b.
+    v₂ − v_xc(n₂) + v_xc(n₁ + n₂) − v_xc(n₁). Second what orthogonality to its core adds (Phillips
+    and Kleinman, Phys. Rev. 116, 287 (1959), doi:10.1103/PhysRev.116.287): Σ ⟨a|c⟩ (E − E_c) ⟨c|b⟩
+    over its s, p and d core states c, E the mean level of a and b.
     """
     one, two = valence(z1), valence(z2)
     d = FIELD_DISTANCES[:, None, None]
@@ -269,7 +269,7 @@ def with_field(m: Matrices, block: Floats) -> NDArray:
 def split_field(m: Matrices, block: Floats) -> tuple[Floats, Floats]:
     """Blocks → mean shift of each orbital's shell (n_orbitals,), and what is left of the blocks."""
     diagonal = np.einsum("naa->na", block)
-    mean = np.stack([diagonal[:, ANGULAR == ell].mean(axis=1) for ell in range(3)], axis=1)
+    mean = np.stack([diagonal[:, ell == ANGULAR].mean(axis=1) for ell in range(3)], axis=1)
     rest = block.copy()
     rest[:, np.arange(9), np.arange(9)] -= mean[:, ANGULAR]
     return mean[m.site, m.shell], rest

@@ -63,9 +63,7 @@ def load_trial(folder: Path, name: str) -> Trial:
     return Trial(name, table, fits)
 
 
-def _rows(
-    p: Property, table: pd.DataFrame, drawn: NDArray, fold: NDArray, seed: int
-) -> Rows:
+def _rows(p: Property, table: pd.DataFrame, drawn: NDArray, fold: NDArray, seed: int) -> Rows:
     # What is held out stands where others have test rows.
     train = np.random.default_rng(seed).permutation(drawn[fold != seed])
     val = np.arange(len(drawn), len(table))

@@ -107,7 +107,9 @@ PARTS: dict[str, Callable[[Solved], Described]] = {
         )
     ),
     "field": lambda s: whole(
-        s.with_hamiltonian(corrections.with_field(s.m, s.field[1]) + s.m.shifted(s.field[0]) - s.m.H)
+        s.with_hamiltonian(
+            corrections.with_field(s.m, s.field[1]) + s.m.shifted(s.field[0]) - s.m.H
+        )
     ),
     "exchange": lambda s: whole(s.with_exchange(True, ONLY_3D)),
     "feedback": lambda s: whole(
