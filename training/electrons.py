@@ -32,7 +32,7 @@ from harness.result_tables import GrowingTable
 
 PRESENT = "present"
 
-ADDITIONS = ("dispersion", "transitions", "pressure")
+ADDITIONS = ("dispersion", "edge counts", "transitions", "pressure")
 """Parts that are columns beside the present ones; all others can also take their place."""
 
 VARIANTS: dict[str, tuple[str, ...]] = {

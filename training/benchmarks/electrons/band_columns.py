@@ -40,9 +40,11 @@ def filling(bands: Bands) -> tuple[Floats, float, float]:
 
 
 def dispersion(bands: Bands) -> Described:
-    """Direct gap, its excess over the gap, dispersion of the edge bands, states near the edges.
+    """Smallest and mean direct gap, its excess over the gap, dispersion of the edge bands.
 
-    Bands are counted: the upper valence band is that of half the electrons. Nothing of a site.
+    Bands are counted: with N electrons, the upper valence band is the one that holds the last of N/2
+    pairs, and the lower conduction band the one that holds the next electron. Where N is odd they
+    are the same. Nothing of a site.
     """
     e, w = bands.energy, bands.weight
     _, top, bottom = filling(bands)
@@ -51,15 +53,21 @@ def dispersion(bands: Bands) -> Described:
     c = min(int(np.floor(count / 2 + 1e-6)), e.shape[1] - 1)
     direct = e[:, c] - e[:, v]
     spread = [np.sqrt(max(w @ b**2 - (w @ b) ** 2, 0.0)) for b in (e[:, v], e[:, c])]
+    crystal = [direct.min(), w @ direct, direct.min() - (bottom - top), *spread]
+    return np.zeros((len(bands.n_electrons), 0)), np.array(crystal)
+
+
+def edge_counts(bands: Bands) -> Described:
+    """log of the states per site within some energies of either band edge. Nothing of a site."""
+    e, w = bands.energy, bands.weight[:, None]
+    _, top, bottom = filling(bands)
     near = []
     for reach in WITHIN:
         below = 1 / (1 + np.exp(np.clip((top - reach - e) / THERMAL, -60, 60)))
         above = 1 / (1 + np.exp(np.clip((e - bottom - reach) / THERMAL, -60, 60)))
-        near += [2 * (w[:, None] * below)[e < top + 1e-6].sum()]
-        near += [2 * (w[:, None] * above)[e > bottom - 1e-6].sum()]
+        near += [2 * (w * below)[e < top + 1e-6].sum(), 2 * (w * above)[e > bottom - 1e-6].sum()]
     n = len(bands.n_electrons)
-    crystal = [direct.min(), w @ direct, direct.min() - (bottom - top), *spread]
-    return np.zeros((n, 0)), np.concatenate([crystal, np.log(np.array(near) / n + 1e-3)])
+    return np.zeros((n, 0)), np.log(np.array(near) / n + 1e-3)
 
 
 def transitions(bands: Bands) -> Described:

@@ -303,17 +303,31 @@ def free_d_electrons(z: int) -> float:
     return float(found.get((n, "d"), 0.0))
 
 
-D_FEEDBACK = 1.5
-"""eV an electron: how far the d level rises with what its shell holds beyond the free atom."""
+def d_feedback(m: Matrices, populations: Floats, strength: float) -> Floats:
+    """Shift of each orbital, 0 but in d shells: ``strength`` (n − n of the free atom).
 
-
-def feedback_shift(m: Matrices, d_electrons: Floats) -> Floats:
-    """Shift of each orbital, 0 but in d shells: ``D_FEEDBACK`` (n − n of the free atom).
-
-    d_electrons : (n_sites,)
+    populations : (n_sites, 3)
+        Electrons in the s, p and d shells.
+    strength : float, eV an electron
     """
     free = np.array([free_d_electrons(int(z)) for z in m.z])
-    return np.where(m.shell == 2, (D_FEEDBACK * (d_electrons - free))[m.site], 0.0)
+    return np.where(m.shell == 2, (strength * (populations[:, 2] - free))[m.site], 0.0)
+
+
+def shell_feedback(m: Matrices, populations: Floats, strength: float) -> Floats:
+    """The same in all shells, of what each holds beyond the free atom."""
+    d = np.array([free_d_electrons(int(z)) for z in m.z])
+    s = np.minimum(m.electrons - d, np.where(m.z == 46, 0.0, 2.0))
+    single = np.isin(m.z, (24, 29, 41, 42, 44, 45, 47, 78, 79))  # d filled at the expense of s
+    s = np.where(single, 1.0, s)
+    free = np.column_stack([s, m.electrons - d - s, d])
+    return (strength * (populations - free))[m.site, m.shell]
+
+
+def raised_d(m: Matrices, height: float) -> Floats:
+    """Shift of each orbital: so much (eV) in d shells with electrons in the free atom, else 0."""
+    free = np.array([free_d_electrons(int(z)) for z in m.z])
+    return np.where((m.shell == 2) & (free > 0)[m.site], height, 0.0)
 
 
 def diagonal_shifted(m: Matrices, shift: Floats) -> NDArray:

@@ -17,6 +17,7 @@ from benchmarks.electrons import corrections
 from benchmarks.electrons.band_columns import (
     Described,
     dispersion,
+    edge_counts,
     pressure,
     slopes,
     transitions,
@@ -63,6 +64,14 @@ class Solved:
     def populated(self, name: str) -> Bands:
         return bands_of(self.m, self.states.energy, POPULATIONS[name](self.states))
 
+    @cached_property
+    def populations(self) -> Floats:
+        """Electrons in the s, p and d shell of each site (n_sites, 3)."""
+        return describe(self.bands)[0][:, 1:4]
+
+    def feedback(self, strength: float) -> Floats:
+        return corrections.d_feedback(self.m, self.populations, strength)
+
     def with_hamiltonian(self, H: NDArray) -> Bands:
         states = solve(self.m, H)
         return bands_of(self.m, states.energy, POPULATIONS["Mulliken"](states))
@@ -73,11 +82,14 @@ class Solved:
             return self.bands
         return self.with_hamiltonian(self.m.shifted(shift))
 
-    def with_exchange(self, salts_only: bool, rows: dict[int, float]) -> Bands:
-        shift = corrections.exchange_shift(self.m, rows, salts_only)
-        if not shift.any():
-            return self.bands
-        return both_spins(self.shifted(-shift), self.shifted(shift))
+    def with_exchange(
+        self, salts_only: bool, rows: dict[int, float], shift: Floats | float = 0.0
+    ) -> Bands:
+        """With two spins, and levels shifted besides."""
+        half = corrections.exchange_shift(self.m, rows, salts_only)
+        if not half.any():
+            return self.shifted(half + shift)
+        return both_spins(self.shifted(shift - half), self.shifted(shift + half))
 
 
 def whole(bands: Bands) -> Described:
@@ -94,6 +106,7 @@ PARTS: dict[str, Callable[[Solved], Described]] = {
     "projected": lambda s: whole(s.populated("projected")),
     "net": lambda s: whole(s.populated("net")),
     "dispersion": lambda s: dispersion(s.bands),
+    "edge counts": lambda s: edge_counts(s.bands),
     "transitions": lambda s: transitions(s.bands),
     "pressure": lambda s: pressure(s.m, s.bands, slopes(s.m, s.states)),
     "free levels": lambda s: whole(
@@ -112,9 +125,20 @@ PARTS: dict[str, Callable[[Solved], Described]] = {
         )
     ),
     "exchange": lambda s: whole(s.with_exchange(True, ONLY_3D)),
-    "feedback": lambda s: whole(
-        s.shifted(corrections.feedback_shift(s.m, describe(s.bands)[0][:, 3]))
+    "feedback": lambda s: whole(s.shifted(s.feedback(1.5))),
+    "strong feedback": lambda s: whole(s.shifted(s.feedback(3.0))),
+    "feedback of all shells": lambda s: whole(
+        s.shifted(corrections.shell_feedback(s.m, s.populations, 1.0))
     ),
+    "feedback and exchange": lambda s: whole(s.with_exchange(True, ONLY_3D, s.feedback(1.5))),
+    "free levels and feedback": lambda s: whole(
+        s.with_hamiltonian(
+            corrections.diagonal_shifted(s.m, corrections.towards_free_levels(s.m, 1.0))
+            + s.m.shifted(s.feedback(1.5))
+            - s.m.H
+        )
+    ),
+    "raised d": lambda s: whole(s.shifted(corrections.raised_d(s.m, 2.0))),
 }
 
 
