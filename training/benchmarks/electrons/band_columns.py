@@ -8,6 +8,7 @@ from benchmarks.electrons.model import Matrices, States
 from matminer_unate.physics.band_quantities import (
     DOS_WIDTH,
     EDGE_WIDTH,
+    NO_EMPTY_STATE,
     THERMAL,
     band_edges,
     fermi_level,
@@ -42,17 +43,19 @@ def filling(bands: Bands) -> tuple[Floats, float, float]:
 def dispersion(bands: Bands) -> Described:
     """Smallest and mean direct gap, its excess over the gap, dispersion of the edge bands.
 
-    Bands are counted: with N electrons, the upper valence band is the one that holds the last of N/2
-    pairs, and the lower conduction band the one that holds the next electron. Where N is odd they
-    are the same. Nothing of a site.
+    Bands are counted: with N electrons, the upper valence band is the one that holds the last of
+    N/2 pairs, and the lower conduction band the one that holds the next electron. Where N is odd
+    they are the same. Nothing of a site.
     """
     e, w = bands.energy, bands.weight
     _, top, bottom = filling(bands)
     count = min(bands.n_electrons.sum(), 2.0 * e.shape[1])
-    v = max(int(np.ceil(count / 2 - 1e-6)) - 1, 0)
-    c = min(int(np.floor(count / 2 + 1e-6)), e.shape[1] - 1)
-    direct = e[:, c] - e[:, v]
-    spread = [np.sqrt(max(w @ b**2 - (w @ b) ** 2, 0.0)) for b in (e[:, v], e[:, c])]
+    upper = e[:, max(int(np.ceil(count / 2 - 1e-6)) - 1, 0)]
+    next_band = int(np.floor(count / 2 + 1e-6))
+    # Where all orbitals are filled, the same band so much higher.
+    lower = e[:, next_band] if next_band < e.shape[1] else upper + NO_EMPTY_STATE
+    direct = lower - upper
+    spread = [np.sqrt(max(w @ (b - w @ b) ** 2, 0.0)) for b in (upper, lower)]
     crystal = [direct.min(), w @ direct, direct.min() - (bottom - top), *spread]
     return np.zeros((len(bands.n_electrons), 0)), np.array(crystal)
 
