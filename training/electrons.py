@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks.columns.regressors import Matrix
 from benchmarks.electrons.judging import HEADS, JUDGED, Judge, Judgement, Trial, load_trial
-from benchmarks.electrons.parts import PARTS, compute_parts
+from benchmarks.electrons.parts import CONTROL_PART, PARTS, compute_parts
 from benchmarks.properties import PROPERTIES
 from harness.command import run_script, script_parser
 from harness.comparisons import bootstrap_change, paired_change, resample_formulas
@@ -32,14 +32,22 @@ from harness.result_tables import GrowingTable
 
 PRESENT = "present"
 
-ADDITIONS = ("dispersion", "edge counts", "transitions", "pressure")
+BESIDE_CONTROL = "control too"
+ADDITIONS = ("dispersion", "edge counts", "transitions", "pressure", "volume")
 """Parts that are columns beside the present ones; all others can also take their place."""
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     PRESENT: (PRESENT,),
     **{f"{part} instead": (part,) for part in PARTS if part not in (PRESENT, *ADDITIONS)},
     **{f"{part} too": (PRESENT, part) for part in PARTS if part != PRESENT},
+    "dispersion and pressure too": (PRESENT, "dispersion", "pressure"),
+    BESIDE_CONTROL: (PRESENT, CONTROL_PART),
+    "control: dispersion too": (PRESENT, CONTROL_PART, "dispersion"),
+    "control: pressure too": (PRESENT, CONTROL_PART, "pressure"),
+    "control: feedback instead": ("feedback", CONTROL_PART),
+    "control: feedback and exchange instead": ("feedback and exchange", CONTROL_PART),
 }
+"""Those that begin with ``control:`` are compared with the present columns beside the control."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -51,7 +59,10 @@ def run(args: argparse.Namespace) -> None:
     """Compute the columns, fit, and write."""
     note = "three fits (seeds 0-2) on two thirds of 3,000 train crystals; errors on val formulas"
     table = GrowingTable(args.out, ("property", "variant", "head"), note)
-    wanted = list(dict.fromkeys(p for v in args.variants for p in (PRESENT, *VARIANTS[v])))
+    always = (
+        VARIANTS[BESIDE_CONTROL] if any(v.startswith("control:") for v in args.variants) else ()
+    )
+    wanted = list(dict.fromkeys(p for v in args.variants for p in (PRESENT, *always, *VARIANTS[v])))
     for name in args.crystals:
         trial = load_trial(Path(args.data), name)
         folder = Path(args.work) / name
@@ -75,13 +86,17 @@ def judge_variants(
             missing = [v for v in variants if (key, v, head) not in table.known]
             if not missing:
                 continue
-            present = judge.judge(blocks[PRESENT], key, head)
+            references = {}
             for variant in missing:
+                against = BESIDE_CONTROL if variant.startswith("control:") else PRESENT
+                if against not in references:
+                    columns = np.hstack([blocks[p] for p in VARIANTS[against]])
+                    references[against] = judge.judge(columns, key, head)
                 columns = np.hstack([blocks[p] for p in VARIANTS[variant]])
-                found = present if variant == PRESENT else judge.judge(columns, key, head)
-                row = {"property": key, "variant": variant, "head": head}
+                found = references.get(variant) or judge.judge(columns, key, head)
+                row = {"property": key, "variant": variant, "head": head, "against": against}
                 row |= {"metric": PROPERTIES[key].metric, "n_columns": columns.shape[1]}
-                row |= compared(found, present, len(val), codes, counts)
+                row |= compared(found, references[against], len(val), codes, counts)
                 table.add(row)
 
 

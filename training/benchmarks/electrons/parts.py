@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.columns.feature_sets import CONTROL
+from benchmarks.columns.own_features import OWN_BLOCKS
 from benchmarks.electrons import corrections
 from benchmarks.electrons.band_columns import (
     Described,
@@ -38,6 +40,9 @@ from matminer_unate.physics.band_quantities import CRYSTAL_QUANTITIES, describe
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.tight_binding import Bands
 
+CONTROL_PART = "control"
+"""Magpie, composition and cell, and site descriptors: what one has without the model."""
+
 POOLING = ("mean", "std", "min", "max")
 OWN = np.array([not q.is_site_mean for q in CRYSTAL_QUANTITIES])
 
@@ -46,7 +51,11 @@ class Solved:
     """A crystal with the states of the present model, which several changes start from."""
 
     def __init__(self, crystal: PrimitiveCrystal) -> None:
-        self.m: Matrices = matrices_of(crystal)
+        self.crystal = crystal
+
+    @cached_property
+    def m(self) -> Matrices:
+        return matrices_of(self.crystal)
 
     @cached_property
     def states(self) -> States:
@@ -92,6 +101,13 @@ class Solved:
         return both_spins(self.shifted(shift - half), self.shifted(shift + half))
 
 
+def log_volume(s: Solved) -> Described:
+    """Of an atom: what the pressure knows without any bands."""
+    n = s.crystal.graph.n_sites
+    volume = float(np.abs(np.linalg.det(s.crystal.lattice))) / n
+    return np.zeros((n, 0)), np.array([np.log(volume)])
+
+
 def whole(bands: Bands) -> Described:
     """What ``TightBindingStats`` says."""
     sites, crystal = describe(bands)
@@ -109,6 +125,7 @@ PARTS: dict[str, Callable[[Solved], Described]] = {
     "edge counts": lambda s: edge_counts(s.bands),
     "transitions": lambda s: transitions(s.bands),
     "pressure": lambda s: pressure(s.m, s.bands, slopes(s.m, s.states)),
+    "volume": log_volume,
     "free levels": lambda s: whole(
         s.with_hamiltonian(
             corrections.diagonal_shifted(s.m, corrections.towards_free_levels(s.m, 1.0))
@@ -150,7 +167,11 @@ def columns_of(described: Described) -> Floats:
 
 def compute_parts(structures: Sequence, wanted: Sequence[str], folder: Path) -> dict[str, float]:
     """Write the parts that are not in the folder, ``<part>.npy``; CPU seconds of each."""
-    missing = [name for name in wanted if not (folder / f"{name}.npy").exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    if CONTROL_PART in wanted and not (folder / f"{CONTROL_PART}.npy").exists():
+        found = np.hstack([OWN_BLOCKS[block](structures) for block in CONTROL])
+        np.save(folder / f"{CONTROL_PART}.npy", found)
+    missing = [name for name in wanted if name in PARTS and not (folder / f"{name}.npy").exists()]
     seconds = dict.fromkeys(missing, 0.0)
     if not missing:
         return seconds
@@ -165,7 +186,6 @@ def compute_parts(structures: Sequence, wanted: Sequence[str], folder: Path) -> 
         if count % 500 == 0:
             told = ", ".join(f"{k} {1000 * v / count:.1f}" for k, v in seconds.items())
             print(f"{count} crystals; ms each: {told}", flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
     for name in missing:
         np.save(folder / f"{name}.npy", np.array(rows[name]))
     return seconds
