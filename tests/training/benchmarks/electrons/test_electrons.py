@@ -46,13 +46,14 @@ def test_shares_sum_to_one(population: str) -> None:
 def test_slopes_are_those_of_a_stretched_crystal() -> None:
     structure = rock_salt("Mg", "O", 4.21)
     s = solved(structure)
-    slope = slopes(s.m, s.states).sum(axis=1)
+    # Bands may cross, so all of a k point together.
+    slope = slopes(s.m, s.states).sum(axis=(1, 2))
     energies = []
     for factor in (1.002, 0.998):
         other = structure.copy()
         other.scale_lattice(structure.volume * factor**3)
-        energies.append(solved(other).states.energy)
-    np.testing.assert_allclose(slope, (energies[0] - energies[1]) / 0.004, atol=0.1)
+        energies.append(solved(other).states.energy.sum(axis=1))
+    np.testing.assert_allclose(slope, (energies[0] - energies[1]) / 0.004, rtol=2e-3)
     sites, crystal = pressure(s.m, s.bands, slopes(s.m, s.states))
     # Bands alone pull the atoms together.
     assert (sites[:, 0] > 0).all()
