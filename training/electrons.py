@@ -94,7 +94,12 @@ def judge_variants(
                     references[against] = judge.judge(columns, key, head)
                 columns = np.hstack([blocks[p] for p in VARIANTS[variant]])
                 found = references.get(variant) or judge.judge(columns, key, head)
-                row = {"property": key, "variant": variant, "head": head, "against": against}
+                row: dict[str, Any] = {
+                    "property": key,
+                    "variant": variant,
+                    "head": head,
+                    "against": against,
+                }
                 row |= {"metric": PROPERTIES[key].metric, "n_columns": columns.shape[1]}
                 row |= compared(found, references[against], len(val), codes, counts)
                 table.add(row)

@@ -55,7 +55,7 @@ def dispersion(bands: Bands) -> Described:
     # Where all orbitals are filled, the same band so much higher.
     lower = e[:, next_band] if next_band < e.shape[1] else upper + NO_EMPTY_STATE
     direct = lower - upper
-    spread = [np.sqrt(max(w @ (b - w @ b) ** 2, 0.0)) for b in (upper, lower)]
+    spread = [np.sqrt(w @ (b - w @ b) ** 2) for b in (upper, lower)]
     crystal = [direct.min(), w @ direct, direct.min() - (bottom - top), *spread]
     return np.zeros((len(bands.n_electrons), 0)), np.array(crystal)
 
