@@ -67,6 +67,22 @@ SITE_QUANTITIES = (
 """In the docstring of ``TightBindingStats``, the symbols are explained."""
 
 
+DISPERSION = (
+    Quantity(
+        "smallest direct gap",
+        "eV",
+        "min over k of c(k) − v(k), v and c the bands ⌈N/2⌉ and ⌊N/2⌋ + 1 of N electrons; 0 where "
+        "N is odd",
+    ),
+    Quantity("mean direct gap", "eV", "the mean over k"),
+    Quantity("direct above indirect gap", "eV", "smallest direct gap − gap"),
+    Quantity("dispersion of the upper valence band", "eV", "standard deviation of v(k)"),
+    Quantity("dispersion of the lower conduction band", "eV", "standard deviation of c(k)"),
+)
+"""Unlike the gap and the level spreads, these follow bands, so they tell bands that touch or cross
+from bands that are filled in part. They are of the primitive cell: others fold bands."""
+
+
 def _mean(name: str, unit: str = "–") -> Quantity:
     return Quantity(name, unit, "mean over the sites", is_site_mean=True)
 
@@ -87,6 +103,7 @@ CRYSTAL_QUANTITIES = (
     Quantity("valence band edge", "eV", "highest filled level"),
     Quantity("conduction band edge", "eV", "lowest empty level"),
     Quantity("states at the Fermi level per site", "1/eV", "Σ 2 gauss(E − E_F, 0.3 eV) / n_sites"),
+    *DISPERSION,
     _mean("band energy per site", "eV"),
     _mean("bond energy per site", "eV"),
     Quantity("mean absolute charge", "e", "mean of abs charge over the sites"),
@@ -170,6 +187,7 @@ def describe(bands: Bands) -> tuple[Floats, Floats]:
     )
     states = 2 * (bands.weight[:, None] * window(fermi, DOS_WIDTH)).sum() / n
     crystal = [bottom - top, *spreads, fermi, top, bottom, states]
+    crystal += dispersion(e, bands.weight, count, bottom - top)
     crystal += [band_energy.mean(), bond_energy.mean(), np.abs(charge).mean()]
     shares = np.concatenate([valence_edge.mean(axis=0), conduction_edge.mean(axis=0)])
     return sites, np.concatenate([crystal, shares])
@@ -211,6 +229,20 @@ def band_edges(
 
     above = np.full(len(SPREADS), bottom) if full else mean(count + extra)
     return top, bottom, above - mean(count - extra)
+
+
+def dispersion(energy: Floats, weight: Floats, count: float, gap: float) -> list[float]:
+    """``DISPERSION`` (eV) of bands filled with ``count`` electrons.
+
+    Bands are counted from below at each k point, so nothing depends on the order of equal energies.
+    """
+    upper = energy[:, max(int(np.ceil(count / 2 - SAME_FILLING)) - 1, 0)]
+    following = int(np.floor(count / 2 + SAME_FILLING))
+    # Where all orbitals are filled, the same band so much higher.
+    lower = energy[:, following] if following < energy.shape[1] else upper + NO_EMPTY_STATE
+    direct = lower - upper
+    widths = [np.sqrt(weight @ (band - weight @ band) ** 2) for band in (upper, lower)]
+    return [direct.min(), weight @ direct, direct.min() - gap, *widths]
 
 
 def fermi_level(energy: Floats, weight: Floats, count: float) -> float:

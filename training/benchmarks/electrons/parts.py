@@ -36,7 +36,7 @@ from benchmarks.electrons.model import (
 from matminer_unate import TightBindingStats
 from matminer_unate.featurizers.pooling import pool
 from matminer_unate.featurizers.tight_binding_stats import PrimitiveCrystal
-from matminer_unate.physics.band_quantities import CRYSTAL_QUANTITIES, describe
+from matminer_unate.physics.band_quantities import CRYSTAL_QUANTITIES, DISPERSION, describe
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.tight_binding import Bands
 
@@ -44,7 +44,8 @@ CONTROL_PART = "control"
 """Magpie, composition and cell, and site descriptors: what one has without the model."""
 
 POOLING = ("mean", "std", "min", "max")
-OWN = np.array([not q.is_site_mean for q in CRYSTAL_QUANTITIES])
+OWN = np.array([not q.is_site_mean and q not in DISPERSION for q in CRYSTAL_QUANTITIES])
+"""The columns before dispersion, which is a part of its own here, joined them."""
 
 
 class Solved:
@@ -68,7 +69,8 @@ class Solved:
     @cached_property
     def field(self) -> tuple[Floats, Floats]:
         """Mean shifts of shells, and blocks without them."""
-        return corrections.split_field(self.m, sum(corrections.crystal_field(self.m)))
+        potential, core = corrections.crystal_field(self.m)
+        return corrections.split_field(self.m, potential + core)
 
     def populated(self, name: str) -> Bands:
         return bands_of(self.m, self.states.energy, POPULATIONS[name](self.states))
@@ -109,7 +111,7 @@ def log_volume(s: Solved) -> Described:
 
 
 def whole(bands: Bands) -> Described:
-    """What ``TightBindingStats`` says."""
+    """What ``TightBindingStats`` says, without dispersion."""
     sites, crystal = describe(bands)
     return sites, crystal[OWN]
 
