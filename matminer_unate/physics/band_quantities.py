@@ -71,6 +71,22 @@ SITE_QUANTITIES = (
 """In the docstring of ``TightBindingStats``, the symbols are explained."""
 
 
+DISPERSION = (
+    Quantity(
+        "smallest direct gap",
+        "eV",
+        "min over k of c(k) − v(k), v and c the bands ⌈N/2⌉ and ⌊N/2⌋ + 1 of N electrons; 0 where "
+        "N is odd",
+    ),
+    Quantity("mean direct gap", "eV", "the mean over k"),
+    Quantity("direct above indirect gap", "eV", "smallest direct gap − gap"),
+    Quantity("dispersion of the upper valence band", "eV", "standard deviation of v(k)"),
+    Quantity("dispersion of the lower conduction band", "eV", "standard deviation of c(k)"),
+)
+"""Unlike the gap and the level spreads, these follow bands, so they tell bands that touch or cross
+from bands that are filled in part. They are of the primitive cell: others fold bands."""
+
+
 def _mean(name: str, unit: str = "–") -> Quantity:
     return Quantity(name, unit, "mean over the sites", is_site_mean=True)
 
@@ -91,6 +107,7 @@ CRYSTAL_QUANTITIES = (
     Quantity("valence band edge", "eV", "highest filled level"),
     Quantity("conduction band edge", "eV", "lowest empty level"),
     Quantity("states at the Fermi level per site", "1/eV", "Σ 2 gauss(E − E_F, 0.3 eV) / n_sites"),
+    *DISPERSION,
     _mean("band energy per site", "eV"),
     _mean("bond energy per site", "eV"),
     Quantity("mean absolute charge", "e", "mean of abs charge over the sites"),
@@ -204,6 +221,7 @@ def describe(bands: Bands) -> Described:
     )
     states = 2 * (weight * gauss(away, DOS_WIDTH)).sum() / n
     crystal = [bottom - top, *spreads, fermi, top, bottom, states]
+    crystal += dispersion(e, bands.grid_shares, bands.grid_weights, count, bottom - top)
     crystal += [sites_of @ band_energy, sites_of @ bond_energy, sites_of @ np.abs(charge)]
     shares = np.concatenate([sites_of @ valence_edge, sites_of @ conduction_edge])
     return sites[bands.orbit], np.concatenate([crystal, shares])
@@ -269,6 +287,26 @@ def band_edges(
 
     above = np.full(len(SPREADS), bottom) if full else mean(count + extra)
     return top, bottom, above - mean(count - extra)
+
+
+def dispersion(
+    energy: Floats, shares: Floats, weights: Floats, count: float, gap: float
+) -> list[float]:
+    """``DISPERSION`` (eV) of bands filled with ``count`` electrons.
+
+    Bands are counted from below at each k point, so nothing depends on the order of equal energies.
+    For the other parameters see :func:`band_edges`.
+    """
+    energy = np.sort(energy, axis=1)
+    upper = energy[:, max(int(np.ceil(count / 2 - SAME_FILLING)) - 1, 0)]
+    following = int(np.floor(count / 2 + SAME_FILLING))
+    # Where all orbitals are filled, the same band so much higher.
+    lower = energy[:, following] if following < energy.shape[1] else upper + NO_EMPTY_STATE
+    direct = lower - upper
+    smallest = float(shares @ [direct[weight > 0].min() for weight in weights])
+    weight = shares @ weights
+    widths = [np.sqrt(weight @ (band - weight @ band) ** 2) for band in (upper, lower)]
+    return [smallest, weight @ direct, smallest - gap, *widths]
 
 
 def fermi_level(energy: Floats, weight: Floats, count: float, start: float) -> float:

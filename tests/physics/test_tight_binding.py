@@ -20,7 +20,13 @@ from matminer_unate.crystals.symmetrised import symmetrised
 from matminer_unate.crystals.symmetry import primitive_cell
 from matminer_unate.physics import eigenstates, tight_binding
 from matminer_unate.physics.atoms import electrons_of, levels_of
-from matminer_unate.physics.band_quantities import SITE_NAMES, PhysicalCell, band_edges, quantities
+from matminer_unate.physics.band_quantities import (
+    SITE_NAMES,
+    PhysicalCell,
+    band_edges,
+    dispersion,
+    quantities,
+)
 from site_targets.tight_binding import SITE_TARGET_NAMES, site_targets
 
 CRYSTALS = crystals()
@@ -248,3 +254,16 @@ def test_a_large_cell_of_transition_metals_takes_few_k_points():
     expected = targets(CRYSTALS["TiO2 rutile"])
     found = column(targets(cell), "charge").reshape(6, 8)
     np.testing.assert_allclose(found, column(expected, "charge")[:, None].repeat(8, 1), atol=0.02)
+
+
+def test_dispersion_follows_the_bands_on_either_side_of_half_the_electrons() -> None:
+    weight = np.array([0.25, 0.75])
+    energy = np.array([[-3.0, -1.0, 2.0], [-3.0, -2.0, 1.5]])
+    found = dispersion(energy, ONE, weight[None], 4.0, 2.5)
+    spread = np.sqrt(0.25 * 0.75)
+    np.testing.assert_allclose(found, [3.0, 3.375, 0.5, spread, 0.5 * spread])
+    # With an odd electron both are one band.
+    found = dispersion(energy, ONE, weight[None], 3.0, 0.0)
+    np.testing.assert_allclose(found, [0, 0, 0, spread, spread], atol=1e-12)
+    full = dispersion(energy, ONE, weight[None], 6.0, 15.0)
+    np.testing.assert_allclose(full, [15, 15, 0, 0.5 * spread, 0.5 * spread], atol=1e-12)

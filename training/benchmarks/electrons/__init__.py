@@ -1,0 +1,1 @@
+"""What changes of the tight-binding model are worth, as columns, on validation formulas."""
