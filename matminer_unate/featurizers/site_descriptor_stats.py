@@ -35,6 +35,9 @@ from matminer_unate.physics.site_descriptors import (
 BATCH_EDGES = 25_000
 """Edges described at once: about 100 small crystals. The arrays then stay in the cache."""
 
+DECIMALS = 6
+"""Digits beyond are rounding errors: a mean that is 0 for every crystal would be all noise."""
+
 CUTOFF_RANGE = (2.0, 12.0)
 """Å. Below, hardly any bond is seen; above, a site has thousands of neighbours."""
 
@@ -217,4 +220,6 @@ class SiteDescriptorStats(StructureFeaturizer):
             volumes = [volume for (_, volume), _ in batch]
             sites = site_descriptors(graphs, volumes, self.cutoff, self.descriptors)
             site_start = np.concatenate([[0], np.cumsum([graph.n_sites for graph in graphs])])
-            yield [row for (row, _), _ in batch], pool(sites, site_start, pooling)
+            # Adding 0 makes −0 a 0.
+            pooled = pool(sites, site_start, pooling).round(DECIMALS) + np.float32(0.0)
+            yield [row for (row, _), _ in batch], pooled
