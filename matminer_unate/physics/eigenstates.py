@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
+from scipy.linalg import eigh, get_lapack_funcs
 
 from matminer_unate.physics.atoms import Ints
 from matminer_unate.physics.elements import Floats
 
 SMALLEST_OVERLAP = 0.05
 """Eigenvalues of the overlap are raised to this, as wide orbitals can be linearly dependent."""
-SMALL = 32
-"""Rows. Smaller matrices are not worth halving."""
 
 
 @dataclass(frozen=True)
@@ -77,22 +75,10 @@ def real_products(a: NDArray, b: NDArray) -> Floats:
 
 
 def inverse_of_triangular(L: NDArray) -> NDArray:
-    """Of lower triangular matrices (m, n, n), by halves.
-
-    LAPACK has a routine of its own for it, but SciPy's call of that keeps other threads waiting.
-    """
-    n = L.shape[1]
-    if n <= SMALL:
-        return np.linalg.inv(L)
-    half = n // 2
-    result = np.zeros_like(L)
-    first, last = (
-        inverse_of_triangular(L[:, :half, :half]),
-        inverse_of_triangular(L[:, half:, half:]),
-    )
-    result[:, :half, :half], result[:, half:, half:] = first, last
-    result[:, half:, :half] = -last @ (L[:, half:, :half] @ first)
-    return result
+    """Of lower triangular matrices (m, n, n)."""
+    (trtri,) = get_lapack_funcs(("trtri",), (L,))
+    # LAPACK works on columns: transposes are handed over, and come back, without a copy.
+    return np.array([trtri(one.T)[0].T for one in L])
 
 
 def has_independent_orbitals(S: NDArray) -> bool:

@@ -61,7 +61,7 @@ def test_no_orbitals_have_no_states() -> None:
 
 
 @pytest.mark.parametrize("n", [3, 32, 33, 100])
-def test_triangular_matrices_are_inverted_by_halves(n: int) -> None:
+def test_triangular_matrices_are_inverted(n: int) -> None:
     L = np.tril(np.random.default_rng(n).normal(size=(2, n, n)) / n) + np.eye(n)
     identity = np.eye(n)[None].repeat(2, axis=0)
     np.testing.assert_allclose(inverse_of_triangular(L) @ L, identity, atol=1e-10)
