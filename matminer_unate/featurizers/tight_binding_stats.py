@@ -147,17 +147,19 @@ class TightBindingStats(StructureFeaturizer):
 
     Notes
     -----
-    * Measured on 350 crystals of the Materials Project: another orientation, origin, order of
-      sites, basis or supercell changes the columns by up to 10⁻⁵ (in their units). Where sites
-      repeat themselves only within 10⁻³ Å, they still count as copies of the first of them, which
-      can change columns by 10⁻³. k points go up in steps with the size of the cell, so that
-      strains change some columns in jumps.
-    * One core takes 11 ms for a crystal (up to 16 sites), and for perovskites of 5, 20, 60, 100,
-      200, 300 and 1,000 sites 0.01, 0.06, 0.1, 0.2, 0.6, 1.7 and 36 s: larger cells get fewer k
-      points, and those of more than 2,000 orbitals are solved in single precision, which changes
-      columns by up to 3·10⁻⁵. 2,400 orbitals take 3 s and 0.5 GB, 6,000 36 s and 1.6 GB, so that
-      the default ``max_orbitals`` (2,500 sites of silicon, 1,100 of iron) takes 2 minutes and
-      4 GB. BLAS is held to one thread; to use more cores, give each process a part of the rows.
+    * Measured on 200 crystals of the Materials Project: another orientation, origin, order of
+      sites, basis or supercell, and atoms moved by 10⁻⁹ Å, change the columns by up to 3·10⁻⁶ (in
+      their units). Where sites repeat themselves, or have symmetry, only within 10⁻³ Å, they count
+      as if they had it exactly, which can change columns by 10⁻³.
+    * Columns are continuous in lattice and coordinates, but for such gains of symmetry and for a
+      centre or width of states where there are hardly any. Finer grids of k points take over
+      gradually as a cell shrinks.
+    * One core takes 5 ms for a crystal (up to 20 sites), and for perovskites without symmetry of 5,
+      20, 60, 100, 200, 300 and 1,000 sites 0.01, 0.01, 0.03, 0.1, 0.3, 0.8 and 30 s; k points that
+      symmetry makes equal are solved once. Cells of more than 1,000 orbitals are solved in single
+      precision, which changes columns by up to 3·10⁻⁵; 5,400 orbitals take 1.7 GB, and the default
+      ``max_orbitals`` (2,500 sites of silicon, 1,100 of iron) 2 minutes and 4 GB. Several crystals
+      are computed at once, in as many threads as BLAS would use.
     * Free atoms and the integrals between orbitals are read from a file of 1.2 MB, which
       ``training/tight_binding_tables.py`` makes: hoppings are within 0.4 meV and overlaps within
       3·10⁻⁶ of the integrals themselves (``training/results/tight_binding_tables.csv``). The first

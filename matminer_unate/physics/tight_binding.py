@@ -40,7 +40,7 @@ from matminer_unate.physics.two_centre import pair_integrals
 CUTOFF, TAPER = 5.0, 0.5
 """Å. Hoppings go to zero smoothly over the last ``TAPER``."""
 
-LARGE = 2_000
+LARGE = 1_000
 """Orbitals. Larger cells, which have Γ alone, are solved in single precision: half the time and
 memory."""
 

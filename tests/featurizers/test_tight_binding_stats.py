@@ -265,12 +265,12 @@ def test_sites_in_one_place_are_named_as_they_were_given() -> None:
 
 def test_labels_are_fresh_distinct_and_told_in_the_docstring(featurizer: TightBindingStats) -> None:
     labels = featurizer.feature_labels()
-    assert len(set(labels)) == len(labels) == 4 * 28 + 9
+    assert len(set(labels)) == len(labels) == 4 * 28 + 14
     assert all(label.isascii() and " " not in label for label in labels)
     assert labels[0] == "tight_binding_charge_mean"
-    assert labels[-9] == "tight_binding_gap"
+    assert labels[-14] == "tight_binding_gap"
     text = " ".join((TightBindingStats.__doc__ or "").split())
-    for label in [*labels[:28], *labels[-9:]]:
+    for label in [*labels[:28], *labels[-14:]]:
         name = label.removeprefix("tight_binding_").removesuffix("_mean")
         stem = name[2:] if name[1] == "_" else name
         documented = stem.split("_of_0")[0].split("_of_1")[0]
