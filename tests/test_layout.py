@@ -14,6 +14,7 @@ ORDER = (
         "matminer_unate.processes",
         "matminer_unate.progress",
         "matminer_unate.targets",
+        "matminer_unate.transforms",
     ),
     ("matminer_unate.cif",),
     ("matminer_unate.io",),

@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from matminer_unate.regressors.target_models import BlockLayout, Blocks, FittedTarget
+from matminer_unate.transforms import TRANSFORMS
 
-PART_NAMES = ("kernel ridge", "trees with its prediction", "trees on its residual")
+PART_NAMES = (
+    *(f"kernel ridge, {name}" for name in TRANSFORMS),
+    "trees with its prediction",
+    "trees on its residual",
+)
 
 
 @dataclass(frozen=True)
@@ -84,10 +89,22 @@ class FittedAttributes:
     @property
     def blend_(self) -> pd.Series | pd.DataFrame:
         """Shares of the parts in the prediction."""
-        shares = self._state.of_targets(lambda target: target.models[0].blend.shares)
-        if shares.ndim == 1:
-            return pd.Series(shares, list(PART_NAMES), name="share")
-        return pd.DataFrame(shares, list(PART_NAMES), self._state.labels)
+        found = pd.DataFrame(0.0, list(PART_NAMES), self._state.labels)
+        for label, target in zip(self._state.labels, self._state.targets, strict=True):
+            blend = target.models[0].blend
+            names = [f"kernel ridge, {transform.name}" for transform in blend.transforms]
+            found.loc[[*names, *PART_NAMES[-2:]], label] = blend.shares
+        return found if found.shape[1] > 1 else found.iloc[:, 0].rename("share")
+
+    @property
+    def transforms_(self) -> pd.Series | pd.DataFrame:
+        """Share of the folds that chose each transformation of the target."""
+        found = pd.DataFrame(0.0, list(TRANSFORMS), self._state.labels)
+        for label, target in zip(self._state.labels, self._state.targets, strict=True):
+            blend = target.models[0].blend
+            for transform, share in zip(blend.transforms, blend.output_shares(), strict=True):
+                found.loc[transform.name, label] = share
+        return found if found.shape[1] > 1 else found.iloc[:, 0].rename("share")
 
     @property
     def held_out_predictions_(self) -> NDArray[np.float64]:
@@ -96,7 +113,7 @@ class FittedAttributes:
 
     @property
     def held_out_error_(self) -> Any:
-        """Mean absolute error of the held-out predictions."""
+        """Error of the held-out predictions, as ``scoring`` says."""
         return self._state.of_targets(lambda target: target.held_out_error)
 
     @property

@@ -19,6 +19,7 @@ from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.fitted_state import FittedState
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
 from matminer_unate.regressors.target_models import BlockLayout, FittedModel, FittedTarget
+from matminer_unate.transforms import TargetTransform, TransformName
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class SavedModel:
 
     prefix: str
     without: list[str]
+    transforms: list[TransformName]
+    outputs: list[int]
     penalty: float
     mean_error: float
     held_out_error: float
@@ -47,14 +50,31 @@ def _with_files(old: dict[str, Any]) -> dict[str, Any]:
     return {"files": old["sha256"], **{k: v for k, v in old.items() if k != "sha256"}}
 
 
+def _with_transforms(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 4, which left targets as they are, → version 5."""
+    names = old["files"]
+
+    def upgraded(model: dict[str, Any]) -> dict[str, Any]:
+        begin = f"{model['prefix']}direct_"
+        n_folds = sum(name.startswith(begin) for name in names)
+        return {**model, "transforms": ["identity"], "outputs": [0] * n_folds}
+
+    targets = [
+        {**target, "models": [upgraded(model) for model in target["models"]]}
+        for target in old["targets"]
+    ]
+    parameters = {**old["parameters"], "target": "identity", "scoring": "mae"}
+    return {**old, "parameters": parameters, "targets": targets}
+
+
 @dataclass(frozen=True, kw_only=True)
 class RegressorConfig(FolderConfig):
     """``config.json`` of a fitted regressor."""
 
     KIND: ClassVar[str] = "UnateRegressor"
     NOUN: ClassVar[str] = "saved UnateRegressor"
-    VERSION: ClassVar[int] = 4
-    UPGRADES: ClassVar[dict[int, Upgrade]] = {3: _with_files}
+    VERSION: ClassVar[int] = 5
+    UPGRADES: ClassVar[dict[int, Upgrade]] = {3: _with_files, 4: _with_transforms}
 
     parameters: dict[str, Any]
     weights_sha256: list[str]
@@ -179,8 +199,10 @@ def _parts(state: FittedState) -> tuple[dict[str, Any], dict[str, str], list[Sav
             for kind, boosters in _boosters(fitted).items():
                 names = [f"{prefix}{kind}_{n}.txt" for n in range(len(boosters))]
                 texts |= dict(zip(names, (b.model_to_string() for b in boosters), strict=True))
+            names = [transform.name for transform in fitted.blend.transforms]
             numbers = fitted.kernel.penalty, fitted.scale.mean, fitted.held_out_error
-            models.append(SavedModel(prefix, sorted(fitted.without), *numbers))
+            without, outputs = sorted(fitted.without), fitted.blend.outputs
+            models.append(SavedModel(prefix, without, names, outputs, *numbers))
         least = _finite(target.minimum), _finite(target.interval_minimum)
         targets.append(SavedTarget(*least, target.held_out_error, models))
     return arrays, texts, targets
@@ -190,7 +212,13 @@ def _fitted(saved: SavedModel, arrays: dict[str, Any], texts: dict[str, str]) ->
     """One model, from the arrays and texts whose names begin with its prefix."""
     prefix = saved.prefix
     kernel_arrays = {name: arrays[f"{prefix}kernel/{name}"] for name in KERNEL_ARRAYS}
+    # Up to version 4 there was one output.
+    kernel_arrays["weights"] = kernel_arrays["weights"].reshape(-1, len(saved.transforms))
     kernel = BlockKernelRidge(penalty=saved.penalty, **kernel_arrays)
+    transforms = [
+        TargetTransform(name, arrays.get(f"{prefix}transforms/{name}", np.empty(0)))
+        for name in saved.transforms
+    ]
     grown: dict[str, list[Any]] = {kind: [] for kind in KINDS}
     for kind, boosters in grown.items():
         while (name := f"{prefix}{kind}_{len(boosters)}.txt") in texts:
@@ -200,15 +228,16 @@ def _fitted(saved: SavedModel, arrays: dict[str, Any], texts: dict[str, str]) ->
     return FittedModel(
         frozenset(saved.without),
         kernel,
-        BlendedModel(grown["direct"], grown["residual"], shares),
-        ConformalScale(grown["scale"], saved.mean_error, shares, *scores),
+        BlendedModel(transforms, saved.outputs, grown["direct"], grown["residual"], shares),
+        ConformalScale(grown["scale"], saved.mean_error, *scores),
         saved.held_out_error,
     )
 
 
 def _arrays(model: FittedModel) -> dict[str, Any]:
     arrays = {f"kernel/{name}": getattr(model.kernel, name) for name in KERNEL_ARRAYS}
-    scale = model.scale
+    scale, numbers = model.scale, {t.name: t.numbers for t in model.blend.transforms}
+    arrays |= {f"transforms/{name}": array for name, array in numbers.items() if len(array)}
     return arrays | {
         "shares": model.blend.shares,
         "scores": scale.scores,

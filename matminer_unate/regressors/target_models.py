@@ -15,6 +15,7 @@ from matminer_unate.regressors.blend import QUICK, BlendedModel, combine_importa
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.kernel_ridge import PENALTIES, BlockKernelRidge, Rows, Start, Vector
 from matminer_unate.regressors.recipe import FINGERPRINT, OPTIONAL, is_wide
+from matminer_unate.regressors.transformed_target import Scoring, TransformedTarget, mean_error
 
 Blocks = frozenset[str]
 """Names of blocks that a model does without, or that a row lacks."""
@@ -138,6 +139,8 @@ class TrainingRows:
 class FitOptions:
     """How models are fitted; as the parameters of ``UnateRegressor``."""
 
+    target: str
+    scoring: Scoring
     minimum: Any
     n_folds: int
     max_kernel_rows: int
@@ -158,7 +161,7 @@ class FittedModel:
     blend : BlendedModel
     scale : ConformalScale
     held_out_error : float
-        Mean absolute error of its held-out training rows.
+        Of its held-out training rows.
     """
 
     without: Blocks
@@ -200,21 +203,18 @@ class FittedModel:
             Predictions of the rows by models that have not seen their folds.
         """
         quick, seed, y = like is not None, options.seed, rows.targets
+        target = TransformedTarget.of(y, rows.weights, options.target, minimum, options.scoring)
         columns, n_trees = layout.of(rows.columns, without), layout.n_tree_columns(without)
         kernel = BlockKernelRidge(options.max_kernel_rows // (QUICK if quick else 1) or 1, seed)
         start = _start(layout, without, like)
-        held_out = kernel.fit(
-            columns, layout.slices(without), y, rows.folds, start, rows.weights, quick, tell[0]
-        )
-        trees = columns[:, :n_trees]
-        how = minimum, options.n_jobs, seed, rows.weights, quick, tell[1]
-        blend, parts = fit_blend(trees, held_out, y, rows.folds, *how)
-        scale = ConformalScale.fit(
-            parts, blend.shares, held_out.similarity, y, rows.folds, minimum, seed, rows.weights
-        )
-        found = blend.mix(parts, minimum)
-        error = float((rows.weights * np.abs(found - y)).mean())
-        return cls(without, kernel, blend, scale, error), found
+        given = target.values, rows.folds, start, target.least_error, rows.weights, quick, tell[0]
+        held_out = kernel.fit(columns, layout.slices(without), *given)
+        how = options.n_jobs, seed, quick, tell[1]
+        blend, parts, raw = fit_blend(columns[:, :n_trees], held_out, target, rows.folds, *how)
+        known = raw, blend.opinions(parts), held_out.similarity, y, rows.folds, minimum
+        scale = ConformalScale.fit(*known, seed, rows.weights)
+        model = cls(without, kernel, blend, scale, target.error(raw))
+        return model, np.maximum(raw, minimum)
 
     def predict(
         self, columns: Vector, layout: BlockLayout, minimum: float
@@ -223,7 +223,9 @@ class FittedModel:
         columns = layout.of(columns, self.without)
         kernel, similarity = self.kernel.predict(columns)
         parts = self.blend.parts(columns[:, : layout.n_tree_columns(self.without)], kernel)
-        return self.blend.mix(parts, minimum), self.scale.predict(parts, similarity, minimum)
+        raw, opinions = parts @ self.blend.shares, self.blend.opinions(parts)
+        size = self.scale.predict(raw, opinions, similarity, minimum)
+        return np.maximum(raw, minimum), size
 
     def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector:
         """Of all columns, (n_columns,); 0 for those it does not see."""
@@ -307,7 +309,7 @@ class FittedTarget:
             held_out = np.where(np.isnan(held_out), found, held_out)
             if not importances:
                 importances.append(model.importances(rows.columns, layout, options.seed))
-        error = float((rows.weights * np.abs(held_out - rows.targets)).mean())
+        error = mean_error(options.scoring, held_out, rows.targets, rows.weights)
         return cls(*floors, models, importances[0], held_out, error)
 
     def predict(

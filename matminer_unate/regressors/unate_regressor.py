@@ -24,7 +24,9 @@ from matminer_unate.regressors.recipe import Recipe
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
 from matminer_unate.regressors.saved_regressor import load_regressor, save_regressor
 from matminer_unate.regressors.target_models import LEAST_GROUPS, NONE, FitOptions, stage_seconds
+from matminer_unate.regressors.transformed_target import SCORINGS, Scoring
 from matminer_unate.targets import read_row_weights, read_targets
+from matminer_unate.transforms import TRANSFORMS, TransformName
 
 DEFAULT_REGRESSOR_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
 
@@ -42,9 +44,9 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     fingerprint and the learned ones: one takes the held-out kernel prediction as a further column,
     the other learns what it leaves over.
 
-    Scales of the kernel, penalty and shares of the blend are chosen by cross-validation on the
-    training rows, in folds of whole formulas; the trees of all folds are averaged. The held-out
-    residuals of the same folds give the error bars.
+    Scales of the kernel, penalty, a transformation of the target and the shares of the blend are
+    chosen by cross-validation on the training rows, in folds of whole formulas; the trees of all
+    folds are averaged. The held-out residuals of the same folds give the error bars.
 
     A crystal can lack the tight-binding columns, when its primitive cell is too large for that
     model. Nothing is filled in: a second, smaller model without these columns is fitted to all
@@ -60,6 +62,15 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     tight_binding : bool
         Use the tight-binding columns. They take most of the time to featurize (10 to 30 ms
         for a crystal of 10 sites) and lower the error of band gaps.
+    target : {"auto", "identity", "log", "yeo-johnson", "rank"}
+        What is learned in place of the target: its logarithm, power or rank suits targets with a
+        long tail or many equal values better (:class:`~matminer_unate.transforms.TargetTransform`).
+        With ``"auto"``, kernel ridge learns all of them, and trees the one that gives it the least
+        held-out error in the unit of the target. Predictions and intervals are in that unit; a
+        prediction is the median rather than the mean of what is likely.
+    scoring : {"mae", "rmse"}
+        The error by which all that is chosen is chosen, and which ``held_out_error_`` is: mean
+        absolute, or root of the mean squared.
     minimum : "auto", None or float
         Least value the targets can have, such as 0 for a band gap: predictions and intervals are
         cut off there. None is for targets that can have any value. ``"auto"`` takes the least
@@ -97,15 +108,20 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     target_names_ : list of str or None
         Of several targets, or of a Series.
     blend_ : Series
-        Shares of kernel ridge and both sets of trees in the prediction, of the model with all
-        columns; a DataFrame with a column a target if there are several.
+        Shares of kernel ridge of each transformation of the target, and of both sets of trees, in
+        the prediction of the model with all columns; a DataFrame with a column a target if there
+        are several.
+    transforms_ : Series
+        Share of the folds whose trees learned each transformation of the target, of the same model;
+        a DataFrame if there are several targets.
     held_out_predictions_ : (n_rows,), or (n_rows, n_targets)
         Predictions of the training rows by models that have not seen their formulas, for rows that
         lack columns by those without these; NaN where the structure was unusable or had a weight of
-        0. Their error is a little lower than that on new crystals, since scales and shares were
+        0. The transformation and the shares of each fold are those that the other folds choose.
+        Their error is a little lower than that on new crystals, since the scales of the kernel were
         chosen by it.
     held_out_error_ : float, or (n_targets,)
-        Their mean absolute error, weighted as the rows are.
+        Their error, as ``scoring`` says, weighted as the rows are.
     held_out_error_without_ : dict of str to float, or to (n_targets,)
         The same of the models that do without a block of columns, by its name: what to expect for
         crystals that lack it.
@@ -120,7 +136,8 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     * Fitting takes 6 s on 250 rows, 26 s on 2,000 and 100 s on 16,000, on one core with the columns
       at hand, and a third more for the model without the tight-binding columns; 16,000 rows need
       4 GB of memory.
-    * Give ``log10(y)`` where ratios matter more than differences, as for moduli.
+    * Give ``log10(y)`` where errors of ratios matter more than those of differences, as for moduli:
+      ``target`` and ``scoring`` are about errors in the unit of what is given.
     * To fit often on the same structures (grid searches, learning curves), call :meth:`featurize`
       once: ``fit`` and ``predict`` take the frame it returns in place of structures.
     * Several properties of the same crystals: give ``y`` a column for each. The columns are
@@ -142,6 +159,8 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "weights": "no_validation",  # check_weights looks them up
         "tight_binding": ["boolean"],
+        "target": [StrOptions({"auto", *TRANSFORMS})],
+        "scoring": [StrOptions(set(SCORINGS))],
         "minimum": [StrOptions({"auto"}), None, Interval(Real, None, None, closed="neither")],
         "n_folds": [Interval(Integral, LEAST_GROUPS, None, closed="left")],
         "max_kernel_rows": [Interval(Integral, 1, None, closed="left")],
@@ -160,6 +179,8 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
         self,
         weights: str | Path | Sequence[str | Path] = DEFAULT_REGRESSOR_WEIGHTS,
         tight_binding: bool = True,
+        target: Literal["auto"] | TransformName = "auto",
+        scoring: Scoring = "mae",
         minimum: Literal["auto"] | float | None = "auto",
         n_folds: int = 5,
         max_kernel_rows: int = 4_000,
@@ -171,6 +192,8 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     ) -> None:
         self.weights = weights
         self.tight_binding = tight_binding
+        self.target = target
+        self.scoring = scoring
         self.minimum = minimum
         self.n_folds = n_folds
         self.max_kernel_rows = max_kernel_rows
@@ -350,6 +373,8 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     def _fit_options(self) -> FitOptions:
         seed = self.random_state
         return FitOptions(
+            str(self.target),
+            self.scoring,
             self.minimum,
             self.n_folds,
             self.max_kernel_rows,
