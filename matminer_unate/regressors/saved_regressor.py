@@ -199,10 +199,10 @@ def _parts(state: FittedState) -> tuple[dict[str, Any], dict[str, str], list[Sav
             for kind, boosters in _boosters(fitted).items():
                 names = [f"{prefix}{kind}_{n}.txt" for n in range(len(boosters))]
                 texts |= dict(zip(names, (b.model_to_string() for b in boosters), strict=True))
-            names = [transform.name for transform in fitted.blend.transforms]
+            chosen = [transform.name for transform in fitted.blend.transforms]
             numbers = fitted.kernel.penalty, fitted.scale.mean, fitted.held_out_error
             without, outputs = sorted(fitted.without), fitted.blend.outputs
-            models.append(SavedModel(prefix, without, names, outputs, *numbers))
+            models.append(SavedModel(prefix, without, chosen, outputs, *numbers))
         least = _finite(target.minimum), _finite(target.interval_minimum)
         targets.append(SavedTarget(*least, target.held_out_error, models))
     return arrays, texts, targets
