@@ -87,12 +87,12 @@ class BlendedModel:
         return np.column_stack([chosen, parts[:, -2:]])
 
 
-def require_lightgbm() -> Any:
-    """The module, or an ImportError that says how to get it."""
+def require_lightgbm(who: str = "UnateRegressor") -> Any:
+    """The module, or an ImportError that says who needs it and how to get it."""
     try:
         import lightgbm
     except ImportError as e:
-        raise ImportError("UnateRegressor needs LightGBM: pip install lightgbm") from e
+        raise ImportError(f"{who} needs LightGBM: pip install lightgbm") from e
     return lightgbm
 
 
@@ -241,20 +241,26 @@ def combine_importances(model: BlendedModel, sensitivity: Vector, n_tree_columns
     *kernel, direct, residual = model.shares
     each = np.column_stack([_normalised(column) for column in sensitivity.T])
     through_kernel = each @ model.output_shares()
-
-    def through_trees(boosters: Sequence[Any]) -> tuple[Vector, float]:
-        gains = [b.feature_importance("gain") for b in boosters]
-        total = np.mean(gains, axis=0)
-        shared = total[-1] * through_kernel
-        shared[:n_tree_columns] += total[:-1]
-        return _normalised(shared), float(total.sum())
-
-    with_kernel, gain = through_trees(model.direct)
-    on_residual, rest = through_trees(model.residual)
+    with_kernel, gain = share_gain(model.direct, through_kernel, n_tree_columns)
+    on_residual, rest = share_gain(model.residual, through_kernel, n_tree_columns)
     # Gain is variance explained: what kernel ridge leaves over against all that there is.
     left = np.clip(rest / gain, 0.0, 1.0) if gain > 0 else 0.0
     both = (1 - left) * through_kernel + left * on_residual
     return _normalised(each @ kernel + direct * with_kernel + residual * both)
+
+
+def share_gain(
+    boosters: Sequence[Any], sensitivity: Vector, n_tree_columns: int
+) -> tuple[Vector, float]:
+    """Gain of every column, (n_columns,), summing to 1; and all gain there was.
+
+    The trees' columns are followed by kernel ridge predictions, whose gain is shared out by their
+    sensitivity (n_columns,).
+    """
+    total = np.mean([b.feature_importance("gain") for b in boosters], axis=0)
+    shared = total[n_tree_columns:].sum() * _normalised(sensitivity)
+    shared[:n_tree_columns] += total[:n_tree_columns]
+    return _normalised(shared), float(total.sum())
 
 
 def _normalised(values: Vector) -> Vector:

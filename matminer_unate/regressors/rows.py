@@ -196,8 +196,8 @@ class Prediction:
 
     Attributes
     ----------
-    values, reach : (n_rows,), or (n_rows, n_targets)
-        Predictions, and how far their intervals reach.
+    values : (n_rows, …)
+        NaN in rows that no model answers for.
     rows : GivenRows
     lacking : (n_lacking,) row numbers
         Predicted by a model that does without some columns.
@@ -205,7 +205,6 @@ class Prediction:
     """
 
     values: NDArray[np.float64]
-    reach: NDArray[np.float64]
     rows: GivenRows
     lacking: NDArray[np.int64]
     found: AnsweredRows

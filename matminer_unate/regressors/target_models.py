@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,16 +137,22 @@ class TrainingRows:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How models are fitted; as the parameters of ``UnateRegressor``."""
+    """How models are fitted; as the parameters of the estimators."""
 
-    target: str
-    scoring: Scoring
-    minimum: Any
     n_folds: int
     max_kernel_rows: int
     n_jobs: int | None
     seed: int
     ignore_errors: bool
+
+
+@dataclass(frozen=True)
+class RegressionOptions(FitOptions):
+    """And as those of ``UnateRegressor``."""
+
+    target: str
+    scoring: Scoring
+    minimum: Any
 
 
 @dataclass
@@ -177,7 +183,7 @@ class FittedModel:
         layout: BlockLayout,
         without: Blocks,
         minimum: float,
-        options: FitOptions,
+        options: RegressionOptions,
         like: FittedModel | None = None,
         tell: tuple[Tell, Tell] = (lambda share: None, lambda share: None),
     ) -> tuple[FittedModel, Vector]:
@@ -189,7 +195,7 @@ class FittedModel:
         layout : BlockLayout
         without : frozenset of str
         minimum : float
-        options : FitOptions
+        options : RegressionOptions
         like : FittedModel, optional
             A model that sees more. Its scales are taken over up to a factor, and the fit is quick:
             fewer trees, fewer basis rows.
@@ -206,7 +212,7 @@ class FittedModel:
         target = TransformedTarget.of(y, rows.weights, options.target, minimum, options.scoring)
         columns, n_trees = layout.of(rows.columns, without), layout.n_tree_columns(without)
         kernel = BlockKernelRidge(options.max_kernel_rows // (QUICK if quick else 1) or 1, seed)
-        start = _start(layout, without, like)
+        start = search_start(layout, without, like)
         given = target.values, rows.folds, start, target.least_error, rows.weights, quick, tell[0]
         held_out = kernel.fit(columns, layout.slices(without), *given)
         how = options.n_jobs, seed, quick, tell[1]
@@ -238,8 +244,105 @@ class FittedModel:
         return found
 
 
+class Fitted(Protocol):
+    """A model of the blocks that are not in ``without``."""
+
+    without: Blocks
+    kernel: BlockKernelRidge
+    held_out_error: float
+
+    def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector: ...
+
+
+Model = TypeVar("Model", bound=Fitted)
+
+
 @dataclass
-class FittedTarget:
+class Variants(Generic[Model]):
+    """The models of one target: with all blocks, and without those that a row may lack.
+
+    Attributes
+    ----------
+    models : list
+        Those that see more come first.
+    importances : (n_columns,)
+        Of the first model.
+    held_out : (n_rows, …)
+        Held-out predictions of the training rows; NaN for those left out.
+    held_out_error : float
+    """
+
+    models: list[Model]
+    importances: Vector
+    held_out: Vector
+    held_out_error: float
+
+    def model_for(self, lacking: Blocks) -> Model:
+        """The model that sees most of what a row has; there is one for all that are answered."""
+        return next(m for m in self.models if lacking <= m.without)
+
+    def by_model(self, lacking: Sequence[Blocks]) -> Iterator[tuple[Model, Rows]]:
+        """Each model with the rows that it answers for, by what each row lacks."""
+        for blocks in set(lacking):
+            yield self.model_for(blocks), np.flatnonzero([blocks == other for other in lacking])
+
+
+FitModel = Callable[[TrainingRows, Blocks, Model | None, tuple[Tell, Tell]], tuple[Model, Vector]]
+"""Rows, what the model does without, a model that sees more, whom to tell → a model and its
+held-out predictions."""
+
+
+def fit_variants(
+    fit: FitModel[Model],
+    rows: TrainingRows,
+    layout: BlockLayout,
+    complete: NDArray[np.bool_],
+    seed: int,
+    tell: Sequence[tuple[Tell, Tell]],
+) -> tuple[list[Model], Vector, Vector]:
+    """Fit all models of a target.
+
+    The one with all blocks learns from the complete rows if these are enough
+    (:func:`enough_complete`), the others from all rows.
+
+    Parameters
+    ----------
+    fit : callable
+    rows : TrainingRows
+    layout : BlockLayout
+    complete : (n_rows,) bool
+        Rows that lack no block. All variants must be able to answer for the others.
+    seed : int
+    tell : sequence of pairs of callables
+        One pair a model.
+
+    Returns
+    -------
+    models : list
+    importances : (n_columns,)
+        Of the first.
+    held_out : (n_rows, …)
+        By the model that sees most of each row.
+    """
+    models: list[Model] = []
+    known, main = np.zeros(len(rows.targets), dtype=bool), None
+    held_out, seen = np.empty(0), rows.columns
+    if enough_complete(rows, complete):
+        part = rows if complete.all() else rows.part(np.flatnonzero(complete))
+        main, found = fit(part, NONE, None, tell[0])
+        models.append(main)
+        held_out = np.full((len(known), *found.shape[1:]), np.nan)
+        held_out[complete], known, seen = found, complete, part.columns
+    for without, told in zip(layout.variants(), tell[1:], strict=True):
+        model, found = fit(rows, without, main, told)
+        models.append(model)
+        held_out = held_out if known.any() else np.full(found.shape, np.nan)
+        held_out[~known], known = found[~known], np.ones_like(known)
+    return models, models[0].importances(seen, layout, seed), held_out
+
+
+@dataclass
+class FittedTarget(Variants[FittedModel]):
     """All models of one target.
 
     Attributes
@@ -248,25 +351,10 @@ class FittedTarget:
         Predictions are cut off there.
     interval_minimum : float
         The ends of intervals are.
-    models : list of FittedModel
-        Those that see more come first.
-    importances : (n_columns,)
-        Of the first model.
-    held_out : (n_rows,)
-        Held-out predictions of the training rows; NaN for those left out.
-    held_out_error : float
     """
 
     minimum: float
     interval_minimum: float
-    models: list[FittedModel]
-    importances: Vector
-    held_out: Vector
-    held_out_error: float
-
-    def model_for(self, lacking: Blocks) -> FittedModel:
-        """The model that sees most of what a row has; there is one for all that are answered."""
-        return next(m for m in self.models if lacking <= m.without)
 
     @classmethod
     def fit(
@@ -275,42 +363,21 @@ class FittedTarget:
         layout: BlockLayout,
         complete: NDArray[np.bool_],
         floors: tuple[float, float],
-        options: FitOptions,
+        options: RegressionOptions,
         tell: Sequence[tuple[Tell, Tell]],
     ) -> FittedTarget:
-        """Fit all models.
+        """Fit all models; as :func:`fit_variants`, ``floors`` are (minimum, interval_minimum)."""
 
-        The one with all blocks learns from the complete rows if these are enough
-        (:func:`enough_complete`), the others from all rows.
+        def fit(
+            part: TrainingRows, without: Blocks, like: FittedModel | None, told: tuple[Tell, Tell]
+        ) -> tuple[FittedModel, Vector]:
+            return FittedModel.fit(part, layout, without, floors[0], options, like, told)
 
-        Parameters
-        ----------
-        rows : TrainingRows
-        layout : BlockLayout
-        complete : (n_rows,) bool
-            Rows that lack no block. All variants must be able to answer for the others.
-        floors : (minimum, interval_minimum)
-        options : FitOptions
-        tell : sequence of pairs of callables
-            One pair a model.
-        """
-        minimum, main = floors[0], None
-        held_out = np.full(len(rows.targets), np.nan)
-        models, importances = [], []
-        if enough_complete(rows, complete):
-            part = rows if complete.all() else rows.part(np.flatnonzero(complete))
-            main, found = FittedModel.fit(part, layout, NONE, minimum, options, None, tell[0])
-            models.append(main)
-            held_out[complete] = found
-            importances.append(main.importances(part.columns, layout, options.seed))
-        for without, told in zip(layout.variants(), tell[1:], strict=True):
-            model, found = FittedModel.fit(rows, layout, without, minimum, options, main, told)
-            models.append(model)
-            held_out = np.where(np.isnan(held_out), found, held_out)
-            if not importances:
-                importances.append(model.importances(rows.columns, layout, options.seed))
+        models, importances, held_out = fit_variants(
+            fit, rows, layout, complete, options.seed, tell
+        )
         error = mean_error(options.scoring, held_out, rows.targets, rows.weights)
-        return cls(*floors, models, importances[0], held_out, error)
+        return cls(models, importances, held_out, error, *floors)
 
     def predict(
         self, columns: Vector, layout: BlockLayout, lacking: Sequence[Blocks], coverage: float
@@ -329,10 +396,8 @@ class FittedTarget:
         -------
         prediction, reach : (n_rows,)
         """
-        found, reach = np.full(len(columns), np.nan), np.full(len(columns), np.nan)
-        for blocks in set(lacking):
-            model = self.model_for(blocks)
-            rows = np.flatnonzero([blocks == other for other in lacking])
+        found, reach = np.full((2, len(columns)), np.nan)
+        for model, rows in self.by_model(lacking):
             found[rows], size = model.predict(columns[rows], layout, self.minimum)
             reach[rows] = size * model.scale.quantile(coverage)
         return found, reach
@@ -344,7 +409,8 @@ def enough_complete(rows: TrainingRows, complete: NDArray[np.bool_]) -> bool:
     return n_folds >= LEAST_GROUPS and complete.mean() >= LEAST_COMPLETE
 
 
-def _start(layout: BlockLayout, without: Blocks, like: FittedModel | None) -> Start:
+def search_start(layout: BlockLayout, without: Blocks, like: Fitted | None) -> Start:
+    """Where the search for the kernel's scales and penalty begins."""
     kept = [block not in without for block in layout.widths]
     scales, penalty = (
         layout.start() if like is None else (list(like.kernel.scales), like.kernel.penalty)

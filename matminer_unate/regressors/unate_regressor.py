@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from matminer_unate.errors import InputError, WeightsError
-from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
-from matminer_unate.parameters import check_parameters
-from matminer_unate.progress import WorkBar
-from matminer_unate.regressors.blend import require_lightgbm
-from matminer_unate.regressors.fitted_state import FittedAttributes
+from matminer_unate.errors import WeightsError
+from matminer_unate.regressors.fitted_state import RegressorAttributes
 from matminer_unate.regressors.fitting import fit_rows
-from matminer_unate.regressors.recipe import Recipe
-from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
+from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS, RecipeEstimator
+from matminer_unate.regressors.rows import AnsweredRows
 from matminer_unate.regressors.saved_regressor import load_regressor, save_regressor
-from matminer_unate.regressors.target_models import LEAST_GROUPS, NONE, FitOptions, stage_seconds
+from matminer_unate.regressors.target_models import RegressionOptions, stage_seconds
 from matminer_unate.regressors.transformed_target import SCORINGS, Scoring
-from matminer_unate.targets import read_row_weights, read_targets
+from matminer_unate.targets import read_targets
 from matminer_unate.transforms import TRANSFORMS, TransformName
-
-DEFAULT_REGRESSOR_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
 
 ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
 
 
-class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
+class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator):
     """Predict a property of crystal structures, with an error bar for each of them.
 
     Structures become columns: Magpie's statistics of the elements, volume, space group, pooled
@@ -157,27 +150,15 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "weights": "no_validation",  # check_weights looks them up
-        "tight_binding": ["boolean"],
+        **RecipeEstimator._parameter_constraints,
         "target": [StrOptions({"auto", *TRANSFORMS})],
         "scoring": [StrOptions(set(SCORINGS))],
         "minimum": [StrOptions({"auto"}), None, Interval(Real, None, None, closed="neither")],
-        "n_folds": [Interval(Integral, LEAST_GROUPS, None, closed="left")],
-        "max_kernel_rows": [Interval(Integral, 1, None, closed="left")],
-        "on_error": [StrOptions({"raise", "nan"})],
-        "device": [str],
-        "n_jobs": [
-            None,
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Integral, None, -1, closed="right"),
-        ],
-        "random_state": [None, Interval(Integral, 0, 2**32 - 1, closed="both")],
-        "progress": ["boolean"],
     }
 
     def __init__(
         self,
-        weights: str | Path | Sequence[str | Path] = DEFAULT_REGRESSOR_WEIGHTS,
+        weights: str | Path | Sequence[str | Path] = RECIPE_WEIGHTS,
         tight_binding: bool = True,
         target: Literal["auto"] | TransformName = "auto",
         scoring: Scoring = "mae",
@@ -202,32 +183,6 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
-
-    def featurize(self, X: Any) -> pd.DataFrame:
-        """The columns of structures, which ``fit`` and ``predict`` take in place of them.
-
-        Returns
-        -------
-        DataFrame
-            Reduced formula and columns (float32); with ``on_error="nan"`` NaN in rows that are no
-            usable structure. NaN in the columns that a crystal lacks, with a warning.
-
-        Raises
-        ------
-        StructureError
-            A structure is unusable; the message names its row.
-        InputError
-            ``X`` is not a list, tuple, Series, one-column DataFrame or array of structures, or an
-            option is wrong.
-        """
-        self._check_options()
-        rows = GivenRows.of(X, may_be_table=False)
-        with self._bar("columns", rows, {}) as bar:
-            described = rows.describe(self._recipe(), self.on_error == "nan", bar)
-        for block in dict.fromkeys(block for _, block in described.lacking):
-            reasons = {row: e for (row, other), e in described.lacking.items() if other == block}
-            rows.warn(reasons, f"lack the '{block}' columns", reasons)
-        return described.table
 
     def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Fit to structures and their targets.
@@ -254,20 +209,16 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
         ImportError
             LightGBM is not installed.
         """
-        self._check_options()
-        require_lightgbm()
-        rows = GivenRows.of(X)
-        if len(rows) < LEAST_GROUPS:
-            raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {len(rows)}")
+        rows, weights = self._training_rows(X, groups, sample_weight)
         targets, names = read_targets(y, len(rows))
-        weights = read_row_weights(sample_weight, len(rows))
-        weights = np.ones(len(rows)) if weights is None else weights
-        if groups is not None and len(groups) != len(rows):
-            raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
         stages = stage_seconds(len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding))
+        common = vars(self._fit_options())
+        options = RegressionOptions(
+            **common, target=str(self.target), scoring=self.scoring, minimum=self.minimum
+        )
         with self._bar("fit", rows, stages) as bar:
-            recipe, learned = self._recipe(), (targets, names, groups, weights)
-            self.fitted_ = fit_rows(rows, recipe, *learned, self._fit_options(), bar)
+            learned = targets, names, groups, weights
+            self.fitted_ = fit_rows(rows, self._recipe(), *learned, options, bar)
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -297,9 +248,8 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
         InputError
             A row lacks columns that the model cannot do without; the message names it.
         """
-        found = self._predict(X, ONE_SIGMA)
-        found.warn()
-        return (found.values, found.reach) if return_std else found.values
+        values, reach = self._predict(X, ONE_SIGMA)
+        return (values, reach) if return_std else values
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> NDArray[np.float64]:
         """Lower and upper ends that hold this share of new crystals, (n_rows, 2).
@@ -318,9 +268,8 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
         InputError
             The coverage cannot be had.
         """
-        found = self._predict(X, coverage)
-        found.warn()
-        ends = np.stack([found.values - found.reach, found.values + found.reach], axis=-1)
+        values, reach = self._predict(X, coverage)
+        ends = np.stack([values - reach, values + reach], axis=-1)
         floor = np.asarray(self.interval_minimum_)
         return np.maximum(ends, floor[..., None] if floor.ndim else floor)
 
@@ -363,70 +312,25 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _recipe(self) -> Recipe:
-        return Recipe(check_weights(self.weights), self.device, bool(self.tight_binding))
-
-    def _check_options(self) -> None:
-        check_parameters(self)
-        check_weights(self.weights)
-
-    def _fit_options(self) -> FitOptions:
-        seed = self.random_state
-        return FitOptions(
-            str(self.target),
-            self.scoring,
-            self.minimum,
-            self.n_folds,
-            self.max_kernel_rows,
-            self.n_jobs,
-            int(np.random.SeedSequence().generate_state(1)[0] if seed is None else seed),
-            self.on_error == "nan",
-        )
-
-    def _bar(self, what: str, rows: GivenRows, stages: dict[str, float]) -> WorkBar:
-        columns = {} if rows.table is not None else self._recipe().seconds(rows.structures)
-        return WorkBar(f"UnateRegressor: {what}", columns | stages, bool(self.progress))
-
-    def _predict(self, X: Any, coverage: float) -> Prediction:
-        """Predictions, and the reach of their intervals."""
+    def _predict(self, X: Any, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Predictions, and the reach of their intervals; one a row if there is one target."""
         state = self._state
-        self._check_options()
-        models = [model for target in state.targets for model in target.models]
-        for model in models:
-            model.scale.quantile(coverage)
-        self._check_unchanged()
-        rows, ignore_errors = GivenRows.of(X), self.on_error == "nan"
-        with self._bar("predict", rows, {"models": 5e-4 * len(rows)}) as bar:
-            described = rows.describe(self._recipe(), ignore_errors, bar)
-            wanted, without = np.ones(len(rows), dtype=bool), [model.without for model in models]
-            found = AnsweredRows.of(rows, described, wanted, state.layout, without, ignore_errors)
-            bar.share("models")
-            values, reach = np.full((2, len(rows), len(state.targets)), np.nan)
-            for k, target in enumerate(state.targets):
-                values[found.used, k], reach[found.used, k] = target.predict(
-                    found.columns, state.layout, found.lacking, coverage
-                )
-        lacking = found.used[~found.complete] if NONE in without else found.used[:0]
-        if len(state.targets) == 1:
-            values, reach = values[:, 0], reach[:, 0]
-        return Prediction(values, reach, rows, lacking, found)
+        for target in state.targets:
+            for model in target.models:
+                model.scale.quantile(coverage)
 
-    def _check_unchanged(self) -> None:
-        if checksums(check_weights(self.weights)) != self._state.weights_sha256:
-            raise InputError(
-                f"the weights {self.weights!r} are not those of the fit; fit again, or set weights "
-                "to the former ones"
+        def predict(rows: AnsweredRows) -> NDArray[np.float64]:
+            given = rows.columns, state.layout, rows.lacking, coverage
+            return np.stack(
+                [np.column_stack(target.predict(*given)) for target in state.targets], axis=1
             )
-        if self._recipe().names() != list(self._state.feature_names):
-            raise InputError(
-                "the options of the columns were changed after the fit; fit again, or set "
-                "tight_binding back"
-            )
+
+        found = self._answer(X, state, predict)
+        found.warn()
+        values = found.values[:, 0] if len(state.targets) == 1 else found.values
+        return values[..., 0], values[..., 1]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.no_validation = True
         tags.target_tags.multi_output = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
         return tags
