@@ -21,7 +21,8 @@ ORDER = (
     ("matminer_unate.crystals",),
     ("matminer_unate.network", "matminer_unate.physics"),
     ("matminer_unate.featurizers",),
-    ("matminer_unate.regressors", "matminer_unate.finetuning"),
+    ("matminer_unate.finetuning",),
+    ("matminer_unate.regressors",),
     # The public names.
     ("matminer_unate", "matminer_unate.datasets"),
     ("matminer_unate.cli",),

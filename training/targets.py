@@ -50,7 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
     note = "subset seeds from 0, all else on val formulas; CPU seconds of one thread"
     table = GrowingTable(args.out, ("property", "labels", "subset"), note)
-    columns, problems = {}, {}
+    columns: dict[str, pd.DataFrame] = {}
+    problems: dict[tuple[str, int], list[Rows]] = {}
     for crystals in dict.fromkeys(CASES[name].crystals for name in args.properties):
         names = [name for name in args.properties if CASES[name].crystals == crystals]
         labelled, own = read_problems(args, names)

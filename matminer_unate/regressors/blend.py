@@ -51,8 +51,9 @@ class BlendedModel:
         Trees on the columns and the kernel ridge prediction, one a fold; averaged.
     residual : list of lightgbm.Booster
         Trees for what is to be added to the kernel ridge prediction.
-    shares : (n_outputs + 2,)
-        Of the outputs of kernel ridge, ``direct``, and kernel ridge with ``residual``.
+    shares : (n_parts,)
+        Of the outputs of kernel ridge, ``direct``, kernel ridge with ``residual``, and a network
+        where there is one.
     """
 
     transforms: list[TargetTransform]
@@ -62,7 +63,10 @@ class BlendedModel:
     shares: Vector
 
     def parts(self, X: Vector, kernel: Vector) -> Vector:
-        """Predictions of all parts, (n_rows, n_outputs + 2), from columns and kernel ridge."""
+        """Predictions of kernel ridge and trees, (n_rows, n_outputs + 2).
+
+        From columns and outputs of kernel ridge. Those of a network are to be added.
+        """
         trees = np.zeros((len(X), 2))
         for output, share in enumerate(self.output_shares()):
             if not share:
@@ -83,8 +87,8 @@ class BlendedModel:
 
     def opinions(self, parts: Vector) -> Vector:
         """Kernel ridge of the transformation that the folds chose, and both trees; (n_rows, 3)."""
-        chosen = parts[:, :-2] @ self.output_shares()
-        return np.column_stack([chosen, parts[:, -2:]])
+        n = len(self.transforms)
+        return np.column_stack([parts[:, :n] @ self.output_shares(), parts[:, n : n + 2]])
 
 
 def require_lightgbm(who: str = "UnateRegressor") -> Any:
@@ -105,6 +109,7 @@ def fit_blend(
     seed: int,
     quick: bool = False,
     tell: Callable[[float], Any] = lambda share: None,
+    network: Callable[[list[int]], Vector] | None = None,
 ) -> tuple[BlendedModel, Vector, Vector]:
     """Fit the trees of every fold, and choose the shares.
 
@@ -125,11 +130,13 @@ def fit_blend(
         Half the trees, at twice the learning rate.
     tell : callable
         Told the share of the folds that is done.
+    network : callable, optional
+        The transformation that each fold chose → held-out predictions of one more part, (n_rows,).
 
     Returns
     -------
     model : BlendedModel
-    parts : (n_rows, n_outputs + 2)
+    parts : (n_rows, n_parts)
         Held-out predictions of all parts.
     raw : (n_rows,)
         Their blend, in shares that the other folds choose; it may be below the minimum.
@@ -167,7 +174,8 @@ def fit_blend(
     trees, raw = np.empty((n_rows, 2)), np.empty(n_rows)
     for fold, (_, _, on_fold) in zip(folds, fitted, strict=True):
         trees[fold] = on_fold
-    parts = np.hstack([_backward(target.transforms, kernel), trees])
+    more = [] if network is None else [network(outputs)[:, None]]
+    parts = np.hstack([_backward(target.transforms, kernel), trees, *more])
     for fold, inside in zip(folds, insides, strict=True):
         raw[fold] = parts[fold] @ _best_shares(parts[inside], target, inside)
     direct, residual = [f[0] for f in fitted], [f[1] for f in fitted]
@@ -227,7 +235,7 @@ def _best_shares(parts: Vector, target: TransformedTarget, rows: Rows) -> Vector
 
 
 def combine_importances(model: BlendedModel, sensitivity: Vector, n_tree_columns: int) -> Vector:
-    """Importance of every column in the blend, (n_columns,); sums to 1.
+    """Importance of every column in kernel ridge and trees, (n_columns,); sums to 1.
 
     Parameters
     ----------
@@ -238,7 +246,8 @@ def combine_importances(model: BlendedModel, sensitivity: Vector, n_tree_columns
     n_tree_columns : int
         The first of the columns, which the trees see.
     """
-    *kernel, direct, residual = model.shares
+    n_outputs = len(model.transforms)
+    kernel, (direct, residual) = model.shares[:n_outputs], model.shares[n_outputs : n_outputs + 2]
     each = np.column_stack([_normalised(column) for column in sensitivity.T])
     through_kernel = each @ model.output_shares()
     with_kernel, gain = share_gain(model.direct, through_kernel, n_tree_columns)

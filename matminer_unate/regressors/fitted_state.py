@@ -18,6 +18,7 @@ PART_NAMES = (
     *(f"kernel ridge, {name}" for name in TRANSFORMS),
     "trees with its prediction",
     "trees on its residual",
+    "fine-tuned network",
 )
 
 
@@ -140,7 +141,8 @@ class RegressorAttributes(FittedAttributes[FittedTarget]):
         for label, target in zip(self._state.labels, self._state.targets, strict=True):
             blend = target.models[0].blend
             names = [f"kernel ridge, {transform.name}" for transform in blend.transforms]
-            found.loc[[*names, *PART_NAMES[-2:]], label] = blend.shares
+            parts = [*names, *PART_NAMES[-3:]][: len(blend.shares)]
+            found.loc[parts, label] = blend.shares
         return found if found.shape[1] > 1 else found.iloc[:, 0].rename("share")
 
     @property

@@ -33,6 +33,7 @@ from matminer_unate.regressors.fitted_state import FittedState
 from matminer_unate.regressors.kernel_ridge import Rows, Vector
 from matminer_unate.regressors.recipe import FORMULA, Recipe
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows
+from matminer_unate.regressors.stages import network_stage, stage_names
 from matminer_unate.regressors.target_models import (
     LEAST_GROUPS,
     NONE,
@@ -43,7 +44,6 @@ from matminer_unate.regressors.target_models import (
     RegressionOptions,
     TrainingRows,
     enough_complete,
-    stage_names,
 )
 from matminer_unate.targets import interval_floor, target_floor
 
@@ -126,7 +126,7 @@ def read_rows(
     labels = described.table[FORMULA].to_numpy() if groups is None else np.asarray(groups)
     folds = group_folds(labels[found.used], options.n_folds, options.seed)
     counts = weights[found.used] / weights[found.used].mean()
-    training = TrainingRows(found.columns, targets[found.used], counts, folds)
+    training = TrainingRows(found.columns, targets[found.used], counts, folds, found.structures)
     names = np.array(described.table.columns[1:], dtype=object)
     return Read(training, found, layout, models, names)
 
@@ -153,7 +153,7 @@ def fit_rows(
         Of the targets.
     options : RegressionOptions
     bar : WorkBar
-        With the stages of the recipe and of :func:`~.target_models.stage_seconds`.
+        With the stages of the recipe and of :func:`~.stages.stage_seconds`.
 
     Raises
     ------
@@ -172,7 +172,9 @@ def fit_rows(
         stages = read.stages(bar, k, targets.shape[1])
         floor = target_floor(options.minimum, given.targets)
         floors = floor, interval_floor(options.minimum, floor, given.targets)
-        target = FittedTarget.fit(given, read.layout, complete, floors, options, stages)
+        network = bar.share(network_stage(k, targets.shape[1]))
+        how = floors, options, stages, network
+        target = FittedTarget.fit(given, read.layout, complete, *how)
         fitted.append(replace(target, held_out=read.scattered(target.held_out, known, len(rows))))
     read.found.warn_of_training(rows, left_out if len(left_out) < len(fitted) else ["all"])
     return read.state(fitted, names, recipe, options.seed)

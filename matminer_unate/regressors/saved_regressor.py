@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matminer_unate.network.model_folder import Upgrade
+from matminer_unate.network.weights import check_weights
 from matminer_unate.regressors.blend import BlendedModel
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.fitted_state import FittedState
+from matminer_unate.regressors.network_expert import NetworkExpert
 from matminer_unate.regressors.saved_parts import (
     RecipeConfig,
     booster_texts,
@@ -42,6 +44,7 @@ class SavedModel:
     penalty: float
     mean_error: float
     held_out_error: float
+    has_network: bool
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,15 @@ def _with_transforms(old: dict[str, Any]) -> dict[str, Any]:
     def upgraded(model: dict[str, Any]) -> dict[str, Any]:
         begin = f"{model['prefix']}direct_"
         n_folds = sum(name.startswith(begin) for name in names)
-        return {**model, "transforms": ["identity"], "outputs": [0] * n_folds}
+        added = {"transforms": ["identity"], "outputs": [0] * n_folds, "has_network": False}
+        return {**model, **added}
 
     targets = [
         {**target, "models": [upgraded(model) for model in target["models"]]}
         for target in old["targets"]
     ]
-    parameters = {**old["parameters"], "target": "identity", "scoring": "mae"}
+    added = {"target": "identity", "scoring": "mae", "network": False}
+    parameters = {**old["parameters"], **added}
     return {**old, "parameters": parameters, "targets": targets}
 
 
@@ -111,22 +116,26 @@ def load_regressor(
     """
     config = RegressorConfig.read(folder)
     arrays, texts, parameters = read_contents(folder, config, weights)
-    several = len(config.targets) > 1
+    several, first = len(config.targets) > 1, check_weights(parameters["weights"])[0]
     try:
         targets = [
-            _target(saved, f"target_{k}_" if several else "", arrays, texts)
+            _target(saved, f"target_{k}_" if several else "", arrays, texts, first)
             for k, saved in enumerate(config.targets)
         ]
-    except KeyError as e:
+    except (KeyError, RuntimeError) as e:
         raise misfit(folder, e) from e
     return state_of(config, targets, config.target_names), parameters
 
 
 def _target(
-    saved: SavedTarget, begin: str, arrays: dict[str, Any], texts: dict[str, str]
+    saved: SavedTarget,
+    begin: str,
+    arrays: dict[str, Any],
+    texts: dict[str, str],
+    weights: str | Path,
 ) -> FittedTarget:
     return FittedTarget(
-        [_fitted(model, arrays, texts) for model in saved.models],
+        [_fitted(model, arrays, texts, weights) for model in saved.models],
         arrays[f"{begin}feature_importances"],
         arrays[f"{begin}held_out_predictions"],
         saved.held_out_error,
@@ -154,7 +163,8 @@ def _parts(
             grown = {"direct": blend.direct, "residual": blend.residual}
             texts |= booster_texts(prefix, grown | {"scale": fitted.scale.boosters})
             chosen = [transform.name for transform in blend.transforms]
-            numbers = fitted.kernel.penalty, fitted.scale.mean, fitted.held_out_error
+            error, has_network = fitted.held_out_error, fitted.network is not None
+            numbers = fitted.kernel.penalty, fitted.scale.mean, error, has_network
             without = sorted(fitted.without)
             models.append(SavedModel(prefix, without, chosen, blend.outputs, *numbers))
         least = _finite(target.minimum), _finite(target.interval_minimum)
@@ -162,9 +172,14 @@ def _parts(
     return arrays, texts, targets
 
 
-def _fitted(saved: SavedModel, arrays: dict[str, Any], texts: dict[str, str]) -> FittedModel:
+def _fitted(
+    saved: SavedModel, arrays: dict[str, Any], texts: dict[str, str], weights: str | Path
+) -> FittedModel:
     """One model, from the arrays and texts whose names begin with its prefix."""
-    prefix = saved.prefix
+    prefix, network = saved.prefix, None
+    if saved.has_network:
+        own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+        network = NetworkExpert.of_arrays(own, weights)
     transforms = [
         TargetTransform(name, arrays.get(f"{prefix}transforms/{name}", np.empty(0)))
         for name in saved.transforms
@@ -180,16 +195,19 @@ def _fitted(saved: SavedModel, arrays: dict[str, Any], texts: dict[str, str]) ->
         BlendedModel(transforms, saved.outputs, direct, residual, shares),
         ConformalScale(scale, saved.mean_error, *scores),
         saved.held_out_error,
+        network,
     )
 
 
 def _arrays(prefix: str, model: FittedModel) -> dict[str, Any]:
     numbers = {transform.name: transform.numbers for transform in model.blend.transforms}
+    network = {} if model.network is None else model.network.arrays()
     return kernel_arrays(prefix, model.kernel) | {
         f"{prefix}shares": model.blend.shares,
         f"{prefix}scores": model.scale.scores,
         f"{prefix}score_weights": model.scale.score_weights,
         **{f"{prefix}transforms/{name}": n for name, n in numbers.items() if len(n)},
+        **{f"{prefix}{name}": array for name, array in network.items()},
     }
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from matminer_unate.regressors.blend import QUICK, BlendedModel, combine_importances, fit_blend
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.kernel_ridge import PENALTIES, BlockKernelRidge, Rows, Start, Vector
-from matminer_unate.regressors.recipe import FINGERPRINT, OPTIONAL, is_wide
+from matminer_unate.regressors.network_expert import NetworkExpert
+from matminer_unate.regressors.recipe import FINGERPRINT, OPTIONAL, TIGHT_BINDING, is_wide
 from matminer_unate.regressors.transformed_target import Scoring, TransformedTarget, mean_error
 
 Blocks = frozenset[str]
@@ -42,15 +44,9 @@ LEAST_COMPLETE = 0.5
 
 SENSITIVITY_ROWS = 300
 
-FIT_ROWS = (0, 250, 2_000, 16_000)
-FIT_SECONDS = (3.0, 6.0, 26.0, 100.0)
-"""Of one core, for the model with all blocks; for the time left."""
-KERNEL_SHARE = 0.3
-"""Of it, kernel ridge regression."""
-QUICK_SHARE = 0.4
-"""What a model without a block takes of it."""
-
 Tell = Callable[[float], Any]
+Tells = tuple[Tell, Tell]
+"""Of kernel ridge, and of the trees."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +79,13 @@ class BlockLayout:
         """How many of the kept columns, from the first, the trees learn from."""
         return sum(w for b, w in self.widths.items() if b not in without and not is_wide(b))
 
+    def electrons(self, columns: Vector) -> NDArray[np.float32] | None:
+        """The tight-binding ones of columns, which a network reads too; None without them."""
+        if TIGHT_BINDING not in self.widths:
+            return None
+        of_block = dict(zip(self.widths, self.slices(), strict=True))
+        return columns[:, of_block[TIGHT_BINDING]].astype(np.float32)
+
     def lacking(self, columns: Vector) -> list[Blocks]:
         """Blocks that each row lacks: those of which a column is NaN."""
         bad = np.isnan(columns)
@@ -111,16 +114,19 @@ class TrainingRows:
     weights : (n_rows,)
         Above 0, with a mean of 1.
     folds : list of row arrays
+    structures : list
+        For a network; empty where there is none.
     """
 
     columns: Vector
     targets: Vector
     weights: Vector
     folds: list[Rows]
+    structures: Sequence[Any] = ()
 
     def of_target(self, k: int, known: Rows) -> TrainingRows:
         """One of several targets, and the rows where it is known."""
-        one = TrainingRows(self.columns, self.targets[:, k], self.weights, self.folds)
+        one = replace(self, targets=self.targets[:, k])
         return one if len(known) == len(self.targets) else one.part(known)
 
     def part(self, rows: Rows) -> TrainingRows:
@@ -132,6 +138,7 @@ class TrainingRows:
             self.targets[rows],
             weights / weights.mean(),
             [fold for fold in folds if len(fold)],
+            [self.structures[row] for row in rows] if len(self.structures) else (),
         )
 
 
@@ -153,6 +160,9 @@ class RegressionOptions(FitOptions):
     target: str
     scoring: Scoring
     minimum: Any
+    device: str
+    network_weights: str | Path | None
+    """What a network begins from; None for no network."""
 
 
 @dataclass
@@ -168,6 +178,7 @@ class FittedModel:
     scale : ConformalScale
     held_out_error : float
         Of its held-out training rows.
+    network : NetworkExpert or None
     """
 
     without: Blocks
@@ -175,6 +186,7 @@ class FittedModel:
     blend: BlendedModel
     scale: ConformalScale
     held_out_error: float = math.nan
+    network: NetworkExpert | None = None
 
     @classmethod
     def fit(
@@ -185,7 +197,8 @@ class FittedModel:
         minimum: float,
         options: RegressionOptions,
         like: FittedModel | None = None,
-        tell: tuple[Tell, Tell] = (lambda share: None, lambda share: None),
+        tell: Tells = (lambda share: None, lambda share: None),
+        tell_network: Tell = lambda share: None,
     ) -> tuple[FittedModel, Vector]:
         """Fit to columns of all blocks.
 
@@ -201,6 +214,8 @@ class FittedModel:
             fewer trees, fewer basis rows.
         tell : pair of callables
             Told the shares of kernel ridge and of the trees that are done.
+        tell_network : callable
+            The same of the network.
 
         Returns
         -------
@@ -215,20 +230,50 @@ class FittedModel:
         start = search_start(layout, without, like)
         given = target.values, rows.folds, start, target.least_error, rows.weights, quick, tell[0]
         held_out = kernel.fit(columns, layout.slices(without), *given)
-        how = options.n_jobs, seed, quick, tell[1]
+        network = None
+
+        def fit_network(outputs: list[int]) -> Vector:
+            nonlocal network
+            network, found = NetworkExpert.fit(
+                rows.structures,
+                layout.electrons(rows.columns),
+                target,
+                outputs,
+                rows.folds,
+                options.network_weights or "",
+                options.device,
+                seed,
+                tell_network,
+            )
+            return found
+
+        wanted = options.network_weights is not None and not quick and len(rows.structures)
+        how = options.n_jobs, seed, quick, tell[1], fit_network if wanted else None
         blend, parts, raw = fit_blend(columns[:, :n_trees], held_out, target, rows.folds, *how)
         known = raw, blend.opinions(parts), held_out.similarity, y, rows.folds, minimum
         scale = ConformalScale.fit(*known, seed, rows.weights)
-        model = cls(without, kernel, blend, scale, target.error(raw))
+        model = cls(without, kernel, blend, scale, target.error(raw), network)
         return model, np.maximum(raw, minimum)
 
     def predict(
-        self, columns: Vector, layout: BlockLayout, minimum: float
+        self,
+        columns: Vector,
+        layout: BlockLayout,
+        minimum: float,
+        structures: Sequence[Any] = (),
+        device: str = "auto",
     ) -> tuple[Vector, Vector]:
-        """Predictions and the size of their errors from columns of all blocks, (n_rows,) each."""
+        """Predictions and the size of their errors from columns of all blocks, (n_rows,) each.
+
+        A network reads the structures too.
+        """
+        electrons = layout.electrons(columns)
         columns = layout.of(columns, self.without)
         kernel, similarity = self.kernel.predict(columns)
         parts = self.blend.parts(columns[:, : layout.n_tree_columns(self.without)], kernel)
+        if self.network is not None:
+            given = structures, electrons, self.blend.transforms, self.blend.outputs, device
+            parts = np.column_stack([parts, self.network.predict(*given)])
         raw, opinions = parts @ self.blend.shares, self.blend.opinions(parts)
         size = self.scale.predict(raw, opinions, similarity, minimum)
         return np.maximum(raw, minimum), size
@@ -287,7 +332,7 @@ class Variants(Generic[Model]):
             yield self.model_for(blocks), np.flatnonzero([blocks == other for other in lacking])
 
 
-FitModel = Callable[[TrainingRows, Blocks, Model | None, tuple[Tell, Tell]], tuple[Model, Vector]]
+FitModel = Callable[[TrainingRows, Blocks, Model | None, Tells], tuple[Model, Vector]]
 """Rows, what the model does without, a model that sees more, whom to tell → a model and its
 held-out predictions."""
 
@@ -298,7 +343,7 @@ def fit_variants(
     layout: BlockLayout,
     complete: NDArray[np.bool_],
     seed: int,
-    tell: Sequence[tuple[Tell, Tell]],
+    tell: Sequence[Tells],
 ) -> tuple[list[Model], Vector, Vector]:
     """Fit all models of a target.
 
@@ -364,14 +409,16 @@ class FittedTarget(Variants[FittedModel]):
         complete: NDArray[np.bool_],
         floors: tuple[float, float],
         options: RegressionOptions,
-        tell: Sequence[tuple[Tell, Tell]],
+        tell: Sequence[Tells],
+        tell_network: Tell,
     ) -> FittedTarget:
         """Fit all models; as :func:`fit_variants`, ``floors`` are (minimum, interval_minimum)."""
 
         def fit(
-            part: TrainingRows, without: Blocks, like: FittedModel | None, told: tuple[Tell, Tell]
+            part: TrainingRows, without: Blocks, like: FittedModel | None, told: Tells
         ) -> tuple[FittedModel, Vector]:
-            return FittedModel.fit(part, layout, without, floors[0], options, like, told)
+            given = part, layout, without, floors[0], options, like, told
+            return FittedModel.fit(*given, tell_network)
 
         models, importances, held_out = fit_variants(
             fit, rows, layout, complete, options.seed, tell
@@ -380,7 +427,13 @@ class FittedTarget(Variants[FittedModel]):
         return cls(models, importances, held_out, error, *floors)
 
     def predict(
-        self, columns: Vector, layout: BlockLayout, lacking: Sequence[Blocks], coverage: float
+        self,
+        columns: Vector,
+        layout: BlockLayout,
+        lacking: Sequence[Blocks],
+        coverage: float,
+        structures: Sequence[Any] = (),
+        device: str = "auto",
     ) -> tuple[Vector, Vector]:
         """Predictions, and how far the interval of this coverage reaches.
 
@@ -391,6 +444,10 @@ class FittedTarget(Variants[FittedModel]):
         lacking : (n_rows,) frozensets
             What each row lacks.
         coverage : float
+        structures : (n_rows,)
+            For a network, where there is one.
+        device : str
+            Of it.
 
         Returns
         -------
@@ -398,7 +455,9 @@ class FittedTarget(Variants[FittedModel]):
         """
         found, reach = np.full((2, len(columns)), np.nan)
         for model, rows in self.by_model(lacking):
-            found[rows], size = model.predict(columns[rows], layout, self.minimum)
+            some = [structures[row] for row in rows] if model.network is not None else ()
+            given = columns[rows], layout, self.minimum, some, device
+            found[rows], size = model.predict(*given)
             reach[rows] = size * model.scale.quantile(coverage)
         return found, reach
 
@@ -417,25 +476,3 @@ def search_start(layout: BlockLayout, without: Blocks, like: Fitted | None) -> S
     )
     penalty = float(np.clip(penalty, *PENALTIES))
     return [s for s, keep in zip(scales, kept, strict=True) if keep], penalty
-
-
-def stage_names(k: int, n_targets: int, models: Sequence[Blocks]) -> list[tuple[str, str]]:
-    """Stages of the fit of a target: kernel ridge and trees of each model."""
-    target = f"target {k + 1}/{n_targets}, " if n_targets > 1 else ""
-    names = [f"without {', '.join(sorted(blocks))}, " if blocks else "" for blocks in models]
-    return [(f"{target}{name}kernel", f"{target}{name}trees") for name in names]
-
-
-def stage_seconds(
-    n_rows: int, n_targets: int, n_folds: int, tight_binding: bool
-) -> dict[str, float]:
-    """Expected seconds of these stages."""
-    whole = float(np.interp(n_rows, FIT_ROWS, FIT_SECONDS)) * n_folds / 5
-    models = [NONE, *(frozenset([block]) for block in OPTIONAL if tight_binding)]
-    stages = {}
-    for k in range(n_targets):
-        names = stage_names(k, n_targets, models)
-        for blocks, (kernel, trees) in zip(models, names, strict=True):
-            seconds = whole * (QUICK_SHARE if blocks else 1.0)
-            stages[kernel], stages[trees] = seconds * KERNEL_SHARE, seconds * (1 - KERNEL_SHARE)
-    return stages

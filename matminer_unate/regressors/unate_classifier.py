@@ -18,7 +18,7 @@ from matminer_unate.regressors.fitted_state import FittedAttributes
 from matminer_unate.regressors.fitting import fit_classes
 from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS, RecipeEstimator
 from matminer_unate.regressors.saved_classifier import load_classifier, save_classifier
-from matminer_unate.regressors.target_models import stage_seconds
+from matminer_unate.regressors.stages import stage_seconds
 from matminer_unate.targets import read_classes
 
 TREE_SHARE = 0.25
