@@ -70,5 +70,15 @@ class TransformedTarget:
         return min(self.errors(found, rows))
 
     def best(self, found: Vector, rows: Rows) -> int:
-        """The column of the least error; the first of equal ones."""
-        return int(np.argmin(self.errors(found, rows)))
+        """The column of the least error, or the first one, the identity, where that is as good.
+
+        It is unless the paired gain of the other is above its standard error: with few rows, the
+        least of several errors is least by chance.
+        """
+        best = int(np.argmin(self.errors(found, rows)))
+        columns = [self.transforms[k].backward(found[:, k]) for k in (0, best)]
+        deviations = np.abs(np.maximum(np.column_stack(columns), self.minimum) - self.y[rows, None])
+        losses = deviations if self.scoring == "mae" else deviations**2
+        gains, shares = losses[:, 0] - losses[:, 1], self.weights[rows] / self.weights[rows].sum()
+        gain = float(shares @ gains)
+        return best if gain > np.sqrt((shares**2) @ (gains - gain) ** 2) else 0

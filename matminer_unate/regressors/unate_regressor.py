@@ -64,7 +64,8 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator):
         What is learned in place of the target: its logarithm, power or rank suits targets with a
         long tail or many equal values better (:class:`~matminer_unate.transforms.TargetTransform`).
         With ``"auto"``, kernel ridge learns all of them, and trees the one that gives it the least
-        held-out error in the unit of the target. Predictions and intervals are in that unit; a
+        held-out error in the unit of the target, if that is less than for the identity by more than
+        a standard error. Predictions and intervals are in that unit; a
         prediction is the median rather than the mean of what is likely.
     scoring : {"mae", "rmse"}
         The error by which all that is chosen is chosen, and which ``held_out_error_`` is: mean

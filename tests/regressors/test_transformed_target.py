@@ -28,11 +28,23 @@ def test_every_column_is_judged_in_the_unit_of_the_target_above_the_minimum(scor
         raised = np.maximum(transform.backward(z), 0)
         assert error == pytest.approx(mean_error(scoring, raised, Y[rows], W[rows]))
     assert target.least_error(found, rows) == min(errors)
-    assert errors[target.best(found, rows)] == min(errors)
     assert target.error(Y - 1e-3 * (Y == 0)) == 0
 
 
-def test_the_first_of_equal_columns_is_the_best() -> None:
-    target = TransformedTarget.of(Y, W, "auto", 0.0, "mae")
-    rows = np.array([1, 2])  # the floor: every prediction that is low enough is right
-    assert target.best(np.full((2, 4), -9.0), rows) == 0
+@pytest.mark.parametrize("scoring", ["mae", "rmse"])
+def test_the_identity_is_the_best_unless_another_gains_more_than_chance(scoring) -> None:
+    rng = np.random.default_rng(0)
+    y = np.exp(rng.normal(size=50))
+    target = TransformedTarget.of(y, np.ones(50), "auto", 0.0, scoring)
+    rows = np.arange(50)
+    found = target.values + 0.5
+    assert target.best(found, rows) == 0  # all are wrong, the identity least
+    found[:, 1] = target.values[:, 1] + 0.01
+    assert target.best(found, rows) == 1
+    found[:, 0] = y + 1.0
+    found[:, 1] = np.log(y + np.where(rows % 2, 0.1, 1.2) + target.transforms[1].numbers[2])
+    assert np.argmin(target.errors(found, rows)) == 1
+    assert target.best(found, rows) == 1
+    found[:, 1] = np.log(y + np.where(rows % 2, 0.1, 1.38) + target.transforms[1].numbers[2])
+    assert np.argmin(target.errors(found, rows)) == 1
+    assert target.best(found, rows) == 0  # a gain as large as its standard error is chance
