@@ -37,7 +37,7 @@ def test_the_identity_is_the_best_unless_another_gains_more_than_chance(scoring,
     y = np.exp(rng.normal(size=50))
     target = TransformedTarget.of(y, np.ones(50), "auto", 0.0, scoring)
     rows = np.arange(50)
-    found = target.values + 0.5
+    found = target.values + np.array([0.5, 0.5, 3.0, 3.0])
     assert target.best(found, rows) == 0  # all are wrong, the identity least
     found[:, 1] = target.values[:, 1] + 0.01
     assert target.best(found, rows) == 1
