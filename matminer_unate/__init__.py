@@ -3,7 +3,7 @@
 ``UnateFeaturizer`` gives learned ones, from a pretrained CartNet encoder; ``SiteDescriptorStats``
 physical ones and ``TightBindingStats`` electronic ones, without any network.
 ``UnateFineTuneRegressor`` trains the encoder on to a property, ``UnateRegressor`` learns one from
-all of these columns.
+all of these columns, and ``UnateClassifier`` classes.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
     from matminer_unate.featurizers.unate import UnateFeaturizer
     from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
+    from matminer_unate.regressors.unate_classifier import UnateClassifier
     from matminer_unate.regressors.unate_regressor import UnateRegressor
 
 __all__ = [
     "SiteDescriptorStats",
     "TightBindingStats",
+    "UnateClassifier",
     "UnateFeaturizer",
     "UnateFineTuneRegressor",
     "UnateRegressor",
@@ -34,6 +36,7 @@ __version__ = version("matminer_unate")
 _MODULES = {
     "SiteDescriptorStats": "featurizers.site_descriptor_stats",
     "TightBindingStats": "featurizers.tight_binding_stats",
+    "UnateClassifier": "regressors.unate_classifier",
     "UnateFeaturizer": "featurizers.unate",
     "UnateFineTuneRegressor": "finetuning.fine_tune_regressor",
     "UnateRegressor": "regressors.unate_regressor",

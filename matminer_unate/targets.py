@@ -75,6 +75,54 @@ def _check_known(table: NDArray[np.float64], names: list[str] | None) -> None:
         )
 
 
+def read_classes(y: Any, n_rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Labels of classes in their order, and the place among them of each row's.
+
+    Returns
+    -------
+    classes : (n_classes,)
+        Strings, booleans or whole numbers.
+    codes : (n_rows,)
+
+    Raises
+    ------
+    InputError
+        They are not one a row, one is missing, they are neither of these or not all of one kind, or
+        there is one class only.
+    """
+    given = pd.Series(y.tolist() if isinstance(y, np.ndarray) else list(y), dtype=object)
+    if len(given) != n_rows:
+        raise InputError(f"{n_rows} structures need {n_rows} labels, got {len(given)}")
+    if any(isinstance(label, list | tuple | np.ndarray) for label in given):
+        raise InputError("a row has several labels; give one column of y at a time")
+    missing = np.flatnonzero(given.isna())
+    if len(missing):
+        raise InputError(
+            f"{len(missing)} labels are missing, the first is of row {missing[0]}; drop these rows"
+        )
+    kinds = {_kind_of_label(label) for label in given}
+    if len(kinds) != 1 or None in kinds:
+        raise InputError(
+            "labels must be strings, booleans or whole numbers, all of one kind; for numbers that "
+            "measure something, use a regressor"
+        )
+    classes, codes = np.unique(given.to_numpy().astype(kinds.pop()), return_inverse=True)
+    if len(classes) < 2:
+        raise InputError(f"all labels are {classes.tolist()[0]!r}; there is nothing to tell apart")
+    return classes, codes.astype(np.int64)
+
+
+def _kind_of_label(label: Any) -> type | None:
+    if isinstance(label, bool | np.bool_):
+        return bool
+    if isinstance(label, str):
+        return str
+    is_whole = isinstance(label, int | np.integer) or (
+        isinstance(label, float | np.floating) and float(label).is_integer()
+    )
+    return int if is_whole else None
+
+
 def read_row_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None:
     """Weights of rows, (n_rows,).
 

@@ -21,6 +21,7 @@ from pymatgen.core import Lattice, Structure
 
 from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
 from matminer_unate.regressors.blend import fit_blend
+from matminer_unate.regressors.transformed_target import TransformedTarget
 
 LIMIT = 2.0
 """Seconds."""
@@ -90,16 +91,17 @@ class NoKernel:
         self.n_rows = n_rows
 
     def predictions(self, also: int | None = None) -> Any:
-        return np.zeros(self.n_rows)
+        return np.zeros((self.n_rows, 1))
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_growing_trees_stops(n_jobs: int) -> None:
     rng = np.random.default_rng(0)
-    X, y = rng.random((2_000, 100)), rng.random(2_000)
+    X, y, weights = rng.random((2_000, 100)), rng.random(2_000), np.ones(2_000)
     folds = np.array_split(np.arange(2_000), 5)
     held_out: Any = NoKernel(2_000)
-    stops(lambda: fit_blend(X, held_out, y, folds, -np.inf, n_jobs, 0), after=0.5)
+    target = TransformedTarget.of(y, weights, "identity", -np.inf, "mae")
+    stops(lambda: fit_blend(X, held_out, target, folds, n_jobs, 0), after=0.5)
 
 
 # -- programs --------------------------------------------------------------------------------------

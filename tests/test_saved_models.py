@@ -50,7 +50,13 @@ def test_a_fine_tuned_model_of_version_2_is_read() -> None:
     np.testing.assert_allclose(found, [16.5666187, 16.0979370, 16.1881982], rtol=1e-5)
 
 
-def test_a_regressor_of_version_3_is_read() -> None:
-    model = UnateRegressor.load(FOLDERS / "regressor_3", weights=FOLDERS / "weights_1")
-    found = model.set_params(progress=False).predict(structures(3))
-    np.testing.assert_allclose(found, [23.5685940, 13.5143577, 15.4911929], rtol=1e-4)
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [(3, [23.5685940, 13.5143577, 15.4911929]), (4, [23.7754546, 13.7212171, 15.6980551])],
+)
+def test_a_regressor_of_an_older_version_is_read(version: int, expected: list[float]) -> None:
+    folder = FOLDERS / f"regressor_{version}"
+    model = UnateRegressor.load(folder, weights=FOLDERS / "weights_1").set_params(progress=False)
+    np.testing.assert_allclose(model.predict(structures(3)), expected, rtol=1e-4)
+    assert (model.target, model.scoring) == ("identity", "mae")
+    assert model.transforms_["identity"] == 1

@@ -53,7 +53,7 @@ from harness.command import require_positive, run_script, script_parser
 from harness.jobs import run_jobs
 from harness.result_tables import write_table
 from matminer_unate import UnateRegressor
-from matminer_unate.regressors.unate_regressor import DEFAULT_REGRESSOR_WEIGHTS
+from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS
 
 FEW_LABELS = 2000
 FEW_LABELS_ONLY = ("megnet-elements", "soap", "tight-binding", "untrained", "chgnet")
@@ -109,7 +109,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--labels", nargs="+", default=counts, choices=counts, help="[all]")
     parser.add_argument("--sets", nargs="+", help="feature sets [all that can be had]")
     parser.add_argument(
-        "--weights", nargs="+", default=list(DEFAULT_REGRESSOR_WEIGHTS), help="[all that ship]"
+        "--weights", nargs="+", default=list(RECIPE_WEIGHTS), help="[all that ship]"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes, one core each [2]")
     parser.add_argument("--out", default="classical.csv", help="[classical.csv; matbench.json]")

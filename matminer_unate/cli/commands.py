@@ -129,12 +129,12 @@ class Predictor:
 
 
 def load_predictor(folder: Path, device: str) -> Predictor:
-    """Load what ``save`` of ``UnateFineTuneRegressor`` or ``UnateRegressor`` wrote.
+    """Load what ``save`` of an estimator wrote; of a classifier, probabilities are predicted.
 
     Raises
     ------
     WeightsError
-        The folder holds neither, or is damaged.
+        The folder holds no such model, or is damaged.
     """
     try:
         kind = kind_of(folder)
@@ -147,23 +147,41 @@ def load_predictor(folder: Path, device: str) -> Predictor:
         config = network.weights_config_
         return Predictor(kind, config.name, config, ("",), lambda s: network.predict(s)[:, None])
     if kind == "UnateRegressor":
-        from matminer_unate.network.weights import check_weights
         from matminer_unate.regressors.unate_regressor import UnateRegressor
 
         model = UnateRegressor.load(folder)
-        model.set_params(on_error="nan", device=device, progress=False)
-        configs = [weights_config(w) for w in check_weights(model.weights)]
-        return Predictor(
-            kind,
-            ", ".join(config.name for config in configs),
-            configs[0],
-            tuple(name + end for name in _names(model.target_labels_) for end in ("", "_std")),
-            lambda s: np.stack(model.predict(s, return_std=True), axis=-1).reshape(len(s), -1),
-        )
+        suffixes = [name + end for name in _names(model.target_labels_) for end in ("", "_std")]
+
+        def with_errors(structures: list[Any]) -> NDArray[np.float64]:
+            found = np.stack(model.predict(structures, return_std=True), axis=-1)
+            return found.reshape(len(structures), -1)
+
+        return _recipe_predictor(model, device, suffixes, with_errors)
+    if kind == "UnateClassifier":
+        from matminer_unate.regressors.unate_classifier import UnateClassifier
+
+        classifier = UnateClassifier.load(folder)
+        suffixes = [f"_{label}" for label in classifier.classes_]
+        return _recipe_predictor(classifier, device, suffixes, classifier.predict_proba)
     raise WeightsError(
-        f"{folder} is no saved model; name the folder that UnateRegressor.save or "
-        "UnateFineTuneRegressor.save wrote"
+        f"{folder} is no saved model; name the folder that save() of UnateRegressor, "
+        "UnateClassifier or UnateFineTuneRegressor wrote"
     )
+
+
+def _recipe_predictor(
+    model: Any,
+    device: str,
+    suffixes: list[str],
+    predict: Callable[[list[Any]], NDArray[np.float64]],
+) -> Predictor:
+    """Of an estimator on the recipe's columns."""
+    from matminer_unate.network.weights import check_weights
+
+    model.set_params(on_error="nan", device=device, progress=False)
+    configs = [weights_config(w) for w in check_weights(model.weights)]
+    names = ", ".join(config.name for config in configs)
+    return Predictor(type(model).__name__, names, configs[0], tuple(suffixes), predict)
 
 
 def _names(targets: list[Any]) -> list[str]:

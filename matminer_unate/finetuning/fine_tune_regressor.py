@@ -55,16 +55,6 @@ if TYPE_CHECKING:
 
 KIND = "UnateFineTuneRegressor"
 
-EARLIEST = 0.6
-"""Share of the training before which no weights are kept. With a tenth of 2,000 rows held out, free
-choice took epochs 19 and 33 of 71, and the error was 5 % above that of a single network that more
-rows had chosen for."""
-
-
-CLIP_NORM = 3.0
-"""Longest gradient of the loss in standard deviations of the target. With 1, the error of log10 K
-on 200 crystals was 6 % higher."""
-
 
 class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
     """A regressor for crystal structures: the pretrained encoder, trained on to your property.
@@ -361,6 +351,12 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
         seeds = self._seeds()
         splits = self._splits(graphs.formulas(), seeds[-1])
         with stage(f"{KIND}, training", settings.epochs, "epochs", self.progress, 1) as bar:
+
+            def show(epochs: float, text: str) -> None:
+                bar.n = epochs
+                bar.set_postfix_str(text, refresh=False)
+                bar.refresh()
+
             found, interrupt = train_members(
                 new_members(self.weights, self.dropout, splits, seeds, columns, y.shape[1]),
                 crystals,
@@ -368,7 +364,7 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
                 weights[:, 0] if flat and weights is not None else weights,
                 settings,
                 device,
-                bar,
+                show,
                 float(scale.spread[0]) if flat else math.nan,
             )
         reports = [report for _, report in found]
@@ -422,21 +418,15 @@ class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
     def _settings(
         self, minimum: float | tuple[float, ...], n_rows: int, varies: bool = True
     ) -> FitSettings:
-        from matminer_unate.finetuning.settings import FitSettings
+        from matminer_unate.finetuning.settings import FINE_TUNING, FitSettings, auto_epochs
 
         own = {f.name for f in fields(FitSettings)}
         given = {name: value for name, value in self.get_params().items() if name in own}
         if self.epochs == "auto":
-            given["epochs"] = min(80, max(20, round(50 * (4000 / n_rows) ** 0.5)))
+            given["epochs"] = auto_epochs(n_rows)
         if not varies:
             given["epochs"] = 1  # there is nothing to learn
-        fixed = {
-            "minimum": minimum,
-            "earliest": EARLIEST,
-            "clip_norm": CLIP_NORM,
-            "standardise": False,
-        }
-        return FitSettings(**given | fixed)
+        return FitSettings(**FINE_TUNING | given | {"minimum": minimum})
 
     def _splits(
         self, formulas: Sequence[str], seed: int = 0

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from matminer_unate.finetuning.fitting import StoppedError, fit_network, predict
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder
@@ -91,8 +90,8 @@ def train_members(
     weight: NDArray[np.float64] | None,
     settings: FitSettings,
     device: torch.device,
-    bar: tqdm[Any],
-    unit: float,
+    show: Callable[[float, str], Any],
+    unit: float = math.nan,
 ) -> tuple[list[tuple[PropertyEncoder, FitReport]], KeyboardInterrupt | None]:
     """Train networks, as many at the same time as torch may use cores.
 
@@ -101,10 +100,10 @@ def train_members(
     members : sequence of Member
     crystals, y, weight, settings, device
         As for :func:`~matminer_unate.finetuning.fitting.fit_network`.
-    bar : tqdm
-        Shows the epochs of a member, on average over them.
+    show : callable
+        Told the epochs of a member, on average over them, and what there is to say.
     unit : float
-        Held-out errors are shown in it; not if it is NaN.
+        Held-out errors are said in it; not if it is NaN.
 
     Returns
     -------
@@ -131,14 +130,12 @@ def train_members(
 
         return train
 
-    def show() -> None:
-        bar.n = float(np.mean([report.epochs for report in reports]))
-        bar.set_postfix_str(_say(reports, unit), refresh=False)
-        bar.refresh()
+    def look() -> None:
+        show(float(np.mean([report.epochs for report in reports])), _say(reports, unit))
 
     # One core each is several times faster than several cores for one: see encoding.
     n_workers = min(len(members), count_workers(device))
-    found, interrupt = run_tasks([task(k) for k in range(len(members))], n_workers, show)
+    found, interrupt = run_tasks([task(k) for k in range(len(members))], n_workers, look)
     return [result for result in found if result is not None], interrupt
 
 

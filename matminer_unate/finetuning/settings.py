@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,32 @@ class FitSettings:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
+
+
+EARLIEST = 0.6
+"""Share of the training before which no weights are kept. With a tenth of 2,000 rows held out, free
+choice took epochs 19 and 33 of 71, and the error was 5 % above that of a single network that more
+rows had chosen for."""
+
+CLIP_NORM = 3.0
+"""Longest gradient of the loss in standard deviations of the target. With 1, the error of log10 K
+on 200 crystals was 6 % higher."""
+
+FINE_TUNING: dict[str, Any] = {
+    "pretrained_share": 0.2,
+    "earliest": EARLIEST,
+    "clip_norm": CLIP_NORM,
+    "standardise": False,
+}
+"""What fine-tuning of the pretrained encoder does otherwise."""
+
+DROPOUT = 0.1
+"""Of its head."""
+
+
+def auto_epochs(n_rows: int) -> int:
+    """Passes over so many training rows; on the gap of 2,000, 25 in place of 40 cost 8 %."""
+    return min(80, max(20, round(50 * (4000 / n_rows) ** 0.5)))
 
 
 @dataclass

@@ -31,8 +31,6 @@ class ConformalScale:
         One a fold; averaged.
     mean : float
         Mean absolute held-out error, the unit of the boosters.
-    shares : (3,)
-        Of the blend.
     scores : (n_rows,)
         Held-out errors over their predicted size, ascending.
     score_weights : (n_rows,)
@@ -41,15 +39,14 @@ class ConformalScale:
 
     boosters: list[Any]
     mean: float
-    shares: Vector
     scores: Vector
     score_weights: Vector
 
     @classmethod
     def fit(
         cls,
-        parts: Vector,
-        shares: Vector,
+        raw: Vector,
+        opinions: Vector,
         similarity: Vector,
         y: Vector,
         folds: Sequence[Rows],
@@ -61,9 +58,10 @@ class ConformalScale:
 
         Parameters
         ----------
-        parts : (n_rows, 3)
-            Held-out predictions of the parts of the blend.
-        shares : (3,)
+        raw : (n_rows,)
+            Held-out predictions, not cut off at the minimum.
+        opinions : (n_rows, 3)
+            Those of kernel ridge and of both sets of trees.
         similarity : (n_rows,)
             To the nearest training row of another fold.
         y : (n_rows,)
@@ -74,13 +72,13 @@ class ConformalScale:
             Above 0, with a mean of 1.
         """
         w = np.ones(len(y)) if row_weights is None else row_weights
-        errors = np.abs(np.maximum(parts @ shares, minimum) - y)
+        errors = np.abs(np.maximum(raw, minimum) - y)
         mean = float((w * errors).mean()) or 1.0
-        signs = difficulty_signs(parts, shares, similarity, minimum)
+        signs = difficulty_signs(raw, opinions, similarity, minimum)
         settings = SCALE | {"min_data_in_leaf": int(np.clip(len(y) // 10, *SCALE_LEAF))}
         boosters: list[Any] = []
         scores = np.empty(len(y))
-        model = cls(boosters, mean, shares, scores, w)
+        model = cls(boosters, mean, scores, w)
         for k, fold in enumerate(folds):
             inside = np.setdiff1d(np.arange(len(y)), fold)
             given = w[inside], N_SCALE_TREES, seed + k
@@ -92,9 +90,9 @@ class ConformalScale:
         model.scores, model.score_weights = scores[order], w[order]
         return model
 
-    def predict(self, parts: Vector, similarity: Vector, minimum: float) -> Vector:
+    def predict(self, raw: Vector, opinions: Vector, similarity: Vector, minimum: float) -> Vector:
         """Size of the errors of new rows, (n_rows,)."""
-        return self._size(self.boosters, difficulty_signs(parts, self.shares, similarity, minimum))
+        return self._size(self.boosters, difficulty_signs(raw, opinions, similarity, minimum))
 
     def quantile(self, coverage: float) -> float:
         """Errors are below this multiple of their size for this share of new rows.
@@ -123,18 +121,17 @@ class ConformalScale:
         return self.mean * np.maximum(relative, LEAST_SCALE)
 
 
-def difficulty_signs(parts: Vector, shares: Vector, similarity: Vector, minimum: float) -> Vector:
+def difficulty_signs(raw: Vector, opinions: Vector, similarity: Vector, minimum: float) -> Vector:
     """What tells easy rows from hard ones, (n_rows, 5).
 
-    The prediction, how far the parts are apart, how far it would be below the minimum, and how
+    The prediction, how far the opinions are apart, how far it would be below the minimum, and how
     similar the nearest training row is.
     """
-    raw = parts @ shares
     return np.column_stack(
         [
             np.maximum(raw, minimum),
-            np.ptp(parts, axis=1),
-            parts[:, 1] - parts[:, 0],
+            np.ptp(opinions, axis=1),
+            opinions[:, 1] - opinions[:, 0],
             np.maximum(minimum - raw, 0.0) if np.isfinite(minimum) else np.zeros(len(raw)),
             similarity,
         ]

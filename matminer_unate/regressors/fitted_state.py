@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from matminer_unate.regressors.target_models import BlockLayout, Blocks, FittedTarget
+from matminer_unate.regressors.target_models import BlockLayout, Blocks, FittedTarget, Variants
+from matminer_unate.transforms import TRANSFORMS
 
-PART_NAMES = ("kernel ridge", "trees with its prediction", "trees on its residual")
+PART_NAMES = (
+    *(f"kernel ridge, {name}" for name in TRANSFORMS),
+    "trees with its prediction",
+    "trees on its residual",
+    "fine-tuned network",
+)
+
+
+Target = TypeVar("Target", bound=Variants[Any])
 
 
 @dataclass(frozen=True)
-class FittedState:
+class FittedState(Generic[Target]):
     """All that ``fit`` learns: what is saved, loaded and predicted with.
 
     Attributes
     ----------
-    targets : list of FittedTarget
+    targets : list of Variants
     target_names : list of str or None
     layout : BlockLayout
     feature_names : (n_columns,) array of str
@@ -33,7 +42,7 @@ class FittedState:
         Checksums of the weights that the learned columns are from.
     """
 
-    targets: list[FittedTarget]
+    targets: list[Target]
     target_names: list[str] | None
     layout: BlockLayout
     feature_names: NDArray[Any]
@@ -46,7 +55,7 @@ class FittedState:
         """Names of the targets, or their numbers."""
         return self.target_names or list(range(len(self.targets)))
 
-    def of_targets(self, of: Callable[[FittedTarget], Any]) -> Any:
+    def of_targets(self, of: Callable[[Target], Any]) -> Any:
         """One value, or an array whose last axis is the targets."""
         found = [of(target) for target in self.targets]
         return np.stack(found, axis=-1) if len(found) > 1 else found[0]
@@ -56,10 +65,10 @@ class FittedState:
         return np.asarray(np.mean([target.importances for target in self.targets], axis=0))
 
 
-class FittedAttributes:
+class FittedAttributes(Generic[Target]):
     """Attributes of a fitted estimator, as one value or as one a target."""
 
-    fitted_: FittedState
+    fitted_: FittedState[Target]
 
     def importances(self) -> pd.Series | pd.DataFrame:
         """Importance of every column by name, the largest first; they sum to 1.
@@ -82,34 +91,69 @@ class FittedAttributes:
         return self._state.importances()
 
     @property
-    def blend_(self) -> pd.Series | pd.DataFrame:
-        """Shares of the parts in the prediction."""
-        shares = self._state.of_targets(lambda target: target.models[0].blend.shares)
-        if shares.ndim == 1:
-            return pd.Series(shares, list(PART_NAMES), name="share")
-        return pd.DataFrame(shares, list(PART_NAMES), self._state.labels)
-
-    @property
     def held_out_predictions_(self) -> NDArray[np.float64]:
-        """Of the training rows by models that have not seen their formulas."""
+        """Of the training rows by models that have not seen their groups."""
         return np.asarray(self._state.of_targets(lambda target: target.held_out))
 
     @property
     def held_out_error_(self) -> Any:
-        """Mean absolute error of the held-out predictions."""
+        """Error of the held-out predictions."""
         return self._state.of_targets(lambda target: target.held_out_error)
 
     @property
     def held_out_error_without_(self) -> dict[str, Any]:
         """The same of the models that do without a block of columns."""
 
-        def error_without(blocks: Blocks) -> Callable[[FittedTarget], float]:
-            return lambda target: target.model_for(blocks).held_out_error
+        def error_without(blocks: Blocks) -> Callable[[Target], float]:
+            return lambda target: float(target.model_for(blocks).held_out_error)
 
         return {
             ", ".join(sorted(blocks)): self._state.of_targets(error_without(blocks))
             for blocks in self._state.layout.variants()
         }
+
+    @property
+    def feature_names_(self) -> NDArray[Any]:
+        return self._state.feature_names
+
+    @property
+    def n_rows_(self) -> int:
+        """Training rows used."""
+        return self._state.n_rows
+
+    @property
+    def seed_(self) -> int:
+        return self._state.seed
+
+    @property
+    def _state(self) -> FittedState[Target]:
+        check_is_fitted(self, "fitted_")
+        return self.fitted_
+
+
+class RegressorAttributes(FittedAttributes[FittedTarget]):
+    """And those of a regressor."""
+
+    @property
+    def blend_(self) -> pd.Series | pd.DataFrame:
+        """Shares of the parts in the prediction."""
+        found = pd.DataFrame(0.0, list(PART_NAMES), self._state.labels)
+        for label, target in zip(self._state.labels, self._state.targets, strict=True):
+            blend = target.models[0].blend
+            names = [f"kernel ridge, {transform.name}" for transform in blend.transforms]
+            parts = [*names, *PART_NAMES[-3:]][: len(blend.shares)]
+            found.loc[parts, label] = blend.shares
+        return found if found.shape[1] > 1 else found.iloc[:, 0].rename("share")
+
+    @property
+    def transforms_(self) -> pd.Series | pd.DataFrame:
+        """Share of the folds that chose each transformation of the target."""
+        found = pd.DataFrame(0.0, list(TRANSFORMS), self._state.labels)
+        for label, target in zip(self._state.labels, self._state.targets, strict=True):
+            blend = target.models[0].blend
+            for transform, share in zip(blend.transforms, blend.output_shares(), strict=True):
+                found.loc[transform.name, label] = share
+        return found if found.shape[1] > 1 else found.iloc[:, 0].rename("share")
 
     @property
     def minimum_(self) -> Any:
@@ -122,10 +166,6 @@ class FittedAttributes:
         return self._state.of_targets(lambda target: target.interval_minimum)
 
     @property
-    def feature_names_(self) -> NDArray[Any]:
-        return self._state.feature_names
-
-    @property
     def target_names_(self) -> list[str] | None:
         return self._state.target_names
 
@@ -133,17 +173,3 @@ class FittedAttributes:
     def target_labels_(self) -> list[Any]:
         """Names of the targets, or their numbers."""
         return self._state.labels
-
-    @property
-    def n_rows_(self) -> int:
-        """Training rows used."""
-        return self._state.n_rows
-
-    @property
-    def seed_(self) -> int:
-        return self._state.seed
-
-    @property
-    def _state(self) -> FittedState:
-        check_is_fitted(self, "fitted_")
-        return self.fitted_

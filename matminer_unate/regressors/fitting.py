@@ -1,4 +1,4 @@
-"""Rows, targets and a recipe → a fitted state: the body of ``UnateRegressor.fit``.
+"""Rows, targets and a recipe → a fitted state: the body of ``fit``.
 
 The way of a crystal, room by room:
 
@@ -10,14 +10,15 @@ The way of a crystal, room by room:
 4. ``target_models.TrainingRows``: columns, targets (``targets``), weights, folds of formulas.
 5. ``target_models.FittedTarget``: a model of all blocks, and one without the tight-binding ones.
 6. ``target_models.FittedModel``: ``kernel_ridge`` → held-out predictions → trees (``blend``) →
-   error bars (``error_bars``).
+   error bars (``error_bars``); of classes, ``class_models.FittedClassModel``: ``kernel_ridge`` →
+   trees → calibrated probabilities.
 7. ``fitted_state.FittedState``: all of it, for ``predict``, and for ``saved_regressor`` to write.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,49 +28,91 @@ from numpy.typing import NDArray
 from matminer_unate.errors import InputError
 from matminer_unate.network.weights import checksums
 from matminer_unate.progress import WorkBar
+from matminer_unate.regressors.class_models import FittedClasses
 from matminer_unate.regressors.fitted_state import FittedState
+from matminer_unate.regressors.kernel_ridge import Rows, Vector
 from matminer_unate.regressors.recipe import FORMULA, Recipe
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows
+from matminer_unate.regressors.stages import network_stage, stage_names
 from matminer_unate.regressors.target_models import (
     LEAST_GROUPS,
     NONE,
     BlockLayout,
+    Blocks,
     FitOptions,
     FittedTarget,
+    RegressionOptions,
     TrainingRows,
     enough_complete,
-    stage_names,
 )
 from matminer_unate.targets import interval_floor, target_floor
 
 
-def fit_rows(
+@dataclass(frozen=True)
+class Read:
+    """Rows that are ready to be learned from.
+
+    Attributes
+    ----------
+    training : TrainingRows
+        Of the rows that any model can learn from, (n_used,).
+    found : AnsweredRows
+    layout : BlockLayout
+    models : list of frozenset
+        What each model of a target does without.
+    columns : (n_columns,) array of str
+        Their names.
+    """
+
+    training: TrainingRows
+    found: AnsweredRows
+    layout: BlockLayout
+    models: list[Blocks]
+    columns: NDArray[Any]
+
+    def stages(self, bar: WorkBar, k: int, n_targets: int) -> list[tuple[Any, Any]]:
+        """Whom to tell of kernel ridge and of the trees of each model of target ``k``."""
+        names = stage_names(k, n_targets, self.models)
+        return [(bar.share(kernel), bar.share(trees)) for kernel, trees in names]
+
+    def state(
+        self, targets: list[Any], names: list[str] | None, recipe: Recipe, seed: int
+    ) -> FittedState[Any]:
+        """The fitted state, of the models of each target."""
+        sha256 = checksums(recipe.weights)
+        n_rows = len(self.found.used)
+        return FittedState(targets, names, self.layout, self.columns, n_rows, seed, sha256)
+
+    def scattered(self, held_out: Vector, rows: Rows, n_rows: int) -> Vector:
+        """Values of some of the used rows among all rows; NaN elsewhere."""
+        found = np.full((n_rows, *held_out.shape[1:]), np.nan)
+        found[self.found.used[rows]] = held_out
+        return found
+
+
+def read_rows(
     rows: GivenRows,
     recipe: Recipe,
-    targets: NDArray[np.float64],
-    names: list[str] | None,
+    targets: Vector,
     groups: Any,
-    weights: NDArray[np.float64],
+    weights: Vector,
     options: FitOptions,
     bar: WorkBar,
-) -> FittedState:
-    """Fit a model to each target.
+) -> Read:
+    """Describe rows, and leave out those that no model can learn from.
 
     Parameters
     ----------
     rows : GivenRows
     recipe : Recipe
     targets : (n_rows, n_targets)
-        NaN where one is not known.
-    names : list of str or None
-        Of the targets.
     groups : (n_rows,) or None
         Rows of one group stay in one fold; by None, reduced formulas are the groups.
     weights : (n_rows,)
         Rows of 0 are left out.
     options : FitOptions
     bar : WorkBar
-        With the stages of the recipe and of :func:`~.target_models.stage_seconds`.
+        With the stages of the recipe.
 
     Raises
     ------
@@ -83,35 +126,88 @@ def fit_rows(
     labels = described.table[FORMULA].to_numpy() if groups is None else np.asarray(groups)
     folds = group_folds(labels[found.used], options.n_folds, options.seed)
     counts = weights[found.used] / weights[found.used].mean()
-    training = TrainingRows(found.columns, targets[found.used], counts, folds)
+    training = TrainingRows(found.columns, targets[found.used], counts, folds, found.structures)
+    names = np.array(described.table.columns[1:], dtype=object)
+    return Read(training, found, layout, models, names)
+
+
+def fit_rows(
+    rows: GivenRows,
+    recipe: Recipe,
+    targets: Vector,
+    names: list[str] | None,
+    groups: Any,
+    weights: Vector,
+    options: RegressionOptions,
+    bar: WorkBar,
+) -> FittedState[FittedTarget]:
+    """Fit a model to each target.
+
+    Parameters
+    ----------
+    rows, recipe, groups, weights
+        As for :func:`read_rows`.
+    targets : (n_rows, n_targets)
+        NaN where one is not known.
+    names : list of str or None
+        Of the targets.
+    options : RegressionOptions
+    bar : WorkBar
+        With the stages of the recipe and of :func:`~.stages.stage_seconds`.
+
+    Raises
+    ------
+    InputError, StructureError
+        A row cannot be used and errors are not ignored, or there are too few groups.
+    """
+    read = read_rows(rows, recipe, targets, groups, weights, options, bar)
     fitted, left_out = [], []
     for k, name in enumerate(names or range(targets.shape[1])):
-        known = np.flatnonzero(~np.isnan(training.targets[:, k]))
-        given, complete = training.of_target(k, known), found.complete[known]
+        known = np.flatnonzero(~np.isnan(read.training.targets[:, k]))
+        given, complete = read.training.of_target(k, known), read.found.complete[known]
         if len(given.folds) < LEAST_GROUPS:
             raise InputError(f"target {name!r} is known for too few groups of rows; leave it out")
         if not enough_complete(given, complete):
             left_out.append(str(name))
-        stages = [
-            (bar.share(kernel), bar.share(trees))
-            for kernel, trees in stage_names(k, targets.shape[1], models)
-        ]
+        stages = read.stages(bar, k, targets.shape[1])
         floor = target_floor(options.minimum, given.targets)
         floors = floor, interval_floor(options.minimum, floor, given.targets)
-        target = FittedTarget.fit(given, layout, complete, floors, options, stages)
-        held_out = np.full(len(rows), np.nan)
-        held_out[found.used[known]] = target.held_out
-        fitted.append(replace(target, held_out=held_out))
-    found.warn_of_training(rows, left_out if len(left_out) < len(fitted) else ["all"])
-    return FittedState(
-        fitted,
-        names,
-        layout,
-        np.array(described.table.columns[1:], dtype=object),
-        len(found.used),
-        options.seed,
-        checksums(recipe.weights),
-    )
+        network = bar.share(network_stage(k, targets.shape[1]))
+        how = floors, options, stages, network
+        target = FittedTarget.fit(given, read.layout, complete, *how)
+        fitted.append(replace(target, held_out=read.scattered(target.held_out, known, len(rows))))
+    read.found.warn_of_training(rows, left_out if len(left_out) < len(fitted) else ["all"])
+    return read.state(fitted, names, recipe, options.seed)
+
+
+def fit_classes(
+    rows: GivenRows,
+    recipe: Recipe,
+    codes: Vector,
+    classes: NDArray[Any],
+    groups: Any,
+    weights: Vector,
+    options: FitOptions,
+    bar: WorkBar,
+) -> FittedState[FittedClasses]:
+    """Fit a classifier; as :func:`fit_rows`.
+
+    Parameters
+    ----------
+    codes : (n_rows,)
+        The class of each row, as its place among ``classes``.
+    classes : (n_classes,)
+    """
+    read = read_rows(rows, recipe, codes[:, None], groups, weights, options, bar)
+    every = np.arange(len(read.found.used))
+    given, complete = read.training.of_target(0, every), read.found.complete
+    if len(np.unique(given.targets)) < len(classes):
+        raise InputError("the usable rows lack a class; drop its other rows, or mend them")
+    stages = read.stages(bar, 0, 1)
+    fitted = FittedClasses.fit(given, read.layout, complete, classes, options, stages)
+    fitted = replace(fitted, held_out=read.scattered(fitted.held_out, every, len(rows)))
+    read.found.warn_of_training(rows, [] if enough_complete(given, complete) else ["all"])
+    return read.state([fitted], None, recipe, options.seed)
 
 
 def group_folds(

@@ -37,6 +37,9 @@ _JITTER = 1e-8
 
 Start = tuple[Sequence[float] | Vector, float]
 
+Judge = Callable[[Vector, Rows], float]
+"""Held-out predictions of rows, (n, n_outputs), and the numbers of these rows → their error."""
+
 
 @dataclass
 class BlockKernelRidge:
@@ -44,7 +47,8 @@ class BlockKernelRidge:
 
     k(x, x′) = (1 + √3 r) exp(−√3 r), r² = Σ_b s_b |x_b − x′_b|² / d_b, over blocks b of d_b
     standardised columns; rows without a column are taken for average in it. Scales s_b and the
-    penalty minimise the mean absolute error of held-out folds, by coordinate steps.
+    penalty minimise the error of held-out folds, by coordinate steps. Several outputs share them,
+    and with them all but the right-hand sides of the linear equations.
 
     Above ``max_rows`` rows, that many random ones are the basis (subset of regressors), and all
     rows are fitted with it.
@@ -62,7 +66,7 @@ class BlockKernelRidge:
     limit : (n_columns,)
     basis : (n_basis, n_columns)
         Basis rows, so scaled.
-    weights : (n_basis + 1,)
+    weights : (n_basis + 1, n_outputs)
         Of the basis rows, and a constant.
     scales : (n_blocks,)
     penalty : float
@@ -79,7 +83,7 @@ class BlockKernelRidge:
     scale: Vector = field(default_factory=lambda: np.empty(0))
     limit: Vector = field(default_factory=lambda: np.empty(0))
     basis: Vector = field(default_factory=lambda: np.empty((0, 0)))
-    weights: Vector = field(default_factory=lambda: np.empty(0))
+    weights: Vector = field(default_factory=lambda: np.empty((0, 0)))
     scales: Vector = field(default_factory=lambda: np.empty(0))
     penalty: float = 0.0
 
@@ -87,9 +91,10 @@ class BlockKernelRidge:
         self,
         X: Matrix,
         blocks: Sequence[slice],
-        y: Vector,
+        targets: Vector,
         folds: Sequence[Rows],
         start: Start,
+        judge: Judge,
         row_weights: Vector | None = None,
         keep_ratios: bool = False,
         tell: Callable[[float], Any] = lambda share: None,
@@ -102,11 +107,13 @@ class BlockKernelRidge:
             NaN where unknown.
         blocks : sequence of slice
             Columns of each block.
-        y : (n_rows,)
+        targets : (n_rows, n_outputs)
         folds : sequence of row arrays
             Every row in one of them.
         start : (scales, penalty)
             Where the search begins.
+        judge : callable
+            Scales and penalty are those of its least error.
         row_weights : (n_rows,), optional
             Above 0. A row of weight 2 counts as two rows.
         keep_ratios : bool
@@ -123,13 +130,20 @@ class BlockKernelRidge:
         w = np.ones(len(X)) if row_weights is None else row_weights
         self._standardise(X, w)
         Z = self._scaled(X)
-        offset = float((w * y).sum() / w.sum())
-        spread = float(np.sqrt((w * (y - offset) ** 2).sum() / w.sum())) or 1.0
-        target = (y - offset) / spread
+        offset = w @ targets / w.sum()
+        spread = np.sqrt(w @ (targets - offset) ** 2 / w.sum())
+        spread = np.where(spread > 0, spread, 1.0)
+        standard = (targets - offset) / spread
+
+        def sample_of(rows: Rows) -> _Sample:
+            def judge_standard(found: Vector) -> float:
+                return judge(found * spread + offset, rows)
+
+            return _Sample(standard[rows], w[rows], _within(folds, rows), judge_standard)
+
         few = np.sort(order[:SEARCH_ROWS])
         distances = [_squared_distances(Z[few][:, b], Z[few][:, b]) / _width(b) for b in blocks]
-        sample = target[few], w[few], _within(folds, few)
-        self.scales, self.penalty = _choose(distances, *sample, start, keep_ratios, tell)
+        self.scales, self.penalty = _choose(distances, sample_of(few), start, keep_ratios, tell)
         for block, scale in zip(blocks, self.scales, strict=True):
             factor = np.sqrt(scale / _width(block))
             self.scale[block] *= factor
@@ -137,22 +151,21 @@ class BlockKernelRidge:
         Z = self._scaled(X)
         if len(X) > SEARCH_ROWS:
             more = np.sort(order[:PENALTY_ROWS])
-            sample = target[more], w[more], _within(folds, more)
-            self.penalty = _best_penalty(Z[more], *sample, self.penalty)
+            self.penalty = _best_penalty(Z[more], sample_of(more), self.penalty)
         chosen = np.sort(order[: self.max_rows])
         self.basis = Z[chosen]
         kernel = _matern(_squared_distances(Z, self.basis))
         root = _root(kernel[chosen])
-        ridge = _Ridge(_features(kernel, root), target, folds, self.penalty, w)
+        ridge = _Ridge(_features(kernel, root), standard, folds, self.penalty, w)
         solution = ridge.without()
         weights = solve_triangular(root, solution[:-1], lower=True, trans="T")
-        self.weights = np.append(weights, solution[-1]) * spread
+        self.weights = np.vstack([weights, solution[-1:]]) * spread
         self.weights[-1] += offset
         return HeldOut(ridge, offset, spread, _similarity(kernel, folds, chosen))
 
     def predict(self, X: Matrix) -> tuple[Vector, Vector]:
-        """Predictions (n_rows,), and the largest kernel value with any basis row (n_rows,)."""
-        values, nearest = np.empty(len(X)), np.empty(len(X))
+        """Predictions (n_rows, n_outputs), and the largest kernel value with any basis row."""
+        values, nearest = np.empty((len(X), self.weights.shape[1])), np.empty(len(X))
         for start in range(0, len(X), 1_000):
             part = slice(start, start + 1_000)
             kernel = _matern(_squared_distances(self._scaled(X[part]), self.basis))
@@ -161,18 +174,21 @@ class BlockKernelRidge:
         return values, nearest
 
     def sensitivity(self, X: Matrix) -> Vector:
-        """Mean squared change of the prediction with each column, (n_columns,).
+        """Mean squared change of each prediction with each column, (n_columns, n_outputs).
 
         Per squared standard deviation of the column: a derivative-based global sensitivity measure
         (Sobol and Kucherenko, Math. Comput. Simul. 79, 3009 (2009),
         doi:10.1016/j.matcom.2009.01.023).
         """
-        Z, dual = self._scaled(X), self.weights[:-1]
+        Z = self._scaled(X)
         decay = np.exp(-np.sqrt(3 * _squared_distances(Z, self.basis)))
-        # dk/dz = −3 (z − z′) exp(−√3 r)
-        slope = Z * (decay @ dual)[:, None] - decay @ (dual[:, None] * self.basis)
-        # The limit is FAR_OUT standard deviations, in the units of z.
-        return np.mean((3 * slope * self.limit / FAR_OUT) ** 2, axis=0)
+        found = []
+        for dual in self.weights[:-1].T:
+            # dk/dz = −3 (z − z′) exp(−√3 r)
+            slope = Z * (decay @ dual)[:, None] - decay @ (dual[:, None] * self.basis)
+            # The limit is FAR_OUT standard deviations, in the units of z.
+            found.append(np.mean((3 * slope * self.limit / FAR_OUT) ** 2, axis=0))
+        return np.stack(found, axis=-1)
 
     def _standardise(self, X: Matrix, row_weights: Vector) -> None:
         w = np.where(np.isnan(X), 0.0, row_weights[:, None])
@@ -199,12 +215,15 @@ class HeldOut:
         Largest kernel value with any basis row of another fold.
     """
 
-    def __init__(self, ridge: _Ridge, offset: float, spread: float, similarity: Vector) -> None:
+    def __init__(self, ridge: _Ridge, offset: Vector, spread: Vector, similarity: Vector) -> None:
         self.similarity = similarity
         self._ridge, self._offset, self._spread = ridge, offset, spread
 
     def predictions(self, also: int | None = None) -> Vector:
-        """Predictions of every row by all rows but those of its fold and of fold ``also``."""
+        """Predictions of every row by all rows but those of its fold and of fold ``also``.
+
+        Of shape (n_rows, n_outputs).
+        """
         return self._ridge.held_out(also) * self._spread + self._offset
 
 
@@ -214,18 +233,19 @@ class _Ridge:
     def __init__(
         self,
         features: Vector,
-        y: Vector,
+        targets: Vector,
         folds: Sequence[Rows],
         penalty: float,
         row_weights: Vector | None = None,
     ) -> None:
         self.features, self.folds = features, folds
         self._grams, self._moments = [], []
-        w = np.ones(len(y)) if row_weights is None else row_weights
+        self._n_outputs = targets.shape[1]
+        w = np.ones(len(targets)) if row_weights is None else row_weights
         for f in folds:
             rows = features[f].T
             self._grams.append(rows @ (features[f] * w[f][:, None]))
-            self._moments.append(rows @ (w[f] * y[f]))
+            self._moments.append(rows @ (w[f][:, None] * targets[f]))
         self.penalty = penalty
         self._solutions: dict[frozenset[int], Vector] = {}
 
@@ -245,18 +265,51 @@ class _Ridge:
 
     def held_out(self, also: int | None = None) -> Vector:
         """Predictions of each row without its fold, nor fold ``also``."""
-        found = np.empty(len(self.features))
+        found = np.empty((len(self.features), self._n_outputs))
         for k, fold in enumerate(self.folds):
             left_out = {k} if also is None else {k, also}
             found[fold] = self.features[fold] @ self.without(*left_out)
         return found
 
 
+@dataclass(frozen=True)
+class _Sample:
+    """Rows on which scales and penalty are judged.
+
+    Attributes
+    ----------
+    targets : (n_rows, n_outputs)
+        Standardised.
+    weights : (n_rows,)
+    folds : list of row arrays
+    judge : callable
+        Held-out predictions of all of them → their error.
+    """
+
+    targets: Vector
+    weights: Vector
+    folds: list[Rows]
+    judge: Callable[[Vector], float]
+
+    def error(self, kernel: Vector, penalty: float) -> float:
+        """Error of held-out folds, from one inverse.
+
+        With A = K + 1 + penalty / weight, the residuals of fold f are (A⁻¹)_ff⁻¹ (A⁻¹ y)_f: the
+        block form of the leave-one-out formula (Rasmussen and Williams, equation 5.12).
+        """
+        A = kernel + 1.0
+        A[np.diag_indices_from(A)] += penalty / self.weights
+        inverse = np.linalg.inv(A)
+        fitted = inverse @ self.targets
+        found = self.targets.copy()
+        for f in self.folds:
+            found[f] -= np.linalg.solve(inverse[np.ix_(f, f)], fitted[f])
+        return self.judge(found)
+
+
 def _choose(
     distances: Sequence[Vector],
-    y: Vector,
-    row_weights: Vector,
-    folds: Sequence[Rows],
+    sample: _Sample,
     start: Start,
     keep_ratios: bool,
     tell: Callable[[float], Any],
@@ -264,21 +317,16 @@ def _choose(
     """Scales and penalty, by a search of all of them or of one factor of the scales."""
     scales, penalty = np.array(start[0], dtype=np.float64), start[1]
     if not keep_ratios:
-        return _search(distances, y, row_weights, folds, (scales, penalty), tell)
+        return _search(distances, sample, (scales, penalty), tell)
     whole = np.zeros_like(distances[0])
     for scale, squared in zip(scales, distances, strict=True):
         whole += scale * squared
-    factor, penalty = _search([whole], y, row_weights, folds, ([1.0], penalty), tell)
+    factor, penalty = _search([whole], sample, ([1.0], penalty), tell)
     return scales * factor[0], penalty
 
 
 def _search(
-    distances: Sequence[Vector],
-    y: Vector,
-    row_weights: Vector,
-    folds: Sequence[Rows],
-    start: Start,
-    tell: Callable[[float], Any],
+    distances: Sequence[Vector], sample: _Sample, start: Start, tell: Callable[[float], Any]
 ) -> tuple[Vector, float]:
     """Scales and penalty with the least held-out error, by steps up and down each of them."""
     n, n_trials = len(distances), itertools.count(1)
@@ -287,7 +335,7 @@ def _search(
     def error(at: Vector) -> float:
         scaled = sum(np.exp(s) * d for s, d in zip(at[:-1], distances, strict=True))
         tell(min(next(n_trials) / USUAL_TRIALS, 1.0))
-        return _held_out_error(_matern(scaled), y, folds, float(np.exp(at[-1])), row_weights)
+        return sample.error(_matern(scaled), float(np.exp(at[-1])))
 
     scales, penalty = start
     point = np.log(np.append(scales, penalty))
@@ -311,34 +359,10 @@ def _search(
             return np.exp(point[:-1]), float(np.exp(point[-1]))
 
 
-def _best_penalty(
-    Z: Vector, y: Vector, row_weights: Vector, folds: Sequence[Rows], penalty: float
-) -> float:
+def _best_penalty(Z: Vector, sample: _Sample, penalty: float) -> float:
     kernel = _matern(_squared_distances(Z, Z))
     candidates = [penalty * factor for factor in (1 / STEP, 1.0, STEP, STEP**2)]
-    return min(candidates, key=lambda p: _held_out_error(kernel, y, folds, p, row_weights))
-
-
-def _held_out_error(
-    kernel: Vector,
-    y: Vector,
-    folds: Sequence[Rows],
-    penalty: float,
-    row_weights: Vector | None = None,
-) -> float:
-    """Mean absolute error of held-out folds, from one inverse.
-
-    With A = K + 1 + penalty / weight, the residuals of fold f are (A⁻¹)_ff⁻¹ (A⁻¹ y)_f: the block
-    form of the leave-one-out formula (Rasmussen and Williams, equation 5.12).
-    """
-    A = kernel + 1.0
-    w = np.ones(len(y)) if row_weights is None else row_weights
-    A[np.diag_indices_from(A)] += penalty / w
-    inverse = np.linalg.inv(A)
-    fitted = inverse @ y
-    residuals = [np.linalg.solve(inverse[np.ix_(f, f)], fitted[f]) for f in folds]
-    counts = np.concatenate([w[f] for f in folds])
-    return float((counts * np.abs(np.concatenate(residuals))).sum() / counts.sum())
+    return min(candidates, key=lambda p: sample.error(kernel, p))
 
 
 def _root(kernel: Vector) -> Any:

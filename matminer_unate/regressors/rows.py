@@ -101,6 +101,8 @@ class AnsweredRows:
         Why, by row number, where it is known.
     failed : dict of int to str
         Why the other rows have no answer, by row number.
+    structures : list
+        Of each of them; empty where columns were given.
     """
 
     used: NDArray[np.int64]
@@ -108,6 +110,7 @@ class AnsweredRows:
     lacking: list[Blocks]
     reasons: dict[int, Exception]
     failed: dict[int, str]
+    structures: list[Any]
 
     @classmethod
     def of(
@@ -157,7 +160,9 @@ class AnsweredRows:
         given.warn(bad, "lack columns that no model does without, and are left out", reasons)
         reasons = {row: error for (row, _), error in described.lacking.items()}
         kept = [blocks for blocks, has in zip(lacking, keep, strict=True) if has]
-        return cls(used[keep], columns if keep.all() else columns[keep], kept, reasons, failed)
+        columns = columns if keep.all() else columns[keep]
+        structures = [given.structures[row] for row in used[keep]] if given.structures else []
+        return cls(used[keep], columns, kept, reasons, failed, structures)
 
     @property
     def complete(self) -> NDArray[np.bool_]:
@@ -196,8 +201,8 @@ class Prediction:
 
     Attributes
     ----------
-    values, reach : (n_rows,), or (n_rows, n_targets)
-        Predictions, and how far their intervals reach.
+    values : (n_rows, …)
+        NaN in rows that no model answers for.
     rows : GivenRows
     lacking : (n_lacking,) row numbers
         Predicted by a model that does without some columns.
@@ -205,7 +210,6 @@ class Prediction:
     """
 
     values: NDArray[np.float64]
-    reach: NDArray[np.float64]
     rows: GivenRows
     lacking: NDArray[np.int64]
     found: AnsweredRows

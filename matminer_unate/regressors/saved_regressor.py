@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from matminer_unate.errors import WeightsError
-from matminer_unate.network.model_folder import MODEL, FolderConfig, Upgrade
-from matminer_unate.regressors.blend import BlendedModel, require_lightgbm
+from matminer_unate.network.model_folder import Upgrade
+from matminer_unate.network.weights import check_weights
+from matminer_unate.regressors.blend import BlendedModel
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.fitted_state import FittedState
-from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
-from matminer_unate.regressors.target_models import BlockLayout, FittedModel, FittedTarget
+from matminer_unate.regressors.network_expert import NetworkExpert
+from matminer_unate.regressors.saved_parts import (
+    RecipeConfig,
+    booster_texts,
+    common_entries,
+    file_contents,
+    kernel_arrays,
+    misfit,
+    prefix_of,
+    read_boosters,
+    read_contents,
+    read_kernel,
+    state_of,
+)
+from matminer_unate.regressors.target_models import FittedModel, FittedTarget
+from matminer_unate.transforms import TargetTransform, TransformName
 
 
 @dataclass(frozen=True)
@@ -27,9 +39,12 @@ class SavedModel:
 
     prefix: str
     without: list[str]
+    transforms: list[TransformName]
+    outputs: list[int]
     penalty: float
     mean_error: float
     held_out_error: float
+    has_network: bool
 
 
 @dataclass(frozen=True)
@@ -47,59 +62,51 @@ def _with_files(old: dict[str, Any]) -> dict[str, Any]:
     return {"files": old["sha256"], **{k: v for k, v in old.items() if k != "sha256"}}
 
 
+def _with_transforms(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 4, which left targets as they are, → version 5."""
+    names = old["files"]
+
+    def upgraded(model: dict[str, Any]) -> dict[str, Any]:
+        begin = f"{model['prefix']}direct_"
+        n_folds = sum(name.startswith(begin) for name in names)
+        added = {"transforms": ["identity"], "outputs": [0] * n_folds, "has_network": False}
+        return {**model, **added}
+
+    targets = [
+        {**target, "models": [upgraded(model) for model in target["models"]]}
+        for target in old["targets"]
+    ]
+    added = {"target": "identity", "scoring": "mae", "network": False}
+    parameters = {**old["parameters"], **added}
+    return {**old, "parameters": parameters, "targets": targets}
+
+
 @dataclass(frozen=True, kw_only=True)
-class RegressorConfig(FolderConfig):
+class RegressorConfig(RecipeConfig):
     """``config.json`` of a fitted regressor."""
 
     KIND: ClassVar[str] = "UnateRegressor"
     NOUN: ClassVar[str] = "saved UnateRegressor"
-    VERSION: ClassVar[int] = 4
-    UPGRADES: ClassVar[dict[int, Upgrade]] = {3: _with_files}
+    VERSION: ClassVar[int] = 5
+    UPGRADES: ClassVar[dict[int, Upgrade]] = {3: _with_files, 4: _with_transforms}
 
-    parameters: dict[str, Any]
-    weights_sha256: list[str]
-    feature_names: list[str]
-    blocks: dict[str, int]
     target_names: list[str] | None
     targets: list[SavedTarget]
-    n_rows: int
-    seed: int
 
 
-KINDS = ("direct", "residual", "scale")
-"""Of boosters."""
-
-KERNEL_ARRAYS = ("mean", "scale", "limit", "basis", "weights", "scales")
-
-
-def save_regressor(fitted: FittedState, parameters: dict[str, Any], folder: Path) -> None:
+def save_regressor(
+    fitted: FittedState[FittedTarget], parameters: dict[str, Any], folder: Path
+) -> None:
     """Write a fitted model and its parameters; files in the folder are replaced."""
-    from safetensors.numpy import save
-
-    from matminer_unate.network.weights import check_weights
-
     arrays, texts, targets = _parts(fitted)
-    files = {MODEL: save({name: np.ascontiguousarray(a) for name, a in arrays.items()})}
-    files |= {name: text.encode() for name, text in texts.items()}
-    given = parameters["weights"]
-    one = isinstance(given, str | Path)
-    named = str(given) if one else [str(w) for w in check_weights(given)]
-    config = RegressorConfig(
-        parameters={**parameters, "weights": named},
-        weights_sha256=fitted.weights_sha256,
-        feature_names=list(fitted.feature_names),
-        blocks=fitted.layout.widths,
-        target_names=fitted.target_names,
-        targets=targets,
-        n_rows=fitted.n_rows,
-        seed=fitted.seed,
-    )
-    config.write(folder, files)
+    entries = common_entries(fitted, parameters)
+    config = RegressorConfig(**entries, target_names=fitted.target_names, targets=targets)
+    config.write(folder, file_contents(arrays, texts))
 
 
 def load_regressor(
     folder: Path, weights: str | Path | Sequence[str | Path] | None
-) -> tuple[FittedState, dict[str, Any]]:
+) -> tuple[FittedState[FittedTarget], dict[str, Any]]:
     """What was saved in a folder: the fitted model and the parameters of its estimator.
 
     Raises
@@ -107,62 +114,39 @@ def load_regressor(
     WeightsError
         A file is missing or damaged, or the weights are not those of the fit.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    from matminer_unate.network.weights import check_weights, checksums
-
-    require_lightgbm()
     config = RegressorConfig.read(folder)
-    content = config.read_files(folder)
-    given = config.parameters.get("weights") if weights is None else weights
-    if checksums(check_weights(given)) != config.weights_sha256:
-        raise WeightsError(
-            f"{folder} was fitted with other weights than {given!r} are now; fit it again, or pass "
-            "the folders of the former ones as weights="
-        )
-    texts = {name: text.decode() for name, text in content.items() if name != MODEL}
-    several = len(config.targets) > 1
+    arrays, texts, parameters = read_contents(folder, config, weights)
+    several, first = len(config.targets) > 1, check_weights(parameters["weights"])[0]
     try:
-        arrays = load(content[MODEL])
         targets = [
-            _target(saved, f"target_{k}_" if several else "", arrays, texts)
+            _target(saved, f"target_{k}_" if several else "", arrays, texts, first)
             for k, saved in enumerate(config.targets)
         ]
-    except (SafetensorError, KeyError) as e:
-        raise WeightsError(f"{folder / MODEL} does not fit config.json: {e}") from e
-    fitted = FittedState(
-        targets,
-        config.target_names,
-        BlockLayout(config.blocks),
-        np.array(config.feature_names, dtype=object),
-        config.n_rows,
-        config.seed,
-        config.weights_sha256,
-    )
-    return fitted, {**config.parameters, "weights": given}
+    except (KeyError, RuntimeError) as e:
+        raise misfit(folder, e) from e
+    return state_of(config, targets, config.target_names), parameters
 
 
 def _target(
-    saved: SavedTarget, begin: str, arrays: dict[str, Any], texts: dict[str, str]
+    saved: SavedTarget,
+    begin: str,
+    arrays: dict[str, Any],
+    texts: dict[str, str],
+    weights: str | Path,
 ) -> FittedTarget:
     return FittedTarget(
-        _unbounded(saved.minimum),
-        _unbounded(saved.interval_minimum),
-        [_fitted(model, arrays, texts) for model in saved.models],
+        [_fitted(model, arrays, texts, weights) for model in saved.models],
         arrays[f"{begin}feature_importances"],
         arrays[f"{begin}held_out_predictions"],
         saved.held_out_error,
+        _unbounded(saved.minimum),
+        _unbounded(saved.interval_minimum),
     )
 
 
-def _read_booster(text: str) -> Any:
-    # LightGBM reads with OpenMP, in which a forked child hangs unless it does so in a new thread.
-    with ThreadPoolExecutor(1) as worker:
-        return worker.submit(partial(require_lightgbm().Booster, model_str=text)).result()
-
-
-def _parts(state: FittedState) -> tuple[dict[str, Any], dict[str, str], list[SavedTarget]]:
+def _parts(
+    state: FittedState[FittedTarget],
+) -> tuple[dict[str, Any], dict[str, str], list[SavedTarget]]:
     """Arrays and texts of boosters by name, and the numbers of each target."""
     arrays: dict[str, Any] = {}
     texts: dict[str, str] = {}
@@ -174,57 +158,57 @@ def _parts(state: FittedState) -> tuple[dict[str, Any], dict[str, str], list[Sav
         arrays[f"{begin}held_out_predictions"] = target.held_out
         models = []
         for fitted in target.models:
-            prefix = begin + _prefix(fitted)
-            arrays |= {prefix + name: array for name, array in _arrays(fitted).items()}
-            for kind, boosters in _boosters(fitted).items():
-                names = [f"{prefix}{kind}_{n}.txt" for n in range(len(boosters))]
-                texts |= dict(zip(names, (b.model_to_string() for b in boosters), strict=True))
-            numbers = fitted.kernel.penalty, fitted.scale.mean, fitted.held_out_error
-            models.append(SavedModel(prefix, sorted(fitted.without), *numbers))
+            prefix, blend = begin + prefix_of(fitted.without), fitted.blend
+            arrays |= _arrays(prefix, fitted)
+            grown = {"direct": blend.direct, "residual": blend.residual}
+            texts |= booster_texts(prefix, grown | {"scale": fitted.scale.boosters})
+            chosen = [transform.name for transform in blend.transforms]
+            error, has_network = fitted.held_out_error, fitted.network is not None
+            numbers = fitted.kernel.penalty, fitted.scale.mean, error, has_network
+            without = sorted(fitted.without)
+            models.append(SavedModel(prefix, without, chosen, blend.outputs, *numbers))
         least = _finite(target.minimum), _finite(target.interval_minimum)
         targets.append(SavedTarget(*least, target.held_out_error, models))
     return arrays, texts, targets
 
 
-def _fitted(saved: SavedModel, arrays: dict[str, Any], texts: dict[str, str]) -> FittedModel:
+def _fitted(
+    saved: SavedModel, arrays: dict[str, Any], texts: dict[str, str], weights: str | Path
+) -> FittedModel:
     """One model, from the arrays and texts whose names begin with its prefix."""
-    prefix = saved.prefix
-    kernel_arrays = {name: arrays[f"{prefix}kernel/{name}"] for name in KERNEL_ARRAYS}
-    kernel = BlockKernelRidge(penalty=saved.penalty, **kernel_arrays)
-    grown: dict[str, list[Any]] = {kind: [] for kind in KINDS}
-    for kind, boosters in grown.items():
-        while (name := f"{prefix}{kind}_{len(boosters)}.txt") in texts:
-            boosters.append(_read_booster(texts[name]))
+    prefix, network = saved.prefix, None
+    if saved.has_network:
+        own = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+        network = NetworkExpert.of_arrays(own, weights)
+    transforms = [
+        TargetTransform(name, arrays.get(f"{prefix}transforms/{name}", np.empty(0)))
+        for name in saved.transforms
+    ]
+    direct, residual, scale = (
+        read_boosters(prefix, kind, texts) for kind in ("direct", "residual", "scale")
+    )
     shares = arrays[f"{prefix}shares"]
     scores = arrays[f"{prefix}scores"], arrays[f"{prefix}score_weights"]
     return FittedModel(
         frozenset(saved.without),
-        kernel,
-        BlendedModel(grown["direct"], grown["residual"], shares),
-        ConformalScale(grown["scale"], saved.mean_error, shares, *scores),
+        read_kernel(prefix, arrays, saved.penalty, len(transforms)),
+        BlendedModel(transforms, saved.outputs, direct, residual, shares),
+        ConformalScale(scale, saved.mean_error, *scores),
         saved.held_out_error,
+        network,
     )
 
 
-def _arrays(model: FittedModel) -> dict[str, Any]:
-    arrays = {f"kernel/{name}": getattr(model.kernel, name) for name in KERNEL_ARRAYS}
-    scale = model.scale
-    return arrays | {
-        "shares": model.blend.shares,
-        "scores": scale.scores,
-        "score_weights": scale.score_weights,
+def _arrays(prefix: str, model: FittedModel) -> dict[str, Any]:
+    numbers = {transform.name: transform.numbers for transform in model.blend.transforms}
+    network = {} if model.network is None else model.network.arrays()
+    return kernel_arrays(prefix, model.kernel) | {
+        f"{prefix}shares": model.blend.shares,
+        f"{prefix}scores": model.scale.scores,
+        f"{prefix}score_weights": model.scale.score_weights,
+        **{f"{prefix}transforms/{name}": n for name, n in numbers.items() if len(n)},
+        **{f"{prefix}{name}": array for name, array in network.items()},
     }
-
-
-def _boosters(model: FittedModel) -> dict[str, list[Any]]:
-    grown = model.blend.direct, model.blend.residual, model.scale.boosters
-    return dict(zip(KINDS, grown, strict=True))
-
-
-def _prefix(model: FittedModel) -> str:
-    """Of the names of a model's files: none for the one with all blocks."""
-    blocks = "_and_".join(sorted(model.without)).replace(" ", "_")
-    return f"without_{blocks}_" if blocks else ""
 
 
 def _finite(value: float) -> float | None:

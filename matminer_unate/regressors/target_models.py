@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 from matminer_unate.regressors.blend import QUICK, BlendedModel, combine_importances, fit_blend
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.kernel_ridge import PENALTIES, BlockKernelRidge, Rows, Start, Vector
-from matminer_unate.regressors.recipe import FINGERPRINT, OPTIONAL, is_wide
+from matminer_unate.regressors.network_expert import NetworkExpert
+from matminer_unate.regressors.recipe import FINGERPRINT, OPTIONAL, TIGHT_BINDING, is_wide
+from matminer_unate.regressors.transformed_target import Scoring, TransformedTarget, mean_error
 
 Blocks = frozenset[str]
 """Names of blocks that a model does without, or that a row lacks."""
@@ -41,15 +44,9 @@ LEAST_COMPLETE = 0.5
 
 SENSITIVITY_ROWS = 300
 
-FIT_ROWS = (0, 250, 2_000, 16_000)
-FIT_SECONDS = (3.0, 6.0, 26.0, 100.0)
-"""Of one core, for the model with all blocks; for the time left."""
-KERNEL_SHARE = 0.3
-"""Of it, kernel ridge regression."""
-QUICK_SHARE = 0.4
-"""What a model without a block takes of it."""
-
 Tell = Callable[[float], Any]
+Tells = tuple[Tell, Tell]
+"""Of kernel ridge, and of the trees."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,13 @@ class BlockLayout:
         """How many of the kept columns, from the first, the trees learn from."""
         return sum(w for b, w in self.widths.items() if b not in without and not is_wide(b))
 
+    def electrons(self, columns: Vector) -> NDArray[np.float32] | None:
+        """The tight-binding ones of columns, which a network reads too; None without them."""
+        if TIGHT_BINDING not in self.widths:
+            return None
+        of_block = dict(zip(self.widths, self.slices(), strict=True))
+        return columns[:, of_block[TIGHT_BINDING]].astype(np.float32)
+
     def lacking(self, columns: Vector) -> list[Blocks]:
         """Blocks that each row lacks: those of which a column is NaN."""
         bad = np.isnan(columns)
@@ -110,16 +114,19 @@ class TrainingRows:
     weights : (n_rows,)
         Above 0, with a mean of 1.
     folds : list of row arrays
+    structures : list
+        For a network; empty where there is none.
     """
 
     columns: Vector
     targets: Vector
     weights: Vector
     folds: list[Rows]
+    structures: Sequence[Any] = ()
 
     def of_target(self, k: int, known: Rows) -> TrainingRows:
         """One of several targets, and the rows where it is known."""
-        one = TrainingRows(self.columns, self.targets[:, k], self.weights, self.folds)
+        one = replace(self, targets=self.targets[:, k])
         return one if len(known) == len(self.targets) else one.part(known)
 
     def part(self, rows: Rows) -> TrainingRows:
@@ -131,19 +138,31 @@ class TrainingRows:
             self.targets[rows],
             weights / weights.mean(),
             [fold for fold in folds if len(fold)],
+            [self.structures[row] for row in rows] if len(self.structures) else (),
         )
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How models are fitted; as the parameters of ``UnateRegressor``."""
+    """How models are fitted; as the parameters of the estimators."""
 
-    minimum: Any
     n_folds: int
     max_kernel_rows: int
     n_jobs: int | None
     seed: int
     ignore_errors: bool
+
+
+@dataclass(frozen=True)
+class RegressionOptions(FitOptions):
+    """And as those of ``UnateRegressor``."""
+
+    target: str
+    scoring: Scoring
+    minimum: Any
+    device: str
+    network_weights: str | Path | None
+    """What a network begins from; None for no network."""
 
 
 @dataclass
@@ -158,7 +177,8 @@ class FittedModel:
     blend : BlendedModel
     scale : ConformalScale
     held_out_error : float
-        Mean absolute error of its held-out training rows.
+        Of its held-out training rows.
+    network : NetworkExpert or None
     """
 
     without: Blocks
@@ -166,6 +186,7 @@ class FittedModel:
     blend: BlendedModel
     scale: ConformalScale
     held_out_error: float = math.nan
+    network: NetworkExpert | None = None
 
     @classmethod
     def fit(
@@ -174,9 +195,10 @@ class FittedModel:
         layout: BlockLayout,
         without: Blocks,
         minimum: float,
-        options: FitOptions,
+        options: RegressionOptions,
         like: FittedModel | None = None,
-        tell: tuple[Tell, Tell] = (lambda share: None, lambda share: None),
+        tell: Tells = (lambda share: None, lambda share: None),
+        tell_network: Tell = lambda share: None,
     ) -> tuple[FittedModel, Vector]:
         """Fit to columns of all blocks.
 
@@ -186,12 +208,14 @@ class FittedModel:
         layout : BlockLayout
         without : frozenset of str
         minimum : float
-        options : FitOptions
+        options : RegressionOptions
         like : FittedModel, optional
             A model that sees more. Its scales are taken over up to a factor, and the fit is quick:
             fewer trees, fewer basis rows.
         tell : pair of callables
             Told the shares of kernel ridge and of the trees that are done.
+        tell_network : callable
+            The same of the network.
 
         Returns
         -------
@@ -200,30 +224,59 @@ class FittedModel:
             Predictions of the rows by models that have not seen their folds.
         """
         quick, seed, y = like is not None, options.seed, rows.targets
+        target = TransformedTarget.of(y, rows.weights, options.target, minimum, options.scoring)
         columns, n_trees = layout.of(rows.columns, without), layout.n_tree_columns(without)
         kernel = BlockKernelRidge(options.max_kernel_rows // (QUICK if quick else 1) or 1, seed)
-        start = _start(layout, without, like)
-        held_out = kernel.fit(
-            columns, layout.slices(without), y, rows.folds, start, rows.weights, quick, tell[0]
-        )
-        trees = columns[:, :n_trees]
-        how = minimum, options.n_jobs, seed, rows.weights, quick, tell[1]
-        blend, parts = fit_blend(trees, held_out, y, rows.folds, *how)
-        scale = ConformalScale.fit(
-            parts, blend.shares, held_out.similarity, y, rows.folds, minimum, seed, rows.weights
-        )
-        found = blend.mix(parts, minimum)
-        error = float((rows.weights * np.abs(found - y)).mean())
-        return cls(without, kernel, blend, scale, error), found
+        start = search_start(layout, without, like)
+        given = target.values, rows.folds, start, target.least_error, rows.weights, quick, tell[0]
+        held_out = kernel.fit(columns, layout.slices(without), *given)
+        network = None
+
+        def fit_network(outputs: list[int]) -> Vector:
+            nonlocal network
+            network, found = NetworkExpert.fit(
+                rows.structures,
+                layout.electrons(rows.columns),
+                target,
+                outputs,
+                rows.folds,
+                options.network_weights or "",
+                options.device,
+                seed,
+                tell_network,
+            )
+            return found
+
+        wanted = options.network_weights is not None and not quick and len(rows.structures)
+        how = options.n_jobs, seed, quick, tell[1], fit_network if wanted else None
+        blend, parts, raw = fit_blend(columns[:, :n_trees], held_out, target, rows.folds, *how)
+        known = raw, blend.opinions(parts), held_out.similarity, y, rows.folds, minimum
+        scale = ConformalScale.fit(*known, seed, rows.weights)
+        model = cls(without, kernel, blend, scale, target.error(raw), network)
+        return model, np.maximum(raw, minimum)
 
     def predict(
-        self, columns: Vector, layout: BlockLayout, minimum: float
+        self,
+        columns: Vector,
+        layout: BlockLayout,
+        minimum: float,
+        structures: Sequence[Any] = (),
+        device: str = "auto",
     ) -> tuple[Vector, Vector]:
-        """Predictions and the size of their errors from columns of all blocks, (n_rows,) each."""
+        """Predictions and the size of their errors from columns of all blocks, (n_rows,) each.
+
+        A network reads the structures too.
+        """
+        electrons = layout.electrons(columns)
         columns = layout.of(columns, self.without)
         kernel, similarity = self.kernel.predict(columns)
         parts = self.blend.parts(columns[:, : layout.n_tree_columns(self.without)], kernel)
-        return self.blend.mix(parts, minimum), self.scale.predict(parts, similarity, minimum)
+        if self.network is not None:
+            given = structures, electrons, self.blend.transforms, self.blend.outputs, device
+            parts = np.column_stack([parts, self.network.predict(*given)])
+        raw, opinions = parts @ self.blend.shares, self.blend.opinions(parts)
+        size = self.scale.predict(raw, opinions, similarity, minimum)
+        return np.maximum(raw, minimum), size
 
     def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector:
         """Of all columns, (n_columns,); 0 for those it does not see."""
@@ -236,8 +289,105 @@ class FittedModel:
         return found
 
 
+class Fitted(Protocol):
+    """A model of the blocks that are not in ``without``."""
+
+    without: Blocks
+    kernel: BlockKernelRidge
+    held_out_error: float
+
+    def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector: ...
+
+
+Model = TypeVar("Model", bound=Fitted)
+
+
 @dataclass
-class FittedTarget:
+class Variants(Generic[Model]):
+    """The models of one target: with all blocks, and without those that a row may lack.
+
+    Attributes
+    ----------
+    models : list
+        Those that see more come first.
+    importances : (n_columns,)
+        Of the first model.
+    held_out : (n_rows, …)
+        Held-out predictions of the training rows; NaN for those left out.
+    held_out_error : float
+    """
+
+    models: list[Model]
+    importances: Vector
+    held_out: Vector
+    held_out_error: float
+
+    def model_for(self, lacking: Blocks) -> Model:
+        """The model that sees most of what a row has; there is one for all that are answered."""
+        return next(m for m in self.models if lacking <= m.without)
+
+    def by_model(self, lacking: Sequence[Blocks]) -> Iterator[tuple[Model, Rows]]:
+        """Each model with the rows that it answers for, by what each row lacks."""
+        for blocks in set(lacking):
+            yield self.model_for(blocks), np.flatnonzero([blocks == other for other in lacking])
+
+
+FitModel = Callable[[TrainingRows, Blocks, Model | None, Tells], tuple[Model, Vector]]
+"""Rows, what the model does without, a model that sees more, whom to tell → a model and its
+held-out predictions."""
+
+
+def fit_variants(
+    fit: FitModel[Model],
+    rows: TrainingRows,
+    layout: BlockLayout,
+    complete: NDArray[np.bool_],
+    seed: int,
+    tell: Sequence[Tells],
+) -> tuple[list[Model], Vector, Vector]:
+    """Fit all models of a target.
+
+    The one with all blocks learns from the complete rows if these are enough
+    (:func:`enough_complete`), the others from all rows.
+
+    Parameters
+    ----------
+    fit : callable
+    rows : TrainingRows
+    layout : BlockLayout
+    complete : (n_rows,) bool
+        Rows that lack no block. All variants must be able to answer for the others.
+    seed : int
+    tell : sequence of pairs of callables
+        One pair a model.
+
+    Returns
+    -------
+    models : list
+    importances : (n_columns,)
+        Of the first.
+    held_out : (n_rows, …)
+        By the model that sees most of each row.
+    """
+    models: list[Model] = []
+    known, main = np.zeros(len(rows.targets), dtype=bool), None
+    held_out, seen = np.empty(0), rows.columns
+    if enough_complete(rows, complete):
+        part = rows if complete.all() else rows.part(np.flatnonzero(complete))
+        main, found = fit(part, NONE, None, tell[0])
+        models.append(main)
+        held_out = np.full((len(known), *found.shape[1:]), np.nan)
+        held_out[complete], known, seen = found, complete, part.columns
+    for without, told in zip(layout.variants(), tell[1:], strict=True):
+        model, found = fit(rows, without, main, told)
+        models.append(model)
+        held_out = held_out if known.any() else np.full(found.shape, np.nan)
+        held_out[~known], known = found[~known], np.ones_like(known)
+    return models, models[0].importances(seen, layout, seed), held_out
+
+
+@dataclass
+class FittedTarget(Variants[FittedModel]):
     """All models of one target.
 
     Attributes
@@ -246,25 +396,10 @@ class FittedTarget:
         Predictions are cut off there.
     interval_minimum : float
         The ends of intervals are.
-    models : list of FittedModel
-        Those that see more come first.
-    importances : (n_columns,)
-        Of the first model.
-    held_out : (n_rows,)
-        Held-out predictions of the training rows; NaN for those left out.
-    held_out_error : float
     """
 
     minimum: float
     interval_minimum: float
-    models: list[FittedModel]
-    importances: Vector
-    held_out: Vector
-    held_out_error: float
-
-    def model_for(self, lacking: Blocks) -> FittedModel:
-        """The model that sees most of what a row has; there is one for all that are answered."""
-        return next(m for m in self.models if lacking <= m.without)
 
     @classmethod
     def fit(
@@ -273,45 +408,32 @@ class FittedTarget:
         layout: BlockLayout,
         complete: NDArray[np.bool_],
         floors: tuple[float, float],
-        options: FitOptions,
-        tell: Sequence[tuple[Tell, Tell]],
+        options: RegressionOptions,
+        tell: Sequence[Tells],
+        tell_network: Tell,
     ) -> FittedTarget:
-        """Fit all models.
+        """Fit all models; as :func:`fit_variants`, ``floors`` are (minimum, interval_minimum)."""
 
-        The one with all blocks learns from the complete rows if these are enough
-        (:func:`enough_complete`), the others from all rows.
+        def fit(
+            part: TrainingRows, without: Blocks, like: FittedModel | None, told: Tells
+        ) -> tuple[FittedModel, Vector]:
+            given = part, layout, without, floors[0], options, like, told
+            return FittedModel.fit(*given, tell_network)
 
-        Parameters
-        ----------
-        rows : TrainingRows
-        layout : BlockLayout
-        complete : (n_rows,) bool
-            Rows that lack no block. All variants must be able to answer for the others.
-        floors : (minimum, interval_minimum)
-        options : FitOptions
-        tell : sequence of pairs of callables
-            One pair a model.
-        """
-        minimum, main = floors[0], None
-        held_out = np.full(len(rows.targets), np.nan)
-        models, importances = [], []
-        if enough_complete(rows, complete):
-            part = rows if complete.all() else rows.part(np.flatnonzero(complete))
-            main, found = FittedModel.fit(part, layout, NONE, minimum, options, None, tell[0])
-            models.append(main)
-            held_out[complete] = found
-            importances.append(main.importances(part.columns, layout, options.seed))
-        for without, told in zip(layout.variants(), tell[1:], strict=True):
-            model, found = FittedModel.fit(rows, layout, without, minimum, options, main, told)
-            models.append(model)
-            held_out = np.where(np.isnan(held_out), found, held_out)
-            if not importances:
-                importances.append(model.importances(rows.columns, layout, options.seed))
-        error = float((rows.weights * np.abs(held_out - rows.targets)).mean())
-        return cls(*floors, models, importances[0], held_out, error)
+        models, importances, held_out = fit_variants(
+            fit, rows, layout, complete, options.seed, tell
+        )
+        error = mean_error(options.scoring, held_out, rows.targets, rows.weights)
+        return cls(models, importances, held_out, error, *floors)
 
     def predict(
-        self, columns: Vector, layout: BlockLayout, lacking: Sequence[Blocks], coverage: float
+        self,
+        columns: Vector,
+        layout: BlockLayout,
+        lacking: Sequence[Blocks],
+        coverage: float,
+        structures: Sequence[Any] = (),
+        device: str = "auto",
     ) -> tuple[Vector, Vector]:
         """Predictions, and how far the interval of this coverage reaches.
 
@@ -322,16 +444,20 @@ class FittedTarget:
         lacking : (n_rows,) frozensets
             What each row lacks.
         coverage : float
+        structures : (n_rows,)
+            For a network, where there is one.
+        device : str
+            Of it.
 
         Returns
         -------
         prediction, reach : (n_rows,)
         """
-        found, reach = np.full(len(columns), np.nan), np.full(len(columns), np.nan)
-        for blocks in set(lacking):
-            model = self.model_for(blocks)
-            rows = np.flatnonzero([blocks == other for other in lacking])
-            found[rows], size = model.predict(columns[rows], layout, self.minimum)
+        found, reach = np.full((2, len(columns)), np.nan)
+        for model, rows in self.by_model(lacking):
+            some = [structures[row] for row in rows] if model.network is not None else ()
+            given = columns[rows], layout, self.minimum, some, device
+            found[rows], size = model.predict(*given)
             reach[rows] = size * model.scale.quantile(coverage)
         return found, reach
 
@@ -342,32 +468,11 @@ def enough_complete(rows: TrainingRows, complete: NDArray[np.bool_]) -> bool:
     return n_folds >= LEAST_GROUPS and complete.mean() >= LEAST_COMPLETE
 
 
-def _start(layout: BlockLayout, without: Blocks, like: FittedModel | None) -> Start:
+def search_start(layout: BlockLayout, without: Blocks, like: Fitted | None) -> Start:
+    """Where the search for the kernel's scales and penalty begins."""
     kept = [block not in without for block in layout.widths]
     scales, penalty = (
         layout.start() if like is None else (list(like.kernel.scales), like.kernel.penalty)
     )
     penalty = float(np.clip(penalty, *PENALTIES))
     return [s for s, keep in zip(scales, kept, strict=True) if keep], penalty
-
-
-def stage_names(k: int, n_targets: int, models: Sequence[Blocks]) -> list[tuple[str, str]]:
-    """Stages of the fit of a target: kernel ridge and trees of each model."""
-    target = f"target {k + 1}/{n_targets}, " if n_targets > 1 else ""
-    names = [f"without {', '.join(sorted(blocks))}, " if blocks else "" for blocks in models]
-    return [(f"{target}{name}kernel", f"{target}{name}trees") for name in names]
-
-
-def stage_seconds(
-    n_rows: int, n_targets: int, n_folds: int, tight_binding: bool
-) -> dict[str, float]:
-    """Expected seconds of these stages."""
-    whole = float(np.interp(n_rows, FIT_ROWS, FIT_SECONDS)) * n_folds / 5
-    models = [NONE, *(frozenset([block]) for block in OPTIONAL if tight_binding)]
-    stages = {}
-    for k in range(n_targets):
-        names = stage_names(k, n_targets, models)
-        for blocks, (kernel, trees) in zip(models, names, strict=True):
-            seconds = whole * (QUICK_SHARE if blocks else 1.0)
-            stages[kernel], stages[trees] = seconds * KERNEL_SHARE, seconds * (1 - KERNEL_SHARE)
-    return stages

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from matminer_unate.errors import InputError, WeightsError
-from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
-from matminer_unate.parameters import check_parameters
-from matminer_unate.progress import WorkBar
-from matminer_unate.regressors.blend import require_lightgbm
-from matminer_unate.regressors.fitted_state import FittedAttributes
+from matminer_unate.network.weights import check_weights
+from matminer_unate.regressors.fitted_state import RegressorAttributes
 from matminer_unate.regressors.fitting import fit_rows
-from matminer_unate.regressors.recipe import Recipe
-from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
+from matminer_unate.regressors.network_expert import AUTO_ROWS
+from matminer_unate.regressors.recipe import is_column_table
+from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS, RecipeEstimator
+from matminer_unate.regressors.rows import AnsweredRows, GivenRows
 from matminer_unate.regressors.saved_regressor import load_regressor, save_regressor
-from matminer_unate.regressors.target_models import LEAST_GROUPS, NONE, FitOptions, stage_seconds
-from matminer_unate.targets import read_row_weights, read_targets
-
-DEFAULT_REGRESSOR_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
+from matminer_unate.regressors.stages import stage_seconds
+from matminer_unate.regressors.target_models import RegressionOptions
+from matminer_unate.regressors.transformed_target import SCORINGS, Scoring
+from matminer_unate.targets import read_targets
+from matminer_unate.transforms import TRANSFORMS, TransformName
 
 ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
 
 
-class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
+class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator):
     """Predict a property of crystal structures, with an error bar for each of them.
 
     Structures become columns: Magpie's statistics of the elements, volume, space group, pooled
@@ -40,11 +39,12 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     distances and directions, and the learned columns of :class:`~matminer_unate.UnateFeaturizer`.
     Kernel ridge regression on all of them is blended with two sets of LightGBM trees on all but the
     fingerprint and the learned ones: one takes the held-out kernel prediction as a further column,
-    the other learns what it leaves over.
+    the other learns what it leaves over. With many rows, networks as those of
+    :class:`~matminer_unate.UnateFineTuneRegressor` are blended in as well.
 
-    Scales of the kernel, penalty and shares of the blend are chosen by cross-validation on the
-    training rows, in folds of whole formulas; the trees of all folds are averaged. The held-out
-    residuals of the same folds give the error bars.
+    Scales of the kernel, penalty, a transformation of the target and the shares of the blend are
+    chosen by cross-validation on the training rows, in folds of whole formulas; the trees of all
+    folds are averaged. The held-out residuals of the same folds give the error bars.
 
     A crystal can lack the tight-binding columns, when its primitive cell is too large for that
     model. Nothing is filled in: a second, smaller model without these columns is fitted to all
@@ -60,6 +60,16 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     tight_binding : bool
         Use the tight-binding columns. They take most of the time to featurize (10 to 30 ms
         for a crystal of 10 sites) and lower the error of band gaps.
+    target : {"auto", "identity", "log", "yeo-johnson", "rank"}
+        What is learned in place of the target: its logarithm, power or rank suits targets with a
+        long tail or many equal values better (:class:`~matminer_unate.transforms.TargetTransform`).
+        With ``"auto"``, kernel ridge learns all of them, and trees the one that gives it the least
+        held-out error in the unit of the target, if that is less than for the identity by more than
+        a standard error. Predictions and intervals are in that unit; a
+        prediction is the median rather than the mean of what is likely.
+    scoring : {"mae", "rmse"}
+        The error by which all that is chosen is chosen, and which ``held_out_error_`` is: mean
+        absolute, or root of the mean squared.
     minimum : "auto", None or float
         Least value the targets can have, such as 0 for a band gap: predictions and intervals are
         cut off there. None is for targets that can have any value. ``"auto"`` takes the least
@@ -68,6 +78,12 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
         deviation of 0, intervals (not predictions) are cut off at 0. Should the target be one that
         can be negative, intervals hold at most 1/(n + 1) less than they claim, of n training rows:
         so often is a new row below all of them.
+    network : "auto" or bool
+        Train the encoder of the first weights on to the target too, outside of every fold, and
+        blend it in. ``"auto"`` does so from 5,000 structures on. This takes half an hour on one
+        core with 8,000 crystals of 10 sites, which the bar tells beforehand, and needs structures:
+        with the frame of :meth:`featurize` there is no network, and a model that has one cannot
+        predict from such a frame.
     n_folds : int
         Of the cross-validation, at least 3; fewer where there are fewer formulas. Time grows in
         proportion.
@@ -97,15 +113,20 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     target_names_ : list of str or None
         Of several targets, or of a Series.
     blend_ : Series
-        Shares of kernel ridge and both sets of trees in the prediction, of the model with all
-        columns; a DataFrame with a column a target if there are several.
+        Shares of kernel ridge of each transformation of the target, of both sets of trees and of
+        the network in the prediction of the model with all columns; a DataFrame with a column a
+        target if there are several.
+    transforms_ : Series
+        Share of the folds whose trees learned each transformation of the target, of the same model;
+        a DataFrame if there are several targets.
     held_out_predictions_ : (n_rows,), or (n_rows, n_targets)
         Predictions of the training rows by models that have not seen their formulas, for rows that
         lack columns by those without these; NaN where the structure was unusable or had a weight of
-        0. Their error is a little lower than that on new crystals, since scales and shares were
+        0. The transformation and the shares of each fold are those that the other folds choose.
+        Their error is a little lower than that on new crystals, since the scales of the kernel were
         chosen by it.
     held_out_error_ : float, or (n_targets,)
-        Their mean absolute error, weighted as the rows are.
+        Their error, as ``scoring`` says, weighted as the rows are.
     held_out_error_without_ : dict of str to float, or to (n_targets,)
         The same of the models that do without a block of columns, by its name: what to expect for
         crystals that lack it.
@@ -120,7 +141,8 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     * Fitting takes 6 s on 250 rows, 26 s on 2,000 and 100 s on 16,000, on one core with the columns
       at hand, and a third more for the model without the tight-binding columns; 16,000 rows need
       4 GB of memory.
-    * Give ``log10(y)`` where ratios matter more than differences, as for moduli.
+    * Give ``log10(y)`` where errors of ratios matter more than those of differences, as for moduli:
+      ``target`` and ``scoring`` are about errors in the unit of what is given.
     * To fit often on the same structures (grid searches, learning curves), call :meth:`featurize`
       once: ``fit`` and ``predict`` take the frame it returns in place of structures.
     * Several properties of the same crystals: give ``y`` a column for each. The columns are
@@ -140,27 +162,21 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     """
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
-        "weights": "no_validation",  # check_weights looks them up
-        "tight_binding": ["boolean"],
+        **RecipeEstimator._parameter_constraints,
+        "target": [StrOptions({"auto", *TRANSFORMS})],
+        "scoring": [StrOptions(set(SCORINGS))],
         "minimum": [StrOptions({"auto"}), None, Interval(Real, None, None, closed="neither")],
-        "n_folds": [Interval(Integral, LEAST_GROUPS, None, closed="left")],
-        "max_kernel_rows": [Interval(Integral, 1, None, closed="left")],
-        "on_error": [StrOptions({"raise", "nan"})],
-        "device": [str],
-        "n_jobs": [
-            None,
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Integral, None, -1, closed="right"),
-        ],
-        "random_state": [None, Interval(Integral, 0, 2**32 - 1, closed="both")],
-        "progress": ["boolean"],
+        "network": ["boolean", StrOptions({"auto"})],
     }
 
     def __init__(
         self,
-        weights: str | Path | Sequence[str | Path] = DEFAULT_REGRESSOR_WEIGHTS,
+        weights: str | Path | Sequence[str | Path] = RECIPE_WEIGHTS,
         tight_binding: bool = True,
+        target: Literal["auto"] | TransformName = "auto",
+        scoring: Scoring = "mae",
         minimum: Literal["auto"] | float | None = "auto",
+        network: Literal["auto"] | bool = "auto",
         n_folds: int = 5,
         max_kernel_rows: int = 4_000,
         on_error: Literal["raise", "nan"] = "raise",
@@ -171,7 +187,10 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
     ) -> None:
         self.weights = weights
         self.tight_binding = tight_binding
+        self.target = target
+        self.scoring = scoring
         self.minimum = minimum
+        self.network = network
         self.n_folds = n_folds
         self.max_kernel_rows = max_kernel_rows
         self.on_error = on_error
@@ -179,32 +198,6 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
-
-    def featurize(self, X: Any) -> pd.DataFrame:
-        """The columns of structures, which ``fit`` and ``predict`` take in place of them.
-
-        Returns
-        -------
-        DataFrame
-            Reduced formula and columns (float32); with ``on_error="nan"`` NaN in rows that are no
-            usable structure. NaN in the columns that a crystal lacks, with a warning.
-
-        Raises
-        ------
-        StructureError
-            A structure is unusable; the message names its row.
-        InputError
-            ``X`` is not a list, tuple, Series, one-column DataFrame or array of structures, or an
-            option is wrong.
-        """
-        self._check_options()
-        rows = GivenRows.of(X, may_be_table=False)
-        with self._bar("columns", rows, {}) as bar:
-            described = rows.describe(self._recipe(), self.on_error == "nan", bar)
-        for block in dict.fromkeys(block for _, block in described.lacking):
-            reasons = {row: e for (row, other), e in described.lacking.items() if other == block}
-            rows.warn(reasons, f"lack the '{block}' columns", reasons)
-        return described.table
 
     def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Fit to structures and their targets.
@@ -231,20 +224,22 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
         ImportError
             LightGBM is not installed.
         """
-        self._check_options()
-        require_lightgbm()
-        rows = GivenRows.of(X)
-        if len(rows) < LEAST_GROUPS:
-            raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {len(rows)}")
+        rows, weights = self._training_rows(X, groups, sample_weight)
         targets, names = read_targets(y, len(rows))
-        weights = read_row_weights(sample_weight, len(rows))
-        weights = np.ones(len(rows)) if weights is None else weights
-        if groups is not None and len(groups) != len(rows):
-            raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
-        stages = stage_seconds(len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding))
+        network = self._wants_network(rows)
+        given = len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding), network
+        stages = stage_seconds(*given)
+        options = RegressionOptions(
+            **vars(self._fit_options()),
+            target=str(self.target),
+            scoring=self.scoring,
+            minimum=self.minimum,
+            device=self.device,
+            network_weights=check_weights(self.weights)[0] if network else None,
+        )
         with self._bar("fit", rows, stages) as bar:
-            recipe, learned = self._recipe(), (targets, names, groups, weights)
-            self.fitted_ = fit_rows(rows, recipe, *learned, self._fit_options(), bar)
+            learned = targets, names, groups, weights
+            self.fitted_ = fit_rows(rows, self._recipe(), *learned, options, bar)
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -274,9 +269,8 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
         InputError
             A row lacks columns that the model cannot do without; the message names it.
         """
-        found = self._predict(X, ONE_SIGMA)
-        found.warn()
-        return (found.values, found.reach) if return_std else found.values
+        values, reach = self._predict(X, ONE_SIGMA)
+        return (values, reach) if return_std else values
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> NDArray[np.float64]:
         """Lower and upper ends that hold this share of new crystals, (n_rows, 2).
@@ -295,9 +289,8 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
         InputError
             The coverage cannot be had.
         """
-        found = self._predict(X, coverage)
-        found.warn()
-        ends = np.stack([found.values - found.reach, found.values + found.reach], axis=-1)
+        values, reach = self._predict(X, coverage)
+        ends = np.stack([values - reach, values + reach], axis=-1)
         floor = np.asarray(self.interval_minimum_)
         return np.maximum(ends, floor[..., None] if floor.ndim else floor)
 
@@ -340,68 +333,41 @@ class UnateRegressor(FittedAttributes, RegressorMixin, BaseEstimator):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _recipe(self) -> Recipe:
-        return Recipe(check_weights(self.weights), self.device, bool(self.tight_binding))
-
-    def _check_options(self) -> None:
-        check_parameters(self)
-        check_weights(self.weights)
-
-    def _fit_options(self) -> FitOptions:
-        seed = self.random_state
-        return FitOptions(
-            self.minimum,
-            self.n_folds,
-            self.max_kernel_rows,
-            self.n_jobs,
-            int(np.random.SeedSequence().generate_state(1)[0] if seed is None else seed),
-            self.on_error == "nan",
-        )
-
-    def _bar(self, what: str, rows: GivenRows, stages: dict[str, float]) -> WorkBar:
-        columns = {} if rows.table is not None else self._recipe().seconds(rows.structures)
-        return WorkBar(f"UnateRegressor: {what}", columns | stages, bool(self.progress))
-
-    def _predict(self, X: Any, coverage: float) -> Prediction:
-        """Predictions, and the reach of their intervals."""
+    def _predict(self, X: Any, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Predictions, and the reach of their intervals; one a row if there is one target."""
         state = self._state
-        self._check_options()
         models = [model for target in state.targets for model in target.models]
         for model in models:
             model.scale.quantile(coverage)
-        self._check_unchanged()
-        rows, ignore_errors = GivenRows.of(X), self.on_error == "nan"
-        with self._bar("predict", rows, {"models": 5e-4 * len(rows)}) as bar:
-            described = rows.describe(self._recipe(), ignore_errors, bar)
-            wanted, without = np.ones(len(rows), dtype=bool), [model.without for model in models]
-            found = AnsweredRows.of(rows, described, wanted, state.layout, without, ignore_errors)
-            bar.share("models")
-            values, reach = np.full((2, len(rows), len(state.targets)), np.nan)
-            for k, target in enumerate(state.targets):
-                values[found.used, k], reach[found.used, k] = target.predict(
-                    found.columns, state.layout, found.lacking, coverage
-                )
-        lacking = found.used[~found.complete] if NONE in without else found.used[:0]
-        if len(state.targets) == 1:
-            values, reach = values[:, 0], reach[:, 0]
-        return Prediction(values, reach, rows, lacking, found)
+        if is_column_table(X) and any(model.network is not None for model in models):
+            raise InputError(
+                "this model has a network, which reads structures; pass these, or fit with "
+                "network=False to predict from the frame of featurize()"
+            )
 
-    def _check_unchanged(self) -> None:
-        if checksums(check_weights(self.weights)) != self._state.weights_sha256:
-            raise InputError(
-                f"the weights {self.weights!r} are not those of the fit; fit again, or set weights "
-                "to the former ones"
+        def predict(rows: AnsweredRows) -> NDArray[np.float64]:
+            given = rows.columns, state.layout, rows.lacking, coverage, rows.structures, self.device
+            return np.stack(
+                [np.column_stack(target.predict(*given)) for target in state.targets], axis=1
             )
-        if self._recipe().names() != list(self._state.feature_names):
+
+        found = self._answer(X, state, predict)
+        found.warn()
+        values = found.values[:, 0] if len(state.targets) == 1 else found.values
+        return values[..., 0], values[..., 1]
+
+    def _wants_network(self, rows: GivenRows) -> bool:
+        """Whether a network is to be trained on these rows."""
+        if self.network == "auto":
+            return rows.table is None and len(rows) >= AUTO_ROWS
+        if self.network and rows.table is not None:
             raise InputError(
-                "the options of the columns were changed after the fit; fit again, or set "
-                "tight_binding back"
+                "network=True needs structures, not the frame of featurize(); pass these, or set "
+                "network='auto' or False"
             )
+        return bool(self.network)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.no_validation = True
         tags.target_tags.multi_output = True
-        tags.input_tags.one_d_array = True
-        tags.input_tags.two_d_array = False
         return tags

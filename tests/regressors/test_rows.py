@@ -280,9 +280,21 @@ def test_kernel_ridge_takes_a_row_of_weight_2_for_two_rows() -> None:
     weighted, repeats = BlockKernelRidge(), BlockKernelRidge()
     blocks, start = [slice(0, 2), slice(2, 3)], ((0.3, 0.3), 0.1)
     folds = [np.flatnonzero(fold == k) for k in range(4)]
-    held_out = weighted.fit(X, blocks, y, folds, start, counts.astype(float))
+    weights, many = counts.astype(float), y[repeated]
+
+    def judge(found, rows):
+        return float(weights[rows] @ np.abs(found[:, 0] - y[rows]) / weights[rows].sum())
+
+    held_out = weighted.fit(X, blocks, y[:, None], folds, start, judge, weights)
     folds = [np.flatnonzero(fold[repeated] == k) for k in range(4)]
-    expected = repeats.fit(X[repeated], blocks, y[repeated], folds, start)
+    expected = repeats.fit(
+        X[repeated],
+        blocks,
+        many[:, None],
+        folds,
+        start,
+        lambda found, rows: float(np.abs(found[:, 0] - many[rows]).mean()),
+    )
     np.testing.assert_allclose(weighted.scales, repeats.scales)
     assert weighted.penalty == pytest.approx(repeats.penalty)
     np.testing.assert_allclose(weighted.predict(X)[0], repeats.predict(X)[0], atol=1e-4)
@@ -306,8 +318,7 @@ def test_whole_weights_are_nearly_repeated_rows_and_only_ratios_matter(
 
 def test_the_quantile_of_weighted_errors_is_that_of_repeated_ones() -> None:
     scores, counts = np.arange(1.0, 9.0), np.array([1, 3, 2, 2, 5, 1, 1, 1])
-    shares = np.ones(3) / 3
-    weighted = ConformalScale([], 1.0, shares, scores, counts / counts.mean())
+    weighted = ConformalScale([], 1.0, scores, counts / counts.mean())
     n = len(scores)
     for coverage in (0.1, 0.4, 0.5, 0.7, 0.85):
         # A new row has the average weight, which is that of two repeated rows.
@@ -417,6 +428,9 @@ def test_wrong_tables_of_targets_are_named(regressor, table, y, groups) -> None:
         ("n_folds", 2),
         ("tight_binding", "no"),
         ("tight_binding", 1.0),
+        ("target", "sqrt"),
+        ("target", None),
+        ("scoring", "r2"),
         ("minimum", "low"),
         ("minimum", np.nan),
         ("minimum", [0, 1]),
@@ -500,8 +514,9 @@ def test_intervals_of_gaps_do_not_reach_below_0_and_predictions_are_kept(
     regressor, table, y, groups
 ) -> None:
     gaps = np.where(y < 1.2, y - 0.9, y)
-    model = clone(regressor).fit(table, gaps, groups)
-    free = clone(regressor).set_params(minimum=None).fit(table, gaps, groups)
+    plain = clone(regressor).set_params(target="identity")
+    model = clone(plain).fit(table, gaps, groups)
+    free = clone(plain).set_params(minimum=None).fit(table, gaps, groups)
     assert (model.minimum_, model.interval_minimum_) == (-np.inf, 0.0)
     np.testing.assert_array_equal(model.predict(table), free.predict(table))
     assert free.predict_interval(table).min() < 0

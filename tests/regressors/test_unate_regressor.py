@@ -28,20 +28,22 @@ from benchmarks.properties import PROPERTIES
 from matminer_unate import UnateFeaturizer, UnateRegressor
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
 from matminer_unate.regressors import blend as regressor_parts
-from matminer_unate.regressors.blend import fit_blend
+from matminer_unate.regressors.blend import _best_shares, fit_blend
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.fitting import group_folds
 from matminer_unate.regressors.kernel_ridge import (
     BlockKernelRidge,
     HeldOut,
     _features,
-    _held_out_error,
     _matern,
     _Ridge,
     _root,
+    _Sample,
     _squared_distances,
 )
 from matminer_unate.regressors.recipe import cell_columns, composition_columns
+from matminer_unate.regressors.transformed_target import TransformedTarget
+from matminer_unate.transforms import transforms_for
 
 N = 36
 
@@ -94,24 +96,33 @@ def problem():
 BLOCKS = [slice(0, 3), slice(3, 5)]
 
 
+def absolute_error(y: np.ndarray):
+    """What judges the held-out predictions of one output."""
+    return lambda found, rows: float(np.abs(found[:, 0] - y[rows]).mean())
+
+
+def fit_kernel(model: BlockKernelRidge, X, blocks, y, folds, start, *more) -> HeldOut:
+    return model.fit(X, blocks, y[:, None], folds, start, absolute_error(y), *more)
+
+
 def test_kernel_ridge_agrees_with_scikit_learns(problem) -> None:
     X, y, folds = problem
     model = BlockKernelRidge()
-    held_out = model.fit(X, BLOCKS, y, folds, ((1.0, 1.0), 0.1))
+    held_out = fit_kernel(model, X, BLOCKS, y, folds, ((1.0, 1.0), 0.1))
     Z = (X - X.mean(0)) / X.std(0)
     assert (np.abs(Z) < 5).all()
     Z *= np.sqrt(np.repeat(model.scales / [3, 2], [3, 2]))
     kernel = Matern(nu=1.5)(Z) + 1.0
     mean = y.mean()
     ours = KernelRidge(alpha=model.penalty, kernel="precomputed").fit(kernel, y - mean)
-    np.testing.assert_allclose(model.predict(X)[0], ours.predict(kernel) + mean, atol=1e-5)
+    np.testing.assert_allclose(model.predict(X)[0][:, 0], ours.predict(kernel) + mean, atol=1e-5)
     for k, fold in enumerate(folds):
         for also in (None, (k + 1) % 5):
             left_out = fold if also is None else np.concatenate([fold, folds[also]])
             rest = np.setdiff1d(np.arange(60), left_out)
             ours.fit(kernel[np.ix_(rest, rest)], y[rest] - mean)
             np.testing.assert_allclose(
-                held_out.predictions(also)[fold],
+                held_out.predictions(also)[fold, 0],
                 ours.predict(kernel[np.ix_(fold, rest)]) + mean,
                 atol=1e-5,
             )
@@ -120,27 +131,46 @@ def test_kernel_ridge_agrees_with_scikit_learns(problem) -> None:
 def test_both_ways_of_leaving_folds_out_agree(problem) -> None:
     X, y, folds = problem
     kernel = _matern(_squared_distances(X, X))
-    ridge = _Ridge(_features(kernel, _root(kernel)), y, folds, 0.05)
-    error = np.abs(ridge.held_out() - y).mean()
-    assert _held_out_error(kernel, y, folds, 0.05) == pytest.approx(error, rel=1e-5)
+    both = np.column_stack([y, y**2])
+    ridge = _Ridge(_features(kernel, _root(kernel)), both, folds, 0.05)
+    found = []
+    sample = _Sample(both, np.ones(60), folds, lambda held_out: found.append(held_out) or 7.0)
+    assert sample.error(kernel, 0.05) == 7.0
+    np.testing.assert_allclose(found[0], ridge.held_out(), rtol=1e-5, atol=1e-5)
+
+
+def test_outputs_that_share_a_kernel_are_what_each_is_alone(problem) -> None:
+    X, y, folds = problem
+    both, alone = BlockKernelRidge(), BlockKernelRidge()
+    targets = np.column_stack([y, 3 - 10 * X[:, 1]])
+    judge = absolute_error(y)
+    held_out = both.fit(X, BLOCKS, targets, folds, ((0.1, 0.1), 0.03), judge)
+    expected = alone.fit(X, BLOCKS, targets[:, :1], folds, ((0.1, 0.1), 0.03), judge)
+    np.testing.assert_array_equal(both.scales, alone.scales)
+    np.testing.assert_allclose(both.predict(X)[0][:, :1], alone.predict(X)[0], atol=1e-9)
+    np.testing.assert_allclose(both.sensitivity(X)[:, :1], alone.sensitivity(X), atol=1e-9)
+    for also in (None, 3):
+        found = held_out.predictions(also)
+        assert found.shape == (60, 2)
+        np.testing.assert_allclose(found[:, :1], expected.predictions(also), atol=1e-9)
 
 
 def test_fewer_basis_rows_than_rows_give_nearly_the_same(problem) -> None:
     X, y, folds = problem
     whole, part = BlockKernelRidge(), BlockKernelRidge(max_rows=45)
     for model in (whole, part):
-        model.fit(X, BLOCKS, y, folds, ((0.1, 0.1), 0.03))
+        fit_kernel(model, X, BLOCKS, y, folds, ((0.1, 0.1), 0.03))
     assert len(part.basis) == 45
     assert len(part.weights) == 46
-    a, b = whole.predict(X)[0], part.predict(X)[0]
+    a, b = whole.predict(X)[0][:, 0], part.predict(X)[0][:, 0]
     assert np.corrcoef(a, b)[0, 1] > 0.98
 
 
 def test_the_sensitivity_is_the_squared_slope_a_standard_deviation(problem) -> None:
     X, y, folds = problem
     model = BlockKernelRidge()
-    model.fit(X, BLOCKS, y, folds, ((0.3, 0.3), 0.03))
-    found = model.sensitivity(X)
+    fit_kernel(model, X, BLOCKS, y, folds, ((0.3, 0.3), 0.03))
+    found = model.sensitivity(X)[:, 0]
     for j in range(5):
         step = np.zeros(5)
         step[j] = 1e-5 * X[:, j].std()
@@ -153,7 +183,7 @@ def test_constant_and_missing_columns_take_no_part(problem) -> None:
     more = np.hstack([X[:, :3], np.full((60, 1), 7.0), X[:, 3:]])
     more[5, 0] = np.nan
     model = BlockKernelRidge()
-    model.fit(more, [slice(0, 4), slice(4, 6)], y, folds, ((0.3, 0.3), 0.03))
+    fit_kernel(model, more, [slice(0, 4), slice(4, 6)], y, folds, ((0.3, 0.3), 0.03))
     assert np.isfinite(model.predict(more)[0]).all()
     assert model.sensitivity(more)[3] == 0
     changed = more.copy()
@@ -169,16 +199,26 @@ def test_held_out_predictions_do_not_depend_on_the_targets_of_their_fold(problem
     kernel = _matern(_squared_distances(X, X))
     features = _features(kernel, _root(kernel))
 
-    def honest(targets):
-        ridge = _Ridge(features, targets, folds, 0.05)
-        held_out = HeldOut(ridge, 0.0, 1.0, np.ones(60))
-        return fit_blend(X, held_out, targets, folds, -np.inf, 1, 0)[1]
+    transforms = transforms_for("auto", np.exp(y), np.ones(60))
 
-    changed = y.copy()
-    changed[folds[2]] += 100.0
-    before, after = honest(y), honest(changed)
-    np.testing.assert_allclose(after[folds[2]], before[folds[2]], atol=1e-6)
-    assert np.abs(after[folds[0]] - before[folds[0]]).max() > 1
+    def honest(targets):
+        target = TransformedTarget(targets, np.ones(60), transforms, -np.inf, "mae")
+        held_out = HeldOut(_Ridge(features, target.values, folds, 0.05), 0.0, 1.0, np.ones(60))
+        return fit_blend(X, held_out, target, folds, 1, 0)
+
+    changed = np.exp(y)
+    changed[folds[2]] = changed[folds[2]][::-1] ** 2
+    (model, *before), (other, *after) = honest(np.exp(y)), honest(changed)
+    # The parts are in the unit of the target, so that the transformation has not changed either.
+    assert model.outputs[2] == other.outputs[2]
+    np.testing.assert_allclose(after[0][folds[2]], before[0][folds[2]], atol=1e-6)
+    assert np.abs(after[0][folds[0]] - before[0][folds[0]]).max() > 0.1
+    # So are the shares, which the other folds choose.
+    parts, found = before
+    target = TransformedTarget(np.exp(y), np.ones(60), transforms, -np.inf, "mae")
+    outside = np.setdiff1d(np.arange(60), folds[2])
+    shares = _best_shares(parts[outside], target, outside)
+    np.testing.assert_allclose(found[folds[2]], parts[folds[2]] @ shares)
 
 
 def test_rows_of_one_formula_or_group_stay_in_one_fold() -> None:
@@ -189,7 +229,7 @@ def test_rows_of_one_formula_or_group_stay_in_one_fold() -> None:
 
 
 def test_the_conformal_quantile_is_the_rank_of_theory() -> None:
-    scale = ConformalScale([], 1.0, np.ones(3) / 3, np.arange(1.0, 100.0), np.ones(99))
+    scale = ConformalScale([], 1.0, np.arange(1.0, 100.0), np.ones(99))
     assert scale.quantile(0.9) == 90.0
     assert scale.quantile(0.99) == 99.0
     for coverage in (0.0, 0.995, 1.0):
@@ -267,9 +307,10 @@ def test_nothing_is_predicted_below_the_minimum(regressor, table, y) -> None:
     assert clone(regressor).set_params(minimum=None).fit(table, gaps).minimum_ == -np.inf
 
 
-def test_importances_are_sorted_shares_by_column_name(fitted, table) -> None:
-    found = fitted.importances()
-    assert set(found.index) == set(table.columns[1:]) == set(fitted.feature_names_)
+def test_importances_are_sorted_shares_by_column_name(regressor, table, y) -> None:
+    model = clone(regressor).set_params(target="identity").fit(table, y)
+    found = model.importances()
+    assert set(found.index) == set(table.columns[1:]) == set(model.feature_names_)
     assert found.sum() == pytest.approx(1)
     assert found.is_monotonic_decreasing
     assert (found >= 0).all()
@@ -322,6 +363,68 @@ def test_columns_of_several_weights_are_blocks_side_by_side(
     for wrong in (None, [tiny_weights, 5]):
         with pytest.raises(WeightsError, match="must be a name or a path"):
             UnateRegressor(wrong).featurize(structures)
+
+
+# -- the target
+
+
+@pytest.fixture(scope="module")
+def tail(y) -> np.ndarray:
+    """Targets from 1e-4 to 100, mostly small."""
+    return np.exp((y - y.mean()) / y.std() * 2)
+
+
+@pytest.fixture(scope="module")
+def on_tail(regressor, table, tail) -> UnateRegressor:
+    return clone(regressor).fit(table, tail)
+
+
+def test_a_long_tail_is_learned_transformed_and_told_in_its_unit(
+    regressor, on_tail, table, tail
+) -> None:
+    plain = clone(regressor).set_params(target="identity").fit(table, tail)
+    assert plain.transforms_.to_dict() == {"identity": 1, "log": 0, "yeo-johnson": 0, "rank": 0}
+    assert on_tail.transforms_["identity"] == 0
+    assert on_tail.transforms_.sum() == pytest.approx(1)
+    assert on_tail.held_out_error_ < 0.9 * plain.held_out_error_
+    assert np.abs(on_tail.predict(table) - tail).mean() < on_tail.held_out_error_
+    inside = on_tail.predict_interval(table, 0.8)
+    assert ((inside[:, 0] <= tail) & (tail <= inside[:, 1])).mean() > 0.7
+    # The trees of a fold learned what the others chose; the kernel has an output for each.
+    model = on_tail.fitted_.targets[0].models[0]
+    assert len(model.blend.outputs) == len(model.blend.direct) == 5
+    assert model.kernel.weights.shape == (N + 1, 4)
+
+
+@pytest.mark.parametrize("target", ["log", "yeo-johnson", "rank"])
+def test_a_named_transformation_is_taken(regressor, table, tail, target) -> None:
+    model = clone(regressor).set_params(target=target).fit(table, tail)
+    assert model.transforms_[target] == 1
+    assert model.blend_[f"kernel ridge, {target}"] + model.blend_[-2:].sum() == pytest.approx(1)
+    assert model.held_out_error_ < np.abs(tail - np.median(tail)).mean()
+    assert np.ptp(model.predict(table)) > 0.3 * np.ptp(tail)
+
+
+def test_the_named_error_is_what_is_told(regressor, table, tail) -> None:
+    model = clone(regressor).set_params(scoring="rmse").fit(table, tail)
+    deviations = model.held_out_predictions_ - tail
+    assert model.held_out_error_ == pytest.approx((deviations**2).mean() ** 0.5)
+    assert model.fitted_.targets[0].models[0].held_out_error == model.held_out_error_
+
+
+def test_each_of_several_targets_has_its_transformation(
+    regressor, on_tail, table, y, tail, tmp_path: Path
+) -> None:
+    model = clone(regressor).fit(table, pd.DataFrame({"y": -tail, "tail": tail, "few": y > 20}))
+    assert list(model.transforms_) == list(model.blend_) == ["y", "tail", "few"]
+    np.testing.assert_allclose(model.transforms_["tail"], on_tail.transforms_)
+    np.testing.assert_array_equal(model.predict(table)[:, 1], on_tail.predict(table))
+    assert model.transforms_.loc["identity", "few"] == 1
+    model.save(tmp_path / "model")
+    again = UnateRegressor.load(tmp_path / "model")
+    np.testing.assert_allclose(again.predict(table), model.predict(table), rtol=1e-9)
+    pd.testing.assert_frame_equal(again.transforms_, model.transforms_)
+    pd.testing.assert_frame_equal(again.blend_, model.blend_)
 
 
 def test_a_constant_target_is_predicted(regressor, table) -> None:

@@ -41,7 +41,7 @@ from harness.result_tables import read_results
 from matminer_unate import UnateRegressor
 from matminer_unate.errors import InputError
 from matminer_unate.regressors import blend as regressor_parts
-from matminer_unate.regressors.unate_regressor import DEFAULT_REGRESSOR_WEIGHTS
+from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS
 
 PARTS = {  # train, val, test rows
     "gap": (15820, 1865, 1933),
@@ -383,7 +383,7 @@ def test_a_run_writes_every_cell_and_a_second_one_computes_nothing(
 
 
 def test_the_columns_of_the_regressor_are_those_it_computes_itself(data: Path) -> None:
-    weights = list(DEFAULT_REGRESSOR_WEIGHTS)
+    weights = list(RECIPE_WEIGHTS)
     table = read_property_table(data, PROPERTIES["piezoelectric"].crystals, structures=True)[:8]
     here = Blocks(data / "work", weights)
     wanted = feature_sets(weights)["unate_regressor"][1]

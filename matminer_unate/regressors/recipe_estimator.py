@@ -1,0 +1,165 @@
+"""What UnateRegressor and UnateClassifier do alike: structures → columns → rows → answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from matminer_unate.errors import InputError
+from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
+from matminer_unate.parameters import check_parameters
+from matminer_unate.progress import WorkBar
+from matminer_unate.regressors.blend import require_lightgbm
+from matminer_unate.regressors.fitted_state import FittedState
+from matminer_unate.regressors.recipe import Recipe
+from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
+from matminer_unate.regressors.target_models import LEAST_GROUPS, NONE, FitOptions
+from matminer_unate.targets import read_row_weights
+
+RECIPE_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
+
+
+class RecipeEstimator(BaseEstimator):
+    """An estimator on the columns of :class:`~.recipe.Recipe`.
+
+    A subclass has these parameters and more, and a fitted state.
+    """
+
+    weights: str | Path | Sequence[str | Path]
+    tight_binding: bool
+    n_folds: int
+    max_kernel_rows: int
+    on_error: Literal["raise", "nan"]
+    device: str
+    n_jobs: int | None
+    random_state: int | None
+    progress: bool
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        "weights": "no_validation",  # check_weights looks them up
+        "tight_binding": ["boolean"],
+        "n_folds": [Interval(Integral, LEAST_GROUPS, None, closed="left")],
+        "max_kernel_rows": [Interval(Integral, 1, None, closed="left")],
+        "on_error": [StrOptions({"raise", "nan"})],
+        "device": [str],
+        "n_jobs": [
+            None,
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Integral, None, -1, closed="right"),
+        ],
+        "random_state": [None, Interval(Integral, 0, 2**32 - 1, closed="both")],
+        "progress": ["boolean"],
+    }
+
+    def featurize(self, X: Any) -> pd.DataFrame:
+        """The columns of structures, which ``fit`` and ``predict`` take in place of them.
+
+        Returns
+        -------
+        DataFrame
+            Reduced formula and columns (float32); with ``on_error="nan"`` NaN in rows that are no
+            usable structure. NaN in the columns that a crystal lacks, with a warning.
+
+        Raises
+        ------
+        StructureError
+            A structure is unusable; the message names its row.
+        InputError
+            ``X`` is not a list, tuple, Series, one-column DataFrame or array of structures, or an
+            option is wrong.
+        """
+        self._check_options()
+        rows = GivenRows.of(X, may_be_table=False)
+        with self._bar("columns", rows, {}) as bar:
+            described = rows.describe(self._recipe(), self.on_error == "nan", bar)
+        for block in dict.fromkeys(block for _, block in described.lacking):
+            reasons = {row: e for (row, other), e in described.lacking.items() if other == block}
+            rows.warn(reasons, f"lack the '{block}' columns", reasons)
+        return described.table
+
+    # -- for subclasses --------------------------------------------------------------------------
+
+    def _recipe(self) -> Recipe:
+        return Recipe(check_weights(self.weights), self.device, bool(self.tight_binding))
+
+    def _check_options(self) -> None:
+        check_parameters(self)
+        check_weights(self.weights)
+
+    def _fit_options(self) -> FitOptions:
+        seed = self.random_state
+        return FitOptions(
+            self.n_folds,
+            self.max_kernel_rows,
+            self.n_jobs,
+            int(np.random.SeedSequence().generate_state(1)[0] if seed is None else seed),
+            self.on_error == "nan",
+        )
+
+    def _bar(self, what: str, rows: GivenRows, stages: dict[str, float]) -> WorkBar:
+        columns = {} if rows.table is not None else self._recipe().seconds(rows.structures)
+        title = f"{type(self).__name__}: {what}"
+        return WorkBar(title, columns | stages, bool(self.progress))
+
+    def _training_rows(
+        self, X: Any, groups: Any, sample_weight: Any
+    ) -> tuple[GivenRows, NDArray[np.float64]]:
+        """What is to be learned from, and the weights of its rows, checked."""
+        self._check_options()
+        require_lightgbm(type(self).__name__)
+        rows = GivenRows.of(X)
+        if len(rows) < LEAST_GROUPS:
+            raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {len(rows)}")
+        weights = read_row_weights(sample_weight, len(rows))
+        if groups is not None and len(groups) != len(rows):
+            raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
+        return rows, np.ones(len(rows)) if weights is None else weights
+
+    def _answer(
+        self,
+        X: Any,
+        state: FittedState[Any],
+        predict: Callable[[AnsweredRows], NDArray[np.float64]],
+    ) -> Prediction:
+        """Describe rows and ask models about those that these can answer for."""
+        self._check_options()
+        self._check_unchanged(state)
+        without = [model.without for target in state.targets for model in target.models]
+        rows, ignore_errors = GivenRows.of(X), self.on_error == "nan"
+        with self._bar("predict", rows, {"models": 5e-4 * len(rows)}) as bar:
+            described = rows.describe(self._recipe(), ignore_errors, bar)
+            wanted = np.ones(len(rows), dtype=bool)
+            found = AnsweredRows.of(rows, described, wanted, state.layout, without, ignore_errors)
+            bar.share("models")
+            answers = predict(found)
+        values = np.full((len(rows), *answers.shape[1:]), np.nan)
+        values[found.used] = answers
+        lacking = found.used[~found.complete] if NONE in without else found.used[:0]
+        return Prediction(values, rows, lacking, found)
+
+    def _check_unchanged(self, state: FittedState[Any]) -> None:
+        if checksums(check_weights(self.weights)) != state.weights_sha256:
+            raise InputError(
+                f"the weights {self.weights!r} are not those of the fit; fit again, or set weights "
+                "to the former ones"
+            )
+        if self._recipe().names() != list(state.feature_names):
+            raise InputError(
+                "the options of the columns were changed after the fit; fit again, or set "
+                "tight_binding back"
+            )
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.no_validation = True
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        return tags

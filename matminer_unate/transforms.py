@@ -1,0 +1,157 @@
+"""Targets with long tails or many equal values ↔ numbers that squared errors suit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Self, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import boxcox1p, inv_boxcox1p, ndtri
+
+Array = NDArray[np.float64]
+
+TransformName = Literal["identity", "log", "yeo-johnson", "rank"]
+TRANSFORMS: tuple[TransformName, ...] = get_args(TransformName)
+
+OFFSET = 0.1
+"""Of the logarithm: share of the median distance from the least target."""
+
+POWERS = (-2.0, 4.0)
+"""Between which the power of Yeo and Johnson is sought; 1 is no transformation, and 1 ± 3 bends as
+much in either direction."""
+
+REACH = 0.5
+"""Of the range of the targets: how far beyond them a transformed prediction can be in their unit.
+Powers and exponentials of a prediction that is a little off have no bounds."""
+
+
+@dataclass(frozen=True)
+class TargetTransform:
+    """A monotonic function of targets, and its inverse.
+
+    * ``identity``
+    * ``log``: ln(y + c). With the least target y₀ and m, the median of y − y₀ where that is above
+      0, c is ``OFFSET``·m − y₀, or 0 if this is below 0.
+    * ``yeo-johnson``: the power transformation of Yeo and Johnson (Biometrika 87, 954 (2000),
+      doi:10.1093/biomet/87.4.954, equation 2.1) of (y − median) / quartile distance, with the power
+      of the largest likelihood.
+    * ``rank``: the normal quantile of the mid-rank over n (Beasley, Erickson and Allison, Behav.
+      Genet. 39, 580 (2009), doi:10.1007/s10519-009-9281-0), linear between the targets.
+
+    A mean of transformed values is, transformed back, near the median and not the mean of targets
+    that scatter.
+
+    Attributes
+    ----------
+    name : str
+    numbers : (n,) float64
+        Nothing for the identity. Else the least and the largest value that :meth:`backward` gives,
+        and then c; median, distance and power; or the distinct targets and their quantiles.
+    """
+
+    name: TransformName
+    numbers: Array
+
+    @classmethod
+    def identity(cls) -> Self:
+        """What leaves targets as they are."""
+        return cls("identity", np.empty(0))
+
+    @classmethod
+    def fit(cls, name: TransformName, y: Array, weights: Array) -> Self:
+        """The transformation for targets of at least two values, (n_rows,), of these weights."""
+        if name == "identity":
+            return cls.identity()
+        low, high = float(y.min()), float(y.max())
+        bounds = [low - REACH * (high - low), high + REACH * (high - low)]
+        numbers = {"log": _offset, "yeo-johnson": _power, "rank": _ranks}[name](y, weights)
+        return cls(name, np.concatenate([bounds, numbers]))
+
+    def forward(self, y: Array) -> Array:
+        """Targets (of those of the fit) → transformed, of any shape."""
+        if self.name == "log":
+            return np.log(y + self.numbers[2])
+        if self.name == "yeo-johnson":
+            centre, unit, power = self.numbers[2:]
+            return _yeo_johnson((y - centre) / unit, power)
+        if self.name == "rank":
+            values, quantiles = np.split(self.numbers[2:], 2)
+            return np.interp(y, values, quantiles)
+        return y
+
+    def backward(self, z: Array) -> Array:
+        """Transformed predictions → the unit of the targets, of any shape."""
+        if self.name == "identity":
+            return z
+        with np.errstate(over="ignore"):
+            if self.name == "log":
+                y = np.exp(z) - self.numbers[2]
+            elif self.name == "yeo-johnson":
+                centre, unit, power = self.numbers[2:]
+                y = centre + unit * _inverse_yeo_johnson(z, power)
+            else:
+                values, quantiles = np.split(self.numbers[2:], 2)
+                y = np.interp(z, quantiles, values)
+        found: Array = np.clip(y, *self.numbers[:2])
+        return found
+
+
+def transforms_for(wanted: str, y: Array, weights: Array) -> list[TargetTransform]:
+    """The transformations among which a fit chooses.
+
+    Parameters
+    ----------
+    wanted : str
+        One of ``TRANSFORMS``, or ``"auto"`` for all.
+    y : (n_rows,)
+        Of two values there is nothing to transform: then it is the identity alone.
+    weights : (n_rows,)
+    """
+    if len(np.unique(y)) < 3:
+        return [TargetTransform.identity()]
+    names = TRANSFORMS if wanted == "auto" else [name for name in TRANSFORMS if name == wanted]
+    return [TargetTransform.fit(name, y, weights) for name in names]
+
+
+def _offset(y: Array, weights: Array) -> Array:
+    above = y - y.min()
+    return np.array([max(OFFSET * float(np.median(above[above > 0])) - y.min(), 0.0)])
+
+
+def _power(y: Array, weights: Array) -> Array:
+    centre = float(np.median(y))
+    unit = float(np.subtract(*np.quantile(y, [0.75, 0.25]))) or float(y.std())
+    u, w = (y - centre) / unit, weights / weights.sum()
+    logarithms = float(w @ (np.sign(u) * np.log1p(np.abs(u))))
+
+    def minus_likelihood(power: float) -> float:
+        z = _yeo_johnson(u, power)
+        return 0.5 * math.log(float(w @ (z - w @ z) ** 2)) - (power - 1) * logarithms
+
+    found = minimize_scalar(minus_likelihood, bounds=POWERS, method="bounded")
+    return np.array([centre, unit, found.x])
+
+
+def _ranks(y: Array, weights: Array) -> Array:
+    values, which = np.unique(y, return_inverse=True)
+    counts = np.bincount(which, weights)
+    quantiles = ndtri((np.cumsum(counts) - counts / 2) / counts.sum())
+    return np.concatenate([values, quantiles])
+
+
+def _yeo_johnson(u: Array, power: float) -> Array:
+    size = np.abs(u)
+    return np.where(u >= 0, boxcox1p(size, power), -boxcox1p(size, 2 - power))
+
+
+def _inverse_yeo_johnson(z: Array, power: float) -> Array:
+    """Infinite where the transformed values have a bound and ``z`` is beyond it."""
+    size = np.abs(z)
+    up, down = (
+        np.where(p * size > -1, inv_boxcox1p(np.where(p * size > -1, size, 0.0), p), math.inf)
+        for p in (power, 2 - power)
+    )
+    return np.where(z >= 0, up, -down)
