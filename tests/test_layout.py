@@ -28,7 +28,7 @@ ORDER = (
     ("corpora",),
     ("augmentations", "objectives", "site_targets"),
     ("pretraining", "benchmarks"),
-    ("benchmarks.columns", "benchmarks.embeddings"),
+    ("benchmarks.columns", "benchmarks.embeddings", "benchmarks.matbench"),
     ("benchmarks.networks",),
 )
 """Rooms from the ground up. Those of one floor know nothing of each other."""
