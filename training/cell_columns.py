@@ -124,17 +124,23 @@ class Problem:
             self.everything = self._kept(
                 "recipe", lambda s: model.featurize(s).iloc[:, 1:].to_numpy(np.float32)
             )
-        self.cell = self._kept("cell_stats", lambda s: CellStats().transform(s))
+        started = time.process_time()
+        self.cell = CellStats().transform(self.structures)
+        self.seconds = time.process_time() - started
 
     def judge(self, columns: str, reference: Errors) -> dict[str, Any]:
         """Errors with some columns, and how they change against those without."""
         if columns == "none":
-            return self._row(0, {}, reference, reference)
-        started = time.process_time()
-        added = self._columns(columns)
-        seconds = time.process_time() - started
-        facts = {} if columns in GROUPS else {"ms_per_crystal": 1000 * seconds / len(self.y)}
-        return self._row(added.shape[1], facts, self.errors(added), reference)
+            return self._row(0, 0.0, reference, reference)
+        if columns in CANDIDATES:
+            started = time.process_time()
+            added = candidate_columns(columns, self.structures)
+            seconds = time.process_time() - started
+        else:
+            names = CellStats().feature_labels()
+            added = self.cell[:, [any(part in n for part in GROUPS[columns]) for n in names]]
+            seconds = self.seconds
+        return self._row(added.shape[1], seconds, self.errors(added), reference)
 
     def errors(self, added: Matrix | None) -> Errors:
         """Of every row by models that have not seen its formula."""
@@ -158,22 +164,14 @@ class Problem:
                 found[head][out] = np.abs(values - self.y[out])
         return found
 
-    def _row(
-        self, n: int, facts: dict[str, Any], errors: Errors, reference: Errors
-    ) -> dict[str, Any]:
+    def _row(self, n: int, seconds: float, errors: Errors, reference: Errors) -> dict[str, Any]:
         row: dict[str, Any] = {"n_rows": len(self.y), "n_columns": n}
         for head in HEADS:
             row[f"{head}_error"] = float(f"{errors[head].mean():.5g}")
             change = bootstrap_change(errors[head], reference[head], *self.resamples)
             for part, value in zip(("pct", "low", "high"), change, strict=True):
                 row[f"{head}_{part}"] = round(value, 2)
-        return row | {"ms_per_crystal": round(facts.get("ms_per_crystal", np.nan), 2)}
-
-    def _columns(self, columns: str) -> Matrix:
-        if columns in CANDIDATES:
-            return candidate_columns(columns, self.structures)
-        held = [any(part in n for part in GROUPS[columns]) for n in CellStats().feature_labels()]
-        return self.cell[:, held]
+        return row | {"cpu_ms_per_crystal": round(1000 * seconds / len(self.y), 2)}
 
     def _kept(self, name: str, compute: Callable[[pd.Series], Matrix]) -> Matrix:
         path = self.keep / f"{name}.npy"
