@@ -38,10 +38,11 @@ FLOOR = 1e-3
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
-_STRAINS = np.zeros((6, 3, 3))
+_STRAINS = np.zeros((3, 18))
+"""Takes a vector to what the six unit strains add to it."""
 for _k, (_i, _j) in enumerate(_VOIGT):
-    _STRAINS[_k, _i, _j] += 0.5
-    _STRAINS[_k, _j, _i] += 0.5
+    _STRAINS[_i, 3 * _k + _j] += 0.5
+    _STRAINS[_j, 3 * _k + _i] += 0.5
 
 
 def log_moduli(volume: float, graph: RadiusGraph, distance: Floats) -> Floats:
@@ -88,25 +89,35 @@ def elastic_stiffness(volume: float, graph: RadiusGraph, distance: Floats) -> ND
     along = vector / distance[kept, None]
     tensor = (1 - SIDEWAYS) * along[:, :, None] * along[:, None, :] + SIDEWAYS * np.eye(3)
     tensor *= spring[kept, None, None]
-    strained = vector @ _STRAINS  # (6, n_edges, 3)
-    force = np.einsum("eab,keb->eka", tensor, strained)
+    strained = (vector @ _STRAINS).reshape(-1, 6, 3)
+    force = strained @ tensor
     # Every spring is there from both ends, with the same energy.
-    affine = np.einsum("eka,lea->kl", force, strained) / 2
+    affine = np.einsum("eka,ela->kl", force, strained, optimize=True) / 2
     n = graph.n_sites
-    pull = np.zeros((n, 18))
-    np.add.at(pull, target, -force.reshape(-1, 18))
+    pull = -_sums(n, target, force.reshape(-1, 18))
     pull = pull.reshape(n, 6, 3).transpose(0, 2, 1).reshape(3 * n, 6)
     solve = _solve_dense if n <= DENSE_SITES else _solve_sparse
     relaxed = (affine - pull.T @ solve(n, source, target, tensor, pull)) / volume
     return (relaxed + relaxed.T) / 2
 
 
+def _sums(n: int, target: NDArray[np.int64], values: Floats) -> Floats:
+    """Over the edges of each target, which they are sorted by; (n, …)."""
+    found = np.zeros((n, values.shape[1]))
+    if len(target):
+        starts = np.flatnonzero(np.diff(target, prepend=-1))
+        found[target[starts]] = np.add.reduceat(values, starts)
+    return found
+
+
 def _solve_dense(
     n: int, source: NDArray[np.int64], target: NDArray[np.int64], tensor: Floats, pull: Floats
 ) -> Floats:
-    blocks = np.zeros((n * n, 9))
-    np.add.at(blocks, target * n + target, tensor.reshape(-1, 9))
-    np.add.at(blocks, target * n + source, -tensor.reshape(-1, 9))
+    flat, pair = tensor.reshape(-1, 9), target * n + source
+    blocks: Floats = np.zeros((n * n, 9))
+    for k in range(9):
+        blocks[:, k] = -np.bincount(pair, flat[:, k], minlength=n * n)
+    blocks[:: n + 1] += _sums(n, target, flat)
     matrix = blocks.reshape(n, n, 3, 3).transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
     scale = float(np.trace(matrix)) / (3 * n) + 1e-12
     # Pulls do not move the crystal as a whole, nor any part of it that nothing holds.
