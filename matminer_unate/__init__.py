@@ -1,9 +1,9 @@
 """Columns for crystal structures as matminer featurizers.
 
 ``UnateFeaturizer`` gives learned ones, from a pretrained CartNet encoder; ``SiteDescriptorStats``
-physical ones and ``TightBindingStats`` electronic ones, without any network.
-``UnateFineTuneRegressor`` trains the encoder on to a property, ``UnateRegressor`` learns one from
-all of these columns, and ``UnateClassifier`` classes.
+physical ones of sites, ``CellStats`` of the cell and ``TightBindingStats`` electronic ones, without
+any network. ``UnateFineTuneRegressor`` trains the encoder on to a property, ``UnateRegressor``
+learns one from all of these columns, and ``UnateClassifier`` classes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matminer_unate.featurizers.cell_stats import CellStats
     from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
     from matminer_unate.featurizers.unate import UnateFeaturizer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matminer_unate.regressors.unate_regressor import UnateRegressor
 
 __all__ = [
+    "CellStats",
     "SiteDescriptorStats",
     "TightBindingStats",
     "UnateClassifier",
@@ -34,6 +36,7 @@ __version__ = version("matminer_unate")
 
 
 _MODULES = {
+    "CellStats": "featurizers.cell_stats",
     "SiteDescriptorStats": "featurizers.site_descriptor_stats",
     "TightBindingStats": "featurizers.tight_binding_stats",
     "UnateClassifier": "regressors.unate_classifier",

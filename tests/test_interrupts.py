@@ -19,7 +19,7 @@ from matminer.featurizers.base import MultipleFeaturizer
 from places import ROOT
 from pymatgen.core import Lattice, Structure
 
-from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
+from matminer_unate import CellStats, SiteDescriptorStats, TightBindingStats, UnateFeaturizer
 from matminer_unate.regressors.blend import fit_blend
 from matminer_unate.regressors.transformed_target import TransformedTarget
 
@@ -58,6 +58,7 @@ def many() -> list[Structure]:
 
 FEATURIZERS = {
     "UnateFeaturizer": lambda: UnateFeaturizer(batch_size=500),
+    "CellStats": CellStats,
     "SiteDescriptorStats": SiteDescriptorStats,
     "TightBindingStats": TightBindingStats,
 }

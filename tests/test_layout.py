@@ -30,7 +30,7 @@ ORDER = (
     ("corpora", "slater_koster"),
     ("augmentations", "objectives", "site_targets"),
     ("pretraining", "benchmarks"),
-    ("benchmarks.columns", "benchmarks.embeddings"),
+    ("benchmarks.columns", "benchmarks.embeddings", "benchmarks.matbench"),
     ("benchmarks.networks",),
 )
 """Rooms from the ground up. Those of one floor know nothing of each other."""

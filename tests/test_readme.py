@@ -268,6 +268,7 @@ def test_a_notebook_says_what_its_script_says(script: Path) -> None:
 
 EXAMPLES = [
     "UnateFeaturizer",
+    "CellStats",
     "SiteDescriptorStats",
     "TightBindingStats",
     *LOADERS,

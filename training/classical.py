@@ -6,9 +6,7 @@ packages and on several of them together, and compares them on held-out formulas
     python training/classical.py --data data/ --work runs/classical --jobs 3
     python training/classical.py --data data/ --work runs/classical --tasks gap bulk_modulus \\
         --labels 2000 --out gap_and_bulk_modulus.csv
-    python training/classical.py --matbench matbench_dielectric --out matbench.json
 
-``--matbench`` runs official tasks instead (``training/benchmarks/columns/matbench.py``). Otherwise
 ``--data`` is the folder of the parquet files that ``training/benchmarks/properties.py`` names.
 The models see random subsets of the ``train`` formulas; every choice (kernel ridge's settings,
 LightGBM's, which head) is made on ``val``; each head then meets ``test`` once.
@@ -35,7 +33,6 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.columns import matbench as matbench_tasks
 from benchmarks.columns.cases import Case, HeadErrors, case_path, read_case, run_cases
 from benchmarks.columns.column_cache import Blocks
 from benchmarks.columns.feature_sets import RECIPE, feature_sets, is_feasible
@@ -52,7 +49,6 @@ from benchmarks.properties import PROPERTIES, Property
 from harness.command import require_positive, run_script, script_parser
 from harness.jobs import run_jobs
 from harness.result_tables import write_table
-from matminer_unate import UnateRegressor
 from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS
 
 FEW_LABELS = 2000
@@ -65,10 +61,6 @@ NOTE = "subset seeds 0-4 up to 500 labels, 0-2 above; CPU seconds, one thread"
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
-    if args.matbench:
-        model = UnateRegressor(args.weights, n_jobs=args.jobs, device="cpu")
-        matbench_tasks.run(args.matbench, model, args.out)
-        return
     data, work = Path(args.data), Path(args.work)
     tables = {c: read_property_table(data, c) for c in {PROPERTIES[t].crystals for t in args.tasks}}
     cases = plan(args, tables)
@@ -101,8 +93,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--data", help="folder of the parquet files")
-    parser.add_argument("--matbench", nargs="+", metavar="TASK", help="official tasks instead")
+    parser.add_argument("--data", required=True, help="folder of the parquet files")
     parser.add_argument("--work", default="runs/classical", help="[runs/classical]")
     parser.add_argument("--tasks", nargs="+", default=list(PROPERTIES), help="[all]")
     counts = [*map(str, LABELS), ALL]
@@ -112,14 +103,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--weights", nargs="+", default=list(RECIPE_WEIGHTS), help="[all that ship]"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes, one core each [2]")
-    parser.add_argument("--out", default="classical.csv", help="[classical.csv; matbench.json]")
+    parser.add_argument("--out", default="classical.csv", help="[classical.csv]")
     args = parser.parse_args(argv)
-    if args.matbench:
-        if args.out == parser.get_default("out"):
-            args.out = "matbench.json"
-        return args
-    if not args.data:
-        parser.error("--data is needed: the folder of the parquet files")
     require_positive(parser, args, "jobs")
     names = [Path(w).name for w in args.weights]
     if len(set(names)) < len(names):

@@ -64,6 +64,12 @@ def is_tabulated() -> NDArray[np.bool_]:
     return np.isfinite(_as_tabulated("Electronegativity") + _as_tabulated("CovalentRadius"))
 
 
+@cache
+def has_radius() -> NDArray[np.bool_]:
+    """Whether the table has the covalent radius of each atomic number, (119,)."""
+    return np.isfinite(_as_tabulated("CovalentRadius"))
+
+
 def _as_tabulated(name: str) -> Floats:
     """By atomic number, (119,); NaN where there is no value.
 

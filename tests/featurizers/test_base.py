@@ -1,4 +1,4 @@
-"""All three featurizers under what matminer, scikit-learn, pandas and notebooks ask of them."""
+"""All featurizers under what matminer, scikit-learn, pandas and notebooks ask of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from matminer_unate.featurizers.base import StructureFeaturizer
 NAMES = ("NaCl", "Si", "SrTiO3")
 
 
-@pytest.fixture(params=["UnateFeaturizer", "SiteDescriptorStats", "TightBindingStats"])
+@pytest.fixture(params=["UnateFeaturizer", "SiteDescriptorStats", "TightBindingStats", "CellStats"])
 def featurizer(request: pytest.FixtureRequest, tiny_weights: Path) -> StructureFeaturizer:
     if request.param == "UnateFeaturizer":
         return UnateFeaturizer(tiny_weights, device="cpu")

@@ -1,7 +1,8 @@
 """Columns follow the atoms: where these move by 10⁻³ Å, no column jumps.
 
-Learned columns and site descriptors on crystals that are stretched until neighbours leave the
-cutoff, the last one as well, and on crystals whose atoms are moved off their places.
+Learned columns, site descriptors and columns of the cell, on crystals that are stretched until
+neighbours leave the cutoff, the last one as well, and on crystals whose atoms are moved off their
+places.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 from pymatgen.core import Lattice, Structure
 from real_crystals import crystals
 
-from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
+from matminer_unate import CellStats, SiteDescriptorStats, TightBindingStats, UnateFeaturizer
 from matminer_unate.errors import UnateWarning
 from matminer_unate.featurizers.base import StructureFeaturizer
 
 STEP = 1e-3
 """Å."""
 
-BOUNDS = {"learned": 0.05, "descriptors": 0.1, "tight binding": 0.05}
+BOUNDS = {"learned": 0.05, "descriptors": 0.1, "tight binding": 0.05, "cell": 0.1}
 """Deviations that a column may change by where distances change by ``STEP``. A jump at a threshold
 is 1 or more, so that paths can go in steps of several thousandths."""
 
@@ -40,6 +41,8 @@ def _isolated_atoms_are_no_news() -> Iterator[None]:
 def featurizer(kind: str) -> StructureFeaturizer:
     if kind == "learned":
         return UnateFeaturizer(device="cpu")
+    if kind == "cell":
+        return CellStats()
     return (
         TightBindingStats() if kind == "tight binding" else SiteDescriptorStats(descriptors="all")
     )
@@ -110,7 +113,7 @@ PATHS: dict[str, tuple[Callable[[float], Structure], NDArray]] = {
 """Crystals by a distance in Å, and its values."""
 
 
-@pytest.mark.parametrize("kind", ["learned", "descriptors"])
+@pytest.mark.parametrize("kind", ["learned", "descriptors", "cell"])
 @pytest.mark.parametrize("name", PATHS)
 def test_no_column_jumps_where_a_crystal_is_stretched(name: str, kind: str) -> None:
     make, values = PATHS[name]

@@ -49,4 +49,9 @@ def structure_of(arrays: CrystalArrays) -> Structure:
 
 def structures_of(table: pd.DataFrame) -> list[Structure]:
     """The crystals of all rows."""
-    return [structure_of(arrays) for arrays in arrays_of_rows(table)]
+    return structures_of_arrays(arrays_of_rows(table))
+
+
+def structures_of_arrays(crystals: Sequence[CrystalArrays]) -> list[Structure]:
+    """Crystals as users have them."""
+    return [structure_of(arrays) for arrays in crystals]

@@ -1,0 +1,282 @@
+"""Training rows of a fold → predictions: the recipe, the fine-tuned network, and their mean.
+
+Every fit of one of the two is kept with its predictions, so that a killed run goes on with the
+next, and their mean costs no second fit of either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupShuffleSplit
+
+import matminer_unate
+from benchmarks.labelled_tables import structures_of_arrays
+from benchmarks.matbench.column_store import ColumnStore
+from benchmarks.matbench.tasks import Fold, Index, TaskRows
+from matminer_unate import UnateFineTuneRegressor, UnateRegressor
+from matminer_unate.errors import InputError
+from matminer_unate.regressors.recipe import FORMULA
+
+Model = Literal["recipe", "network", "both"]
+MODELS: tuple[Model, ...] = ("recipe", "network", "both")
+
+SHARE_ROWS = 0.1
+"""Share of the training formulas that the network is fitted without to choose its share of the
+mean; it is fitted once more for that."""
+
+TENTHS = np.arange(11) / 10
+
+Options = dict[str, Any]
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model says of the judged rows of a fold.
+
+    Attributes
+    ----------
+    predictions : (n_judged,)
+        Of classes, the probability of 1.
+    held_out : (n_train,) or None
+        Predictions of training rows by models that have not seen their formulas.
+    facts : dict
+        Seconds and choices, for the table.
+    """
+
+    predictions: Vector
+    held_out: Vector | None
+    facts: dict[str, Any]
+
+
+class Experts:
+    """Fits of one task.
+
+    Parameters
+    ----------
+    work : Path
+        Where fits are kept.
+    rows : TaskRows
+    options : dict
+        Options of ``UnateRegressor`` (``UnateClassifier`` for classes) as ``"recipe"``, and of
+        ``UnateFineTuneRegressor`` as ``"network"``.
+    share : float or None
+        Of the network in the mean; None to choose it on training rows.
+    n_processes : int
+        That columns are computed by.
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        rows: TaskRows,
+        options: dict[str, Options],
+        share: float | None = None,
+        n_processes: int = 1,
+    ) -> None:
+        self.work, self.rows, self.options = work, rows, options
+        self.share, self.n_processes = share, n_processes
+        self.estimators: dict[str, Any] = {
+            "recipe": recipe_estimator(rows.classes, options["recipe"]),
+            "network": _estimator(UnateFineTuneRegressor, options["network"]),
+        }
+        self.store = ColumnStore(work, rows.crystal_set, self.estimators["recipe"])
+
+    def outcome(self, model: Model, fold: Fold) -> Outcome:
+        """Fit a model to the training rows of a fold, and predict the judged rows."""
+        return self._mean(fold) if model == "both" else self._expert(model, fold)
+
+    def _mean(self, fold: Fold) -> Outcome:
+        recipe, network = self._expert("recipe", fold), self._expert("network", fold)
+        facts = {k: recipe.facts[k] + network.facts[k] for k in ("fit_cpu_s", "predict_cpu_s")}
+        facts = recipe.facts | facts
+        share = self.share
+        if share is None:
+            share, seconds = self._chosen_share(fold, recipe)
+            facts["fit_cpu_s"] += seconds
+        mean = share * network.predictions + (1 - share) * recipe.predictions
+        return Outcome(mean, None, facts | {"network_share": share})
+
+    def _chosen_share(self, fold: Fold, recipe: Outcome) -> tuple[float, float]:
+        """The network's share that is best for formulas that neither has seen, and CPU seconds."""
+        if recipe.held_out is None:
+            raise InputError("this recipe has no held-out predictions to choose by; give --share")
+        formulas = self._columns(fold.train)[0][FORMULA].fillna("")
+        splitter = GroupShuffleSplit(1, test_size=SHARE_ROWS, random_state=0)
+        ((inside, outside),) = splitter.split(fold.train, groups=formulas)
+        without = Fold(fold.number, fold.train[inside], fold.train[outside], fold.part)
+        network = self._expert("network", without)
+        pairs = recipe.held_out[outside], network.predictions
+        share = best_share(*pairs, self.rows.y[without.judged], self.rows.classes)
+        return share, network.facts["fit_cpu_s"] + network.facts["predict_cpu_s"]
+
+    def _expert(self, name: str, fold: Fold) -> Outcome:
+        path = self._path(name, fold)
+        if path.exists():
+            return _read(path)
+        on_columns = name == "recipe" and not self._fits_structures()
+        found = self._fit_columns(fold) if on_columns else self._fit_structures(name, fold)
+        _write(path, found)
+        return found
+
+    def _fits_structures(self) -> bool:
+        """Whether the recipe has a network in it, which columns are not enough for."""
+        return bool(self.options["recipe"].get("network", False))
+
+    def _fit_columns(self, fold: Fold) -> Outcome:
+        train, seconds = self._columns(fold.train)
+        judged, more = self._columns(fold.judged)
+        found = self._fit("recipe", fold, train, judged)
+        return Outcome(
+            found.predictions, found.held_out, {"columns_cpu_s": seconds + more} | found.facts
+        )
+
+    def _fit_structures(self, name: str, fold: Fold) -> Outcome:
+        train, judged = (
+            pd.Series(structures_of_arrays(self.rows.crystals(rows)), self.rows.ids[rows])
+            for rows in (fold.train, fold.judged)
+        )
+        return self._fit(name, fold, train, judged)
+
+    def _fit(self, name: str, fold: Fold, train: Any, judged: Any) -> Outcome:
+        estimator, y = self.estimators[name], self.rows.y[fold.train]
+        started = time.process_time()
+        estimator.fit(train, y)
+        fitted = time.process_time()
+        predictions = _predictions(estimator, judged)
+        facts: dict[str, Any] = {
+            "fit_cpu_s": fitted - started,
+            "predict_cpu_s": time.process_time() - fitted,
+            "n_filled": int(np.isnan(predictions).sum()),
+        }
+        held_out = None
+        if hasattr(estimator, "held_out_predictions_"):
+            held_out = np.asarray(estimator.held_out_predictions_)
+            held_out = held_out[:, -1] if held_out.ndim == 2 else held_out  # a column a class
+            facts["held_out_error"] = float(estimator.held_out_error_)
+        # MatBench wants a number of every row; of a crystal that cannot be read nothing is known.
+        predictions = np.where(np.isnan(predictions), np.median(y), predictions)
+        return Outcome(predictions, held_out, facts)
+
+    def _columns(self, rows: Index) -> tuple[pd.DataFrame, float]:
+        ids = self.rows.crystal_ids[rows]
+        self.store.compute(ids, lambda k: self.rows.crystals(rows[k]), self.n_processes)
+        return self.store.read(ids)
+
+    def _path(self, name: str, fold: Fold) -> Path:
+        what = [
+            name,
+            sorted(self.options[name].items()),
+            self.store.digest if name == "recipe" else "",
+            *(hashlib.sha256(rows.tobytes()).hexdigest() for rows in (fold.train, fold.judged)),
+        ]
+        digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
+        file = f"{name}-{fold.part}-{fold.number}-{digest}.npz"
+        return self.work / "fits" / self.rows.name / file
+
+
+def recipe_estimator(classes: bool, options: Options) -> Any:
+    """``UnateRegressor``, or for classes ``UnateClassifier``.
+
+    Raises
+    ------
+    InputError
+        There is no classifier, or no such option.
+    """
+    if not classes:
+        return _estimator(UnateRegressor, options)
+    classifier = getattr(matminer_unate, "UnateClassifier", None)
+    if classifier is None:
+        raise InputError(
+            "a task of classes needs UnateClassifier, which this version of matminer_unate has "
+            "not; leave mp_is_metal out, or update"
+        )
+    return _estimator(classifier, options)
+
+
+def _estimator(kind: Any, options: Options) -> Any:
+    known = kind._get_param_names()
+    for name in options:
+        if name not in known:
+            raise InputError(f"{kind.__name__} has no option {name!r}, but {', '.join(known)}")
+    return kind(**{"on_error": "nan", "progress": False} | options)
+
+
+def _predictions(estimator: Any, judged: Any) -> Vector:
+    if not hasattr(estimator, "predict_proba"):
+        return np.asarray(estimator.predict(judged), dtype=np.float64)
+    of_one = list(estimator.classes_).index(1)
+    return np.asarray(estimator.predict_proba(judged), dtype=np.float64)[:, of_one]
+
+
+def best_share(recipe: Vector, network: Vector, y: Vector, classes: bool) -> float:
+    """The tenth with the least mean absolute error, or log loss of classes.
+
+    Parameters
+    ----------
+    recipe, network : (n,)
+        Predictions; rows where one is NaN do not count.
+    y : (n,)
+    classes : bool
+    """
+    known = np.isfinite(recipe) & np.isfinite(network)
+    recipe, network, y = recipe[known], network[known], y[known]
+
+    def error(share: float) -> float:
+        mean = share * network + (1 - share) * recipe
+        if not classes:
+            return float(np.abs(mean - y).mean())
+        mean = mean.clip(1e-6, 1 - 1e-6)
+        return float(-np.log(np.where(y > 0.5, mean, 1 - mean)).mean())
+
+    return float(min(TENTHS, key=error))
+
+
+def _write(path: Path, found: Outcome) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part.npz")
+    held_out = np.array([]) if found.held_out is None else found.held_out
+    np.savez_compressed(
+        unfinished,
+        predictions=found.predictions,
+        held_out=held_out,
+        facts=json.dumps(found.facts),
+    )
+    unfinished.replace(path)
+
+
+def _read(path: Path) -> Outcome:
+    with np.load(path) as content:
+        held_out = content["held_out"]
+        facts: dict[str, Any] = json.loads(str(content["facts"]))
+        return Outcome(content["predictions"], held_out if len(held_out) else None, facts)
+
+
+def read_options(pairs: Sequence[str]) -> Options:
+    """``["target=auto", "n_folds=3"]`` → options of an estimator; values are JSON, or text.
+
+    Raises
+    ------
+    InputError
+        One of them has no ``=``.
+    """
+    options: Options = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise InputError(f"{pair!r} is no option; write NAME=VALUE")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
