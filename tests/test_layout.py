@@ -21,6 +21,7 @@ ORDER = (
     ("matminer_unate.network", "matminer_unate.physics"),
     ("matminer_unate.featurizers",),
     ("matminer_unate.regressors", "matminer_unate.finetuning"),
+    ("matminer_unate.engine",),
     # The public names.
     ("matminer_unate", "matminer_unate.datasets"),
     ("matminer_unate.cli",),

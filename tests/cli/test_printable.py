@@ -17,11 +17,12 @@ import pytest
 from real_crystals import crystals
 
 from matminer_unate import UnateFeaturizer
-from matminer_unate.cli import commands as table_commands
 from matminer_unate.cli import main as cli
 from matminer_unate.cli import report
 from matminer_unate.cli.printable import use_printable_output
-from matminer_unate.errors import StructureError
+from matminer_unate.engine import computing
+from matminer_unate.engine.report import RowReport
+from matminer_unate.errors import StructureError, warn_user
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.network.weights import weights_config
 
@@ -158,30 +159,10 @@ def rows(n: int) -> Iterator[InputRow]:
         yield InputRow(str(k), f"place {k}", NAMED["Si"])
 
 
-def test_prediction_warms_up_on_one_row_and_goes_on_in_growing_chunks(tiny_weights: Path) -> None:
-    config = weights_config(tiny_weights)
-    sizes: list[int] = []
-    stages: list[str] = []
-
-    def predict(structures: list[Any]) -> Any:
-        sizes.append(len(structures))
-        return np.zeros((len(structures), 1))
-
-    model: Any = SimpleNamespace(config=config, predict=predict)
-    said = report.Report()
-    done = [
-        len(good) for good, _ in table_commands.predict_rows(rows(90), model, said, stages.append)
-    ]
-    assert sizes == done == [1, 4, 16, 64, 5]
-    assert [stage.split(" (")[0] for stage in stages] == ["warming up", "predicting"]
-
-
 def test_what_a_model_warns_of_names_the_row_of_the_input(
-    tiny_weights: Path, capsys: pytest.CaptureFixture[str]
+    tiny_weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from matminer_unate.errors import warn_user
-
-    config = weights_config(tiny_weights)
+    monkeypatch.setattr(computing, "CHUNK_ROWS", 4)
 
     def predict(structures: list[Any]) -> Any:
         n = len(structures)
@@ -190,14 +171,15 @@ def test_what_a_model_warns_of_names_the_row_of_the_input(
             warn_user("row 2 (index 2) has no columns of tight binding")
         return np.zeros((len(structures), 1))
 
-    model: Any = SimpleNamespace(config=config, predict=predict)
-    said = report.Report()
-    list(table_commands.predict_rows(rows(6), model, said))
+    model = computing.Predictor({}, weights_config(tiny_weights), ("",), predict)
+    said = RowReport()
+    done = list(computing.PredictedColumns(model, "y").compute(rows(6), said))
+    assert [len(good) for good, _ in done] == [4, 2]
     args: Any = SimpleNamespace(quiet=False, errors=None)
-    said.print([], 6, args)
+    report.print_report(said, [], [], args)
     err = capsys.readouterr().err
-    assert "unate: warning: 6 row(s) hold elements without energies; the first is place 0\n" in err
-    assert "unate: warning: place 3 has no columns of tight binding\n" in err
+    assert "unate: warning: 6 row(s) hold elements without energies; the first is place 3\n" in err
+    assert "unate: warning: place 2 has no columns of tight binding\n" in err
 
 
 # -- cures ----------------------------------------------------------------------------------------
