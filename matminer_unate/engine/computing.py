@@ -148,7 +148,7 @@ class _FeaturizerPart:
     def __init__(self, featurizer: StructureFeaturizer) -> None:
         self._featurizer = featurizer
         self.labels, self.words = featurizer.feature_labels(), list[str]()
-        self.made_by: dict[str, Any] = {"pooling": list(check_pooling(featurizer.pooling))}  # type: ignore[attr-defined]
+        self.made_by: dict[str, Any] = {"pooling": list(check_pooling(featurizer.pooling))}
         if isinstance(featurizer, UnateFeaturizer):
             config = weights_config(featurizer.weights)
             self.made_by |= {
@@ -161,7 +161,7 @@ class _FeaturizerPart:
         structures = [row.error or row.structure for row in rows]
         found = self._featurizer._columns(structures, ignore_errors=True)
         report.noted(name, found.notes)
-        return found.values, found.errors, {}
+        return found.values, dict(found.errors), {}
 
     def note_texts(self, counts: dict[str, Any]) -> list[str]:
         notes = self._featurizer._notes()
@@ -394,7 +394,7 @@ class PredictedColumns:
                 continue
             found = _said(good, report, self._model.predict).astype(np.float32)
             finite = np.isfinite(found).all(axis=1)
-            for k in np.flatnonzero(~finite):
+            for k in np.flatnonzero(~finite).tolist():
                 error = StructureError("the model has no prediction for this structure")
                 report.failed(good[k], error)
             report.n_good += int(finite.sum())

@@ -364,8 +364,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     if n_before != n_now:
         inputs.append(f"there were {n_before} inputs, and are {n_now}")
     skipped = {"inputs", "n_items", "schema"} if inputs else {"inputs"}
-    others = [{k: v for k, v in one.items() if k not in skipped} for one in (before, now)]
-    found = differences(*others)
+    old, new = ({k: v for k, v in one.items() if k not in skipped} for one in (before, now))
+    found = differences(old, new)
     # The columns follow from the other options, whose names say more.
     return inputs + (found if len(found) == 1 else [f for f in found if not f.startswith("schema")])
 

@@ -90,7 +90,7 @@ def _tar_members(
     try:
         with tarfile.open(path, "r|*") as archive:
             for member in archive:
-                archive.members = []  # else it remembers all of them
+                archive.members = []  # type: ignore[attr-defined]  # else it remembers them all
                 if not member.isfile() or _is_hidden(member.name):
                     continue
                 if not wanted(PurePosixPath(member.name)):

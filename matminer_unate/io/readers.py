@@ -199,10 +199,10 @@ def _folder(folder: Path, column: str | None, site_tolerance: float) -> list[Sou
         tables = open_data_set(folder, parts)
         return [table_source(table, column, site_tolerance) for table in tables]
     known = (*_CSV, *_JSON_LINES, *ASE_SUFFIXES)
-    tables = [path for path in files if _suffix(path) in known or is_archive(path)]
+    others = [path for path in files if _suffix(path) in known or is_archive(path)]
     raise InputError(
         f"{folder}: the folder holds no structure files (.cif, .vasp, .poscar, .json, POSCAR*, "
-        f"CONTCAR*)" + (f"; pass its tables by name, e.g. {tables[0]}" if tables else "")
+        f"CONTCAR*)" + (f"; pass its tables by name, e.g. {others[0]}" if others else "")
     )
 
 

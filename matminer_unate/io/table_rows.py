@@ -125,7 +125,8 @@ class RowParser:
             return from_arrays(*cells)
         if FRAME in self.structure:
             return from_frame(*cells)
-        return from_cell(*cells, site_tolerance=self.site_tolerance)
+        (cell,) = cells
+        return from_cell(cell, self.site_tolerance)
 
 
 def _structure_columns(table: Table, column: str | None) -> tuple[str, ...]:
