@@ -66,6 +66,7 @@ def _run(
         args.column,
         accept_doubtful=args.accept_doubtful,
         site_tolerance=args.site_tolerance,
+        max_sites=args.max_sites,
     )
     bar.stage("loading the network", sum(source.n_rows for source in sources))
     run = Run(
@@ -77,6 +78,7 @@ def _run(
             "column": args.column,
             "accept_doubtful": args.accept_doubtful,
             "site_tolerance": args.site_tolerance,
+            "max_sites": args.max_sites,
         },
         stage,
         args.shard,

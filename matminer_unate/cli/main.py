@@ -229,6 +229,13 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         help="in CIFs, images of an atom nearer than this are one atom (default: 0.3)",
     )
     add(
+        "--max-sites",
+        type=_positive,
+        default=50_000,
+        metavar="N",
+        help="larger cells fail, before they fill the memory (default: 50,000)",
+    )
+    add(
         "--overwrite",
         action="store_true",
         help="replace files that exist, and unfinished parts of other runs",

@@ -6,7 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path, PurePath
@@ -82,8 +82,12 @@ def open_inputs(
     *,
     accept_doubtful: bool = False,
     site_tolerance: float = SITE_TOLERANCE,
+    max_sites: int | None = None,
 ) -> list[Source]:
-    """Find out what each path is and which columns it has, as for :func:`iter_inputs`."""
+    """Find out what each path is and which columns it has, as for :func:`iter_inputs`.
+
+    Of crystals with more than ``max_sites``, the rows have an error.
+    """
     if not 0 <= site_tolerance <= 1:
         raise InputError(f"site_tolerance is {site_tolerance}; give a distance from 0 to 1 Å")
     sources = [
@@ -92,9 +96,8 @@ def open_inputs(
         for one in _expanded(Path(path))
         for source in _open(one, column, site_tolerance)
     ]
-    if accept_doubtful:
-        return sources
-    return [replace(source, parse=partial(_certain_rows, source.parse)) for source in sources]
+    limits = RowLimits(accept_doubtful, max_sites)
+    return [replace(source, parse=partial(limits.parsed, source.parse)) for source in sources]
 
 
 def _expanded(path: Path) -> list[Path]:
@@ -107,19 +110,40 @@ def _expanded(path: Path) -> list[Path]:
     return found
 
 
-def _certain_rows(parse: Callable[[int, Any], list[InputRow]], n: int, item: Any) -> list[InputRow]:
-    """Make doubtful crystals errors."""
-    return [_certain(row) for row in parse(n, item)]
+@dataclass(frozen=True)
+class RowLimits:
+    """Which crystals are taken.
 
+    Attributes
+    ----------
+    accept_doubtful : bool
+    max_sites : int or None
+    """
 
-def _certain(row: InputRow) -> InputRow:
-    if not row.doubts:
-        return row
-    error = StructureError(
-        f"{'; '.join(row.doubts)}; or take it as it is with --accept-doubtful "
-        "(accept_doubtful=True in Python)"
-    )
-    return replace(row, structure=None, error=error, doubts=())
+    accept_doubtful: bool
+    max_sites: int | None
+
+    def parsed(
+        self, parse: Callable[[int, Any], list[InputRow]], n: int, item: Any
+    ) -> list[InputRow]:
+        """The rows of an item; those of crystals that are not taken have an error."""
+        return [self._limited(row) for row in parse(n, item)]
+
+    def _limited(self, row: InputRow) -> InputRow:
+        error = None
+        if row.doubts and not self.accept_doubtful:
+            error = StructureError(
+                f"{'; '.join(row.doubts)}; or take it as it is with --accept-doubtful "
+                "(accept_doubtful=True in Python)"
+            )
+            row = replace(row, doubts=())
+        n_sites = 0 if row.structure is None else len(row.structure)
+        if error is None and self.max_sites is not None and n_sites > self.max_sites:
+            error = StructureError(
+                f"{n_sites:,} sites, which take some {n_sites * 25e-6:.1f} GB of memory; give a "
+                f"higher --max-sites than {self.max_sites:,}, or a smaller cell"
+            )
+        return row if error is None else replace(row, structure=None, error=error)
 
 
 def _open(path: Path, column: str | None, site_tolerance: float) -> list[Source]:

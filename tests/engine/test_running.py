@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -483,16 +485,62 @@ def test_a_column_of_mixed_kinds_is_text_and_its_structures_are_read_one_by_one(
 
 
 @pytest.mark.slow
-def test_a_cif_of_fifty_megabytes_fails_or_not_as_one_row(run: Run, tmp_path: Path) -> None:
+def test_a_cif_of_fifty_megabytes_is_one_row_good_or_bad(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cif = NAMED["Si"].to(fmt="cif")
-    noise = "_refln.text\n;\n" + "hkl " * 20 + "\n"
-    (tmp_path / "a.cif").write_text(cif + noise * 1 + ("0 0 1 0.1 0.2\n" * 3_700_000) + ";\n")
-    assert (tmp_path / "a.cif").stat().st_size > 50e6
-    (tmp_path / "b.cif").write_text(cif)
+    names = [tmp_path / name for name in ("reflections.cif", "atoms.cif", "Si.cif")]
+    names[0].write_text(f"{cif}_refln.text\n;\n" + "0 0 1 0.1 0.2\n" * 3_700_000 + ";\n")
+    head = cif[: cif.index("  Si  Si0")]
+    names[1].write_text(head + "  Si  Si0  1  0.125000000  0.500000000  0.5  1\n" * 1_150_000)
+    names[2].write_text(cif)
+    assert min(path.stat().st_size for path in names[:2]) > 50e6
     out = tmp_path / "out.parquet"
     started = time.perf_counter()
-    assert run(tmp_path / "a.cif", tmp_path / "b.cif", "--out", out) == cli.OK
+    assert run(*names, "--out", out) == cli.SOME_FAILED
     assert time.perf_counter() - started < 60
     found = pd.read_parquet(out)
     assert len(found) == 2
     assert (found.iloc[0, 1:] == found.iloc[1, 1:]).all()
+    assert "the CIF lists 1,150,000 atoms" in capsys.readouterr().err
+
+
+def test_a_cell_that_would_fill_the_memory_fails(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("Si", "NaCl"):
+        NAMED[name].get_primitive_structure().to(filename=str(tmp_path / f"{name}.cif"))
+    (NAMED["Si"] * 2).to(filename=str(tmp_path / "large.cif"))
+    out = tmp_path / "out.parquet"
+    assert run(tmp_path, "--out", out, "--max-sites", "63") == cli.SOME_FAILED
+    assert len(pd.read_parquet(out)) == 2
+    assert "64 sites, which take some 0.0 GB of memory" in capsys.readouterr().err
+
+
+def test_an_archive_that_was_cut_short_and_a_damaged_row_group_lose_no_other_row(
+    run: Run, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("Si", "NaCl", "SrTiO3"):
+            text = NAMED[name].to(fmt="cif").encode()
+            info = tarfile.TarInfo(f"{name}.cif")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text))
+    content = (tmp_path / "a.tar").read_bytes()
+    (tmp_path / "a.tar").write_bytes(content[: content.index(b"SrTiO3.cif") + 700])
+    table = tmp_path / "b.parquet"
+    cifs = [s.to(fmt="cif") for s in NAMED.values()][:6]
+    pd.DataFrame({"cif": cifs, "n": range(6)}).to_parquet(table, row_group_size=2)
+    damaged = bytearray(table.read_bytes())
+    start = pq.ParquetFile(table).metadata.row_group(1).column(0).dictionary_page_offset
+    damaged[start : start + 56] = b"\xff" * 56
+    table.write_bytes(damaged)
+    out, errors = tmp_path / "out.parquet", tmp_path / "errors.csv"
+    code = run(tmp_path / "a.tar", table, "--out", out, "--errors", errors, part_rows=2)
+    assert code == cli.SOME_FAILED
+    ids = [f"{tmp_path / 'a.tar'}/{name}.cif" for name in ("Si", "NaCl", "SrTiO3")]
+    ids += [f"{table}#{n}" for n in range(6)]
+    assert list(pd.read_parquet(out)["id"]) == [ids[k] for k in (0, 1, 3, 4, 7, 8)]
+    failed = pd.read_csv(errors)
+    assert list(failed["id"]) == [ids[k] for k in (2, 5, 6)]
+    assert failed["reason"].str.contains("damaged").all()
