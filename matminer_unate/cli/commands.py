@@ -13,6 +13,7 @@ from matminer_unate.engine.running import Run, Target
 from matminer_unate.engine.running import merge as merge_parts
 from matminer_unate.errors import InputError
 from matminer_unate.io.readers import open_inputs
+from matminer_unate.network.weights import shipped_weights
 
 
 def featurize(args: argparse.Namespace) -> Callable[[], int]:
@@ -31,7 +32,7 @@ def featurize(args: argparse.Namespace) -> Callable[[], int]:
     options = FeaturizeOptions(
         tuple(args.columns),
         tuple(args.pooling) if args.pooling else None,
-        args.weights,
+        _whole_path(args.weights),
         args.device,
         args.batch_size,
     )
@@ -42,9 +43,16 @@ def _with_features(labels: Sequence[str]) -> str:
     return f"rows with {len(labels):,} features"
 
 
+def _whole_path(weights: str | None) -> str | None:
+    """Weights by name, or their folder as workers elsewhere find it too."""
+    if weights is None or weights in shipped_weights():
+        return weights
+    return str(Path(weights).resolve()) if Path(weights).exists() else weights
+
+
 def predict(args: argparse.Namespace) -> Callable[[], int]:
     """``unate predict``: predictions of a saved model; as :func:`featurize`."""
-    options = PredictOptions(str(args.model), args.device, args.name)
+    options = PredictOptions(str(args.model.resolve()), args.device, args.name)
     return _run(args, options, "predicting", "predicted", lambda labels: "rows")
 
 
@@ -87,7 +95,7 @@ def _run(
         args.resume,
         say=(lambda text: None) if args.quiet else bar.say,
     )
-    outcome = run(bar)
+    outcome = run(bar, args.dask)
     seconds = time.perf_counter() - started
 
     def finish() -> int:

@@ -254,6 +254,15 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         help="compute the K-th of N shares; unate merge joins them",
     )
     add(
+        "--dask",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="compute on the workers of the Dask scheduler at tcp://HOST:8786, which see the same "
+        "folders; without ADDRESS on a worker for each core of this machine (needs "
+        "matminer_unate[dask])",
+    )
+    add(
         "--part-rows",
         type=_positive,
         default=PART_ROWS,

@@ -11,5 +11,5 @@ The way of the rows:
 5. ``joining``: all parts → the table that was asked for.
 
 ``running`` does this in one process and ``cluster`` on Dask; ``locks`` keep two processes from one
-output.
+output. ``frames`` gives columns to the frames of other engines.
 """

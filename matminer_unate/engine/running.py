@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from matminer_unate.engine.blocks import PART_ROWS, Blocks, Shard, parsed
+from matminer_unate.engine.cluster import Plan, cluster_parts
 from matminer_unate.engine.computing import Computing, Options
 from matminer_unate.engine.identity import input_identities
 from matminer_unate.engine.locks import is_alive, locked, read_lock
@@ -256,9 +257,12 @@ class Run:
     def _parts(
         self, wanted: Sequence[int], path: Path, bar: Progress, cluster: str | None
     ) -> Iterator[Part]:
+        parsers = tuple(source.parse for source in self.sources)
         if cluster is not None:
-            raise NotImplementedError
-        parsers = [source.parse for source in self.sources]
+            where = str(path.resolve())
+            plan = Plan(self.options, self.computing.made_by, self.schema, where, parsers)
+            yield from cluster_parts(plan, self.blocks, wanted, cluster, self.say, bar.update)
+            return
         for block, contents in self.blocks.contents(wanted):
             rows, items = parsed(parsers, contents), self.blocks.items_of(block)
             yield write_part(path, block, items, rows, self.computing, self.schema, bar.update)

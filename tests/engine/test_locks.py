@@ -21,18 +21,18 @@ def test_a_lock_is_held_for_the_time_of_the_block(tmp_path: Path) -> None:
         holder = read_lock(path)
         assert holder is not None
         assert (holder["pid"], holder["host"]) == (os.getpid(), socket.gethostname())
-        with pytest.raises(InputError, match=f"process {os.getpid()} on .* is writing"):
-            with locked(path, print):
-                pass
+        refused = pytest.raises(InputError, match=f"process {os.getpid()} on .* is writing")
+        with refused, locked(path, print):
+            pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_lock_of_another_machine_ends_when_it_gives_no_signs(tmp_path: Path) -> None:
     path, said = tmp_path / "lock", list[str]()
     path.write_text(json.dumps({"pid": 1, "host": "elsewhere", "started": None}))
-    with pytest.raises(InputError, match="process 1 on elsewhere is writing"):
-        with locked(path, said.append):
-            pass
+    refused = pytest.raises(InputError, match="process 1 on elsewhere is writing")
+    with refused, locked(path, said.append):
+        pass
     old = time.time() - locks.STALE_SECONDS - 1
     os.utime(path, (old, old))
     with locked(path, said.append):
@@ -74,7 +74,7 @@ def test_where_there_are_no_links_the_file_itself_is_the_lock(
         raise PermissionError
 
     monkeypatch.setattr(os, "link", no_links)
-    with locked(tmp_path / "lock", print):
-        with pytest.raises(InputError), locked(tmp_path / "lock", print):
-            pass
+    refused = pytest.raises(InputError)
+    with locked(tmp_path / "lock", print), refused, locked(tmp_path / "lock", print):
+        pass
     assert list(tmp_path.iterdir()) == []
