@@ -3,14 +3,18 @@
     python training/scale.py --data mp_structures.parquet --rows 100000 --out results/scale.csv
 
 ``unate featurize`` turns the same rows into columns in processes of its own, several times: in one
-go; killed with SIGKILL at random, as often as ``--kills`` says, and resumed; and in shards that are
-merged. All tables must be equal to the first, value by value, or the script ends with an error.
-Memory is looked at twice a second; in constant memory, the largest after the first minute is that
-of the first minute.
+go; killed with SIGKILL at random, as often as ``--kills`` says, and resumed; in shards that are
+merged; and on Dask, with one and with several single-threaded workers, and with one of these
+killed. All tables must be equal to the first, value by value, or the script ends with an error.
+
+Memory, of the command and not of Dask's workers, is looked at twice a second; where it is constant,
+the largest after the first minute is that of the first minute. The time of Dask is that of the
+command, with workers that are there but have not computed yet.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import random
 import resource
@@ -46,10 +50,11 @@ def main() -> None:
         table = Path(scratch) / "rows.parquet"
         write_rows(args.data, args.rows, table)
         rows = []
-        for name, way in WAYS.items():
+        for name in args.ways:
+            way = WAYS[name]
             out = Path(scratch) / f"{name}.parquet"
             rows.append({"way": name, "rows": args.rows, **way(args, table, out)})
-            rows[-1]["equal"] = is_equal(out, Path(scratch) / f"{next(iter(WAYS))}.parquet")
+            rows[-1]["equal"] = is_equal(out, Path(scratch) / f"{args.ways[0]}.parquet")
             print(rows[-1], flush=True)
     results = pd.DataFrame(rows).round(3)
     note = (
@@ -69,6 +74,9 @@ def parse_arguments() -> Namespace:
     )
     parser.add_argument("--kills", type=int, default=2, help="[2]")
     parser.add_argument("--shards", type=int, default=3, help="[3]")
+    parser.add_argument("--workers", type=int, default=2, help="of Dask [2]")
+    names = ", ".join(WAYS)
+    parser.add_argument("--ways", nargs="+", default=[*WAYS], choices=WAYS, help=f"[{names}]")
     parser.add_argument("--seed", type=int, default=0, help="of the times of the kills [0]")
     parser.add_argument("--scratch", help="folder for tables while they are compared")
     parser.add_argument("--out", default="scale.csv")
@@ -191,6 +199,42 @@ def in_shards(args: Namespace, table: Path, out: Path) -> dict[str, Any]:
     return {**figures(args, [*runs, watch(merge)]), "shards": args.shards}
 
 
+def on_one_worker(args: Namespace, table: Path, out: Path) -> dict[str, Any]:
+    return on_dask(args, table, out, 1)
+
+
+def on_workers(args: Namespace, table: Path, out: Path) -> dict[str, Any]:
+    return on_dask(args, table, out, args.workers)
+
+
+def with_a_killed_worker(args: Namespace, table: Path, out: Path) -> dict[str, Any]:
+    return on_dask(args, table, out, args.workers, kills=1)
+
+
+def on_dask(
+    args: Namespace, table: Path, out: Path, n_workers: int, kills: int = 0
+) -> dict[str, Any]:
+    """On a cluster of workers with one thread each; one is killed once a third is done."""
+    distributed = importlib.import_module("distributed")
+    manifest = Path(f"{out}.parts") / "_manifest-1-of-1.jsonl"
+    third = -(-args.rows // 2_000) // 3
+    with (
+        distributed.LocalCluster(
+            n_workers=n_workers, threads_per_worker=1, dashboard_address=":0"
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = list(client.run(os.getpid).values())[:kills]
+
+        def kill() -> bool:
+            if pids and manifest.exists() and manifest.read_bytes().count(b"\n") > third:
+                os.kill(pids.pop(), signal.SIGKILL)
+            return False
+
+        found = watch(unate(args, table, out, "--dask", cluster.scheduler_address), kill)
+    return {**figures(args, [found]), "workers": n_workers, "kills": kills - len(pids)}
+
+
 def figures(args: Namespace, runs: list[Watched]) -> dict[str, Any]:
     seconds = sum(run.seconds for run in runs)
     return {
@@ -207,6 +251,9 @@ WAYS: dict[str, Callable[[Namespace, Path, Path], dict[str, Any]]] = {
     "in one go": in_one_go,
     "killed and resumed": killed,
     "in shards": in_shards,
+    "Dask, one worker": on_one_worker,
+    "Dask": on_workers,
+    "Dask, a worker killed": with_a_killed_worker,
 }
 
 

@@ -8,10 +8,12 @@ by another one.
 from __future__ import annotations
 
 import importlib
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -130,6 +132,11 @@ def cluster_parts(
                 part = future.result()
             except distributed.KilledWorker:
                 lost.append(block_of[future.key])
+            except CancelledError as e:
+                raise InputError(
+                    f"the Dask scheduler{f' at {address}' if address else ''} is gone; start it "
+                    "again, and the same command goes on"
+                ) from e
             else:
                 tell(part.n_rows)
                 yield part
@@ -226,7 +233,28 @@ def connected(address: str, say: Callable[[str], Any] = lambda text: None) -> It
                     f"the Dask scheduler at {address} has no workers; start some with: dask worker "
                     f"{address} --nthreads 1 --nworkers auto"
                 ) from e
+            _check_workers(client, address)
             yield client
+
+
+def _check_workers(client: Any, address: str) -> None:
+    """Tasks that a worker cannot even read would end it without a word."""
+
+    def version_there() -> str:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("matminer_unate")
+        except PackageNotFoundError:
+            return "none"
+
+    own = version("matminer_unate")
+    for worker, found in client.run(version_there).items():
+        if found != own:
+            raise InputError(
+                f"the worker {worker} of the Dask scheduler at {address} has matminer_unate "
+                f"{found}, this machine {own}; install the same"
+            )
 
 
 def _n_cores() -> int:

@@ -20,7 +20,7 @@ from matminer_unate import UnateFeaturizer
 from matminer_unate.cli import main as cli
 from matminer_unate.cli import report
 from matminer_unate.cli.printable import use_printable_output
-from matminer_unate.engine import computing
+from matminer_unate.engine import computing, running
 from matminer_unate.engine.report import RowReport
 from matminer_unate.errors import StructureError, warn_user
 from matminer_unate.io.input_rows import InputRow
@@ -140,6 +140,34 @@ def test_featurize_shows_its_stages_on_a_terminal_and_leaves_nothing_behind(
     assert places == sorted(places)
     assert shown.endswith("\r")
     assert "2 rows with" in capsys.readouterr().out
+
+
+def test_the_bar_of_a_resumed_run_counts_what_was_done_before(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, calls = running.write_part, []
+
+    def stopped(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return write(*args)
+
+    (tmp_path / "in").mkdir()
+    for n in range(5):
+        NAMED["Si"].to(filename=str(tmp_path / "in" / f"{n}.cif"))
+    args = ["featurize", str(tmp_path / "in"), "--out", str(tmp_path / "o.csv"), "--device", "cpu"]
+    args += ["--weights", str(tiny_weights), "--part-rows", "1"]
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "write_part", stopped)
+        assert cli.main(args) == cli.INTERRUPTED
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert cli.main(args) == cli.OK
+    shown = terminal.getvalue()
+    assert "2 of 5 parts (2 rows) are finished" in shown
+    assert re.search(r"featurizing:  40%\|.*\| 2/5 rows", shown)
+    assert "5/5 rows" in shown
 
 
 def test_nothing_is_shown_where_stderr_is_a_file_or_quiet_is_asked_for(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dying_workers
 import pandas as pd
 import pytest
 from real_crystals import crystals
 
 from matminer_unate.cli import main as cli
 from matminer_unate.engine import cluster
-from matminer_unate.engine.computing import FeaturizedColumns, FeaturizeOptions
 
 distributed = pytest.importorskip("distributed")
 
@@ -39,7 +38,7 @@ def cifs(tmp_path: Path) -> Path:
 def address() -> Iterator[str]:
     """A cluster of two single-threaded workers."""
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
+        n_workers=2, threads_per_worker=1, dashboard_address=":0"
     ) as found:
         yield found.scheduler_address
 
@@ -88,29 +87,6 @@ def test_a_run_begun_on_a_cluster_is_finished_without_one(
     assert out.read_bytes() == (cifs / "whole.parquet").read_bytes()
 
 
-def dies_once(self: Any, rows: Any, report: Any) -> Any:
-    """End the process, as the kernel does where memory is short, the first time."""
-    mark = Path(os.environ["UNATE_TEST_MARK"])
-    kept = list(rows)
-    if any(row.carried["n"] == 20 for row in kept) and not (
-        mark.exists() and os.environ["UNATE_TEST_TIMES"] == "once"
-    ):
-        mark.write_text(str(os.getpid()))
-        os._exit(9)
-    return COMPUTE(self, kept, report)
-
-
-COMPUTE = FeaturizedColumns.compute
-
-
-class DyingOptions(FeaturizeOptions):
-    """Options that load what ends its worker."""
-
-    def load(self) -> FeaturizedColumns:
-        FeaturizedColumns.compute = dies_once  # type: ignore[method-assign]
-        return super().load()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("times", ["once", "always"])
 def test_a_worker_that_dies_costs_its_own_parts_only(
@@ -122,17 +98,14 @@ def test_a_worker_that_dies_costs_its_own_parts_only(
 ) -> None:
     assert run(cifs / "rows.parquet", "--out", cifs / "whole.parquet") == cli.SOME_FAILED
     mark, out = cifs / "mark", cifs / "out.parquet"
-    monkeypatch.setenv("UNATE_TEST_MARK", str(mark))
-    monkeypatch.setenv("UNATE_TEST_TIMES", times)
-    # Workers import this file by its name.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *_path()]))
-    monkeypatch.setattr("matminer_unate.cli.commands.FeaturizeOptions", _by_file_name())
+    monkeypatch.setenv(dying_workers.MARK, str(mark))
+    monkeypatch.setenv(dying_workers.TIMES, times)
+    monkeypatch.setattr("matminer_unate.cli.commands.FeaturizeOptions", dying_workers.DyingOptions)
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None
+        n_workers=2, threads_per_worker=1, dashboard_address=":0"
     ) as found:
         code = run(cifs / "rows.parquet", "--out", out, "--dask", found.scheduler_address)
     monkeypatch.undo()
-    FeaturizedColumns.compute = COMPUTE  # type: ignore[method-assign]
     assert mark.exists()
     if times == "once":
         assert code == cli.SOME_FAILED
@@ -143,23 +116,6 @@ def test_a_worker_that_dies_costs_its_own_parts_only(
         assert run(cifs / "rows.parquet", "--out", out, "--resume") == cli.SOME_FAILED
         assert "going on with" in capsys.readouterr().err
     assert out.read_bytes() == (cifs / "whole.parquet").read_bytes()
-
-
-def _path() -> list[str]:
-    import sys
-
-    return [path for path in sys.path if path]
-
-
-def _by_file_name() -> Any:
-    import importlib
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parent))
-    try:
-        return importlib.import_module("test_cluster").DyingOptions
-    finally:
-        sys.path.pop(0)
 
 
 def free_port() -> int:
@@ -187,7 +143,7 @@ def test_a_scheduler_without_workers_is_an_error_with_its_address(
     run: Run, cifs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 2)
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as found:
+    with distributed.LocalCluster(n_workers=0, dashboard_address=":0") as found:
         address = found.scheduler_address
         code = run(cifs / "rows.parquet", "--out", cifs / "out.parquet", "--dask", address)
     assert code == cli.UNUSABLE

@@ -97,7 +97,7 @@ def test_each_worker_loads_the_network_once(
     many = pd.concat([frame[["cif"]]] * 4, ignore_index=True)
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
+            n_workers=2, threads_per_worker=1, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
