@@ -65,6 +65,8 @@ class Options(Protocol):
 
     def load(self) -> Computing: ...
 
+    def __hash__(self) -> int: ...
+
 
 # -- featurizers ----------------------------------------------------------------------------------
 

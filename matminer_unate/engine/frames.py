@@ -74,7 +74,7 @@ def _featurized(part: pd.DataFrame, column: str, featurizer: StructureFeaturizer
                 "before from_pandas, or give CIFs or JSON"
             )
     table: Any = featurizer.featurize_dataframe(part, column, pbar=False)
-    return table  # type: ignore[no-any-return]
+    return table
 
 
 def featurize_batch(
