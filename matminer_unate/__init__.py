@@ -13,6 +13,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matminer_unate.engine.frames import (
+        featurize_batch,
+        featurize_batches,
+        featurize_dask,
+        featurized_schema,
+    )
     from matminer_unate.featurizers.cell_stats import CellStats
     from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
@@ -30,6 +36,10 @@ __all__ = [
     "UnateFineTuneRegressor",
     "UnateRegressor",
     "__version__",
+    "featurize_batch",
+    "featurize_batches",
+    "featurize_dask",
+    "featurized_schema",
 ]
 
 __version__ = version("matminer_unate")
@@ -43,6 +53,10 @@ _MODULES = {
     "UnateFeaturizer": "featurizers.unate",
     "UnateFineTuneRegressor": "finetuning.fine_tune_regressor",
     "UnateRegressor": "regressors.unate_regressor",
+    "featurize_batch": "engine.frames",
+    "featurize_batches": "engine.frames",
+    "featurize_dask": "engine.frames",
+    "featurized_schema": "engine.frames",
 }
 
 

@@ -19,6 +19,8 @@ _HOSTS = (
     "threading",
     "concurrent.futures",
     "multiprocessing",
+    "dask",
+    "distributed",
 )
 """Packages that call this one on behalf of its users."""
 

@@ -23,6 +23,7 @@ ORDER = (
     ("matminer_unate.featurizers",),
     ("matminer_unate.finetuning",),
     ("matminer_unate.regressors",),
+    ("matminer_unate.engine",),
     # The public names.
     ("matminer_unate", "matminer_unate.datasets"),
     ("matminer_unate.cli",),

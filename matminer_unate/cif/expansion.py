@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,10 @@ MOVED = 0.01
 """Å. A shift onto a special position that is not worth a remark."""
 
 MAX_PAIRS = 1_000_000
+
+MANY_PLACES = 3_000
+"""From so many on, near ones are looked for in a tree, whose time does not grow with the square of
+their number."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +240,12 @@ def _near_pairs(
     owner = np.repeat(np.arange(len(orbits)), [len(orbit) for orbit in orbits])
     start = np.searchsorted(owner, np.arange(len(orbits)))
     found: dict[tuple[int, int], float] = {}
+    if len(everywhere) >= MANY_PLACES:
+        for i, k, distance in _near_in_tree(everywhere, start, lattice, limit):
+            pair = (i, int(owner[k]))
+            if pair[0] <= pair[1]:
+                found[pair] = min(found.get(pair, np.inf), distance)
+        return [(i, j, distance) for (i, j), distance in sorted(found.items())]
     # All operations keep distances, so that one image of the first site is enough.
     rows = max(1, MAX_PAIRS // len(everywhere))
     for begin in range(0, len(orbits), rows):
@@ -246,3 +257,26 @@ def _near_pairs(
             if pair[0] <= pair[1]:
                 found[pair] = min(found.get(pair, np.inf), float(apart[i, k]))
     return [(i, j, distance) for (i, j), distance in sorted(found.items())]
+
+
+def _near_in_tree(
+    everywhere: NDArray[np.float64],
+    start: NDArray[np.int64],
+    lattice: NDArray[np.float64],
+    limit: float,
+) -> Iterator[tuple[int, int, float]]:
+    """Number of a site, of an image that is near the first of its own, and the distance (Å)."""
+    from scipy.spatial import KDTree
+
+    frac = everywhere - np.floor(everywhere)
+    copies, of = frac, np.arange(len(frac))
+    for axis, margin in enumerate(limit * np.linalg.norm(np.linalg.inv(lattice), axis=0)):
+        low, high = copies[:, axis] < margin, copies[:, axis] > 1 - margin
+        shift = np.eye(3)[axis]
+        of = np.concatenate([of, of[low], of[high]])
+        copies = np.concatenate([copies, copies[low] + shift, copies[high] - shift])
+    firsts, tree = KDTree(frac[start] @ lattice), KDTree(copies @ lattice)
+    near = firsts.sparse_distance_matrix(tree, limit, output_type="coo_matrix")
+    for i, copy, distance in zip(near.row, near.col, near.data, strict=True):
+        if of[copy] != start[i] and distance < limit:
+            yield int(i), int(of[copy]), float(distance)

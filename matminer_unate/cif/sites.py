@@ -21,6 +21,9 @@ NEARLY_FULL = 0.01
 MOST_UNCERTAIN = 0.05
 """… or one within its uncertainty of 1, if that is no larger than this."""
 
+MAX_LISTED = 100_000
+"""Atoms of a list. No crystal has so many, and to read them takes a minute and gigabytes."""
+
 GROUPS = {
     **dict.fromkeys(("OH", "OH2", "H2O", "HOH", "WAT", "H3O", "HO", "DOD", "OD", "D2O"), "O"),
     **dict.fromkeys(("NH", "NH2", "NH3", "NH4", "ND4", "ND3"), "N"),
@@ -84,6 +87,12 @@ def read_sites(block: Block, formula: Formula | None, remarks: Remarks) -> list[
         The list is missing or damaged, or an entry of it is no number or no element.
     """
     loop = _site_loop(block)
+    n_listed = len(next(iter(loop.columns.values())))
+    if n_listed > MAX_LISTED:
+        raise StructureError(
+            f"the CIF lists {n_listed:,} atoms, more than the {MAX_LISTED:,} of the largest "
+            "crystals; is it a box of a simulation? Write a unit cell"
+        )
     sites = []
     left_out: dict[str, list[str]] = defaultdict(list)
     for label, kind, place, occupancy, calculated in _rows(loop):

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from matminer_unate import __version__
-from matminer_unate.cli.featurizers import FEATURIZERS, make_featurizer
 from matminer_unate.cli.printable import use_printable_output
+from matminer_unate.engine.blocks import PART_ROWS, Shard
+from matminer_unate.engine.columns import COLUMNS, FEATURIZERS, make_featurizer
 from matminer_unate.errors import UnateError
 from matminer_unate.network.weights import (
     CARD,
@@ -30,14 +31,34 @@ OK, SOME_FAILED, UNUSABLE, INTERRUPTED = 0, 1, 2, 130
 _INPUT = (
     "INPUT is any of\n"
     "  - CIF, POSCAR/CONTCAR (.vasp) or pymatgen JSON files,\n"
-    "  - a folder of them, with its subfolders,\n"
+    "  - a folder of them, with its subfolders, or an archive (.tar, .tar.gz, .zip), which\n"
+    "    is not unpacked,\n"
     "  - a table (.parquet, .csv, .tsv, .json, .jsonl) with a column of CIF text, POSCAR\n"
     "    text or dicts of pymatgen, JARVIS or OPTIMADE, or with the columns lattice\n"
     "    (9 numbers, vectors as rows, in angstrom), frac_coords and species (atomic\n"
     "    numbers or symbols),\n"
+    "  - a folder of Parquet files; what its subfolders are named for (year=2020) are columns,\n"
     "  - extended XYZ (.extxyz, .xyz), an ASE database (.db, .json) or trajectory (.traj);\n"
-    '    these need ASE: pip install "matminer_unate[ase]".\n'
+    '    these need ASE: pip install "matminer_unate[ase]",\n'
+    "  - a pattern in quotes, as 'parts/*.parquet'.\n"
     "Parquet, CSV and JSON lines may be of any length; a .json file is read whole."
+)
+
+_RESUMING = (
+    "a run that was stopped:\n"
+    "  Finished parts are kept in FILE.parts. The same command goes on with them, and the table\n"
+    "  is what it would have been; with another input, model or option it is refused.\n"
+    "  --out FOLDER (a name without ending) keeps the parts as a data set of Parquet files, with\n"
+    "  row counts and checksums in _manifest.jsonl.\n\n"
+)
+
+_SHARING = (
+    "many machines, one disk (an array job of SLURM):\n"
+    "  #!/bin/sh\n"
+    "  #SBATCH --array=1-100 --cpus-per-task=2 --requeue\n"
+    "  unate {command} --out {out} --shard $SLURM_ARRAY_TASK_ID/100\n"
+    "then, once:\n"
+    "  unate merge --out {out}\n\n"
 )
 
 _STATUS = (
@@ -78,8 +99,10 @@ def main(argv: list[str] | None = None) -> int:
     except (UnateError, OSError, ImportError) as e:
         print(f"unate: error: {e}", file=sys.stderr)
         return UNUSABLE
-    except KeyboardInterrupt:
-        print("unate: interrupted; nothing was written", file=sys.stderr)
+    except KeyboardInterrupt as e:
+        print(
+            f"unate: interrupted; {e.args[0] if e.args else 'nothing was written'}", file=sys.stderr
+        )
         return INTERRUPTED
 
 
@@ -97,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_featurize(commands)
     _add_predict(commands)
+    _add_merge(commands)
     _add_info(commands)
     return parser
 
@@ -115,8 +139,10 @@ def _add_featurize(commands: Any) -> None:
             "  unate             learned ones, of a pretrained network (UnateFeaturizer)\n"
             "  site-descriptors  electronegativities, bonds, potentials (SiteDescriptorStats)\n"
             "  fingerprint       distances and directions of neighbours (SiteDescriptorStats)\n"
-            "  tight-binding     electrons of a tight-binding model (TightBindingStats)\n\n"
-            f"{_STATUS}examples:\n"
+            "  tight-binding     electrons of a tight-binding model (TightBindingStats)\n"
+            "  recipe            all that UnateRegressor learns from, which its fit takes\n\n"
+            f"{_STATUS}{_RESUMING}"
+            f"{_SHARING.format(command='featurize mp.parquet', out='features.parquet')}examples:\n"
             "  unate featurize structures/ --out features.parquet\n"
             "  unate featurize mp.csv --columns unate tight-binding --out features.parquet\n"
             "  unate featurize mp.csv --column cif --pooling mean std max --out features.csv"
@@ -125,14 +151,19 @@ def _add_featurize(commands: Any) -> None:
     )
     parser.set_defaults(run=_featurize)
     _add_table_options(parser)
-    _add_weights(parser)
+    parser.add_argument(
+        "--weights",
+        metavar="NAME|FOLDER",
+        help=f"weights that come with the package, or a folder (default: {DEFAULT_WEIGHTS}, of the "
+        "recipe its own two)",
+    )
     parser.add_argument(
         "--columns",
         nargs="+",
-        choices=FEATURIZERS,
+        choices=COLUMNS,
         default=["unate"],
         metavar="NAME",
-        help=f"{', '.join(FEATURIZERS)}; one or several (default: unate)",
+        help=f"{', '.join(COLUMNS)}; one or several (default: unate)",
     )
     parser.add_argument(
         "--pooling",
@@ -158,7 +189,11 @@ def _add_predict(commands: Any) -> None:
             "UnateFineTuneRegressor, and write a table: id, the other scalar columns of the\n"
             f"input, then the prediction and, where there is one, its deviation.\n\n{_INPUT}"
         ),
-        epilog=f"{_STATUS}example:\n  unate predict gap_model/ structures/ --out gaps.csv",
+        epilog=(
+            f"{_STATUS}{_RESUMING}"
+            f"{_SHARING.format(command='predict gap_model/ mp.parquet', out='gaps.parquet')}"
+            "example:\n  unate predict gap_model/ structures/ --out gaps.csv"
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=_predict)
@@ -171,8 +206,14 @@ def _add_predict(commands: Any) -> None:
 
 def _add_table_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("input", nargs="+", type=Path, metavar="INPUT", help="files, folders or tables")
-    add("--out", required=True, type=Path, metavar="FILE", help="table to write: .parquet or .csv")
+    add("input", nargs="+", type=Path, metavar="INPUT", help="files, folders, archives or tables")
+    add(
+        "--out",
+        required=True,
+        type=Path,
+        metavar="FILE|FOLDER",
+        help="table to write: .parquet, .csv, or a folder of Parquet files",
+    )
     add("--column", metavar="NAME", help="column of structures (default: found by its name)")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
     add(
@@ -194,6 +235,78 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         metavar="Å",
         help="in CIFs, images of an atom nearer than this are one atom (default: 0.3)",
     )
+    add(
+        "--max-sites",
+        type=_positive,
+        default=50_000,
+        metavar="N",
+        help="larger cells fail, before they fill the memory (default: 50,000)",
+    )
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace files that exist, and unfinished parts of other runs",
+    )
+    add(
+        "--resume",
+        action="store_true",
+        help="go on with the parts that are finished, and fail where there are none (default: go "
+        "on where there are some)",
+    )
+    add(
+        "--shard",
+        type=_shard,
+        default="1/1",
+        metavar="K/N",
+        help="compute the K-th of N shares; unate merge joins them",
+    )
+    add(
+        "--dask",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="compute on the workers of the Dask scheduler at tcp://HOST:8786, which see the same "
+        "folders; without ADDRESS on a worker for each core of this machine (needs "
+        "matminer_unate[dask])",
+    )
+    add(
+        "--part-rows",
+        type=_positive,
+        default=PART_ROWS,
+        metavar="N",
+        help=f"rows of the input in a part, which a run that is stopped may lose (default: "
+        f"{PART_ROWS:,})",
+    )
+    add("--quiet", action="store_true", help="print nothing but errors and failed rows")
+
+
+def _add_merge(commands: Any) -> None:
+    parser = commands.add_parser(
+        "merge",
+        help="join the parts that shards have written",
+        description=(
+            "Join what all N runs with --shard K/N have written, in the order of the input, after\n"
+            "checking that no part is missing or damaged and that all are of one run: the same\n"
+            "input, options and weights."
+        ),
+        epilog=(
+            f"{_STATUS}examples:\n"
+            "  unate merge --out features.parquet\n"
+            "  unate merge --out features.parquet node1/features.parquet.parts node2/…"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_merge)
+    add = parser.add_argument
+    add(
+        "parts",
+        nargs="*",
+        type=Path,
+        metavar="PARTS",
+        help="folders of parts (default: FILE.parts, or FOLDER)",
+    )
+    add("--out", required=True, type=Path, metavar="FILE|FOLDER", help="as given to the shards")
+    add("--errors", type=Path, metavar="FILE.csv", help="write all failed and doubtful rows")
     add("--overwrite", action="store_true", help="replace files that exist")
     add("--quiet", action="store_true", help="print nothing but errors and failed rows")
 
@@ -228,6 +341,13 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _shard(text: str) -> Shard:
+    try:
+        return Shard.parse(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+
+
 def _tolerance(text: str) -> float:
     try:
         value = float(text)
@@ -247,6 +367,10 @@ def _featurize(args: argparse.Namespace) -> int:
 
 def _predict(args: argparse.Namespace) -> int:
     return _run_command(args, "predict")
+
+
+def _merge(args: argparse.Namespace) -> int:
+    return _run_command(args, "merge")
 
 
 def _run_command(args: argparse.Namespace, command: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from threading import Event, Thread
 from types import TracebackType
@@ -80,6 +81,11 @@ class CommandProgress:
         # More than were foreseen: a file of a folder may hold several crystals.
         if self._bar.total is not None and self._bar.n > self._bar.total:
             self._bar.total = self._bar.n
+
+    def say(self, text: str) -> None:
+        """Print a line on stderr, above the bar."""
+        self._bar.clear()
+        print(f"unate: {text}", file=sys.stderr)
 
     def _tick(self) -> None:
         while not self._closed.wait(_TICK):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.io.input_rows import ALL, Ranges, selected
 from matminer_unate.io.objects import from_ase
 from matminer_unate.io.tables import Record, Table, open_text, text_errors, typed_table
 
@@ -106,18 +107,21 @@ def from_frame(build: Callable[[], Any]) -> Structure:
     return structure
 
 
-def _table(path: Path, records: Callable[[], Iterator[Record]]) -> Table:
+Records = Callable[[Ranges], Iterator[tuple[int, Record]]]
+
+
+def _table(path: Path, records: Records) -> Table:
     try:
         table = typed_table(path, records, [FRAME])
-        first = next(records(), None)
+        _, (_, first) = next(records(ALL), (0, (None, None)))
     except (InputError, ImportError):
         raise
     except Exception as e:  # ASE's readers fail in their own ways
         raise InputError(f"{path} is damaged or not of this format ({e}); write it again") from e
     if first is None:
         raise InputError(f"{path} holds no frames; write it again")
-    if all(isinstance(record, StructureError) for _, record in records()):
-        raise InputError(f"{path} is damaged or not of this format ({first[1]}); write it again")
+    if all(isinstance(record, StructureError) for _, (_, record) in records(ALL)):
+        raise InputError(f"{path} is damaged or not of this format ({first}); write it again")
     return table
 
 
@@ -132,27 +136,23 @@ def _scalars(values: dict[str, Any]) -> dict[str, Any]:
 # -- extended XYZ ---------------------------------------------------------------------------------
 
 
-def _xyz(path: Path) -> Iterator[Record]:
-    read_header = _ase("ase.io.extxyz", path).key_val_str_to_dict
+def _xyz(path: Path, ranges: Ranges) -> Iterator[tuple[int, Record]]:
     with text_errors(path), open_text(path) as file:
-        for number, frame, whole in _xyz_frames(file):
-            if not whole:
-                yield None, _not_whole(number, frame)
-                continue
-            try:
-                header = read_header(frame[1])
-            except Exception as e:
-                yield (
-                    None,
-                    StructureError(f"line {number + 1} is no header of a frame ({_said(e)})"),
-                )
-                continue
-            if "Lattice" not in header:
-                yield None, {FRAME: partial(_no_cell, number)}
-                continue
-            values = {k: v for k, v in header.items() if k not in ("Lattice", "Properties", "pbc")}
-            text = "".join(line if line.endswith("\n") else f"{line}\n" for line in frame)
-            yield None, {FRAME: partial(_xyz_atoms, text), **_scalars(values)}
+        for n, (number, frame, whole) in selected(_xyz_frames(file), ranges):
+            record = _xyz_record(path, number, frame) if whole else _not_whole(number, frame)
+            yield n, (None, record)
+
+
+def _xyz_record(path: Path, number: int, frame: list[str]) -> dict[str, Any] | StructureError:
+    try:
+        header = _ase("ase.io.extxyz", path).key_val_str_to_dict(frame[1])
+    except Exception as e:
+        return StructureError(f"line {number + 1} is no header of a frame ({_said(e)})")
+    if "Lattice" not in header:
+        return {FRAME: partial(_no_cell, number)}
+    values = {k: v for k, v in header.items() if k not in ("Lattice", "Properties", "pbc")}
+    text = "".join(line if line.endswith("\n") else f"{line}\n" for line in frame)
+    return {FRAME: partial(_xyz_atoms, text), **_scalars(values)}
 
 
 def _xyz_atoms(text: str) -> Any:
@@ -206,11 +206,11 @@ def _no_cell(number: int) -> None:
 # -- databases ------------------------------------------------------------------------------------
 
 
-def _database(path: Path) -> Iterator[Record]:
+def _database(path: Path, ranges: Ranges) -> Iterator[tuple[int, Record]]:
     identifiers = _identifiers(path)
     with _ase("ase.db", path).connect(path, type="db") as database:
-        for identifier in identifiers:
-            yield _row_record(path, identifier, partial(database.get, id=identifier))
+        for n, identifier in selected(identifiers, ranges):
+            yield n, _row_record(path, identifier, partial(database.get, id=identifier))
 
 
 def _identifiers(path: Path) -> list[int]:
@@ -219,9 +219,11 @@ def _identifiers(path: Path) -> list[int]:
         return [one for (one,) in database.execute("SELECT id FROM systems ORDER BY id")]
 
 
-def _json_database(path: Path, content: dict[str, Any]) -> Iterator[Record]:
-    for identifier in content["ids"]:
-        yield _row_record(path, identifier, partial(_json_row, content, identifier))
+def _json_database(
+    path: Path, content: dict[str, Any], ranges: Ranges
+) -> Iterator[tuple[int, Record]]:
+    for n, identifier in selected(content["ids"], ranges):
+        yield n, _row_record(path, identifier, partial(_json_row, content, identifier))
 
 
 def _json_row(content: dict[str, Any], identifier: int) -> Any:
@@ -243,7 +245,7 @@ def _row_record(path: Path, identifier: int, read: Callable[[], Any]) -> Record:
 # -- trajectories ---------------------------------------------------------------------------------
 
 
-def _trajectory(path: Path) -> Iterator[Record]:
+def _trajectory(path: Path, ranges: Ranges) -> Iterator[tuple[int, Record]]:
     with path.open("rb") as file:
         if not file.read(8).startswith(_ULM):
             raise InputError(
@@ -251,15 +253,16 @@ def _trajectory(path: Path) -> Iterator[Record]:
                 "read because it can run any program); write it again with a newer ASE"
             )
     with _ase("ase.io.trajectory", path).TrajectoryReader(path) as frames:
-        for n in range(len(frames)):
+        for n, _ in selected(range(len(frames)), ranges):
             try:
                 atoms = frames[n]
             except Exception as e:
-                yield None, StructureError(f"frame {n} of the trajectory is damaged ({_said(e)})")
+                error = StructureError(f"frame {n} of the trajectory is damaged ({_said(e)})")
+                yield n, (None, error)
                 continue
             results = atoms.calc.results if atoms.calc is not None else {}
             values = {**atoms.info, **{k: results[k] for k in _RESULTS if k in results}}
-            yield None, {FRAME: partial(_same, atoms), **_scalars(values)}
+            yield n, (None, {FRAME: partial(_same, atoms), **_scalars(values)})
 
 
 def _same(atoms: Any) -> Any:

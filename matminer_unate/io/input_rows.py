@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from matminer_unate.errors import StructureError
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from pymatgen.core import Structure
+
+Thing = TypeVar("Thing")
+
+Ranges = Sequence[range]
+"""Numbers of items, ascending and without overlap."""
+
+ALL: Ranges = (range(sys.maxsize),)
 
 
 @dataclass(frozen=True)
@@ -51,27 +59,69 @@ class InputRow:
 class Source:
     """One input that has been looked at; its crystals are read when they are asked for.
 
+    It is a sequence of items: rows of a table, files of a folder, members of an archive or frames.
+    Fetching an item is cheap, and parsing it is not, so that what was done before, or is for
+    another process, is passed over quickly.
+
     Attributes
     ----------
     path : Path
-    rows : callable
-        Starts reading: an iterator of :class:`InputRow`.
+    fetch : callable
+        Starts reading the items of some ranges: an iterator of their numbers and contents, which
+        can be pickled.
+    parse : callable
+        Number and content of an item → its rows, a list of :class:`InputRow`: one, but for files
+        of several crystals. Can be pickled.
     n_rows : int
-        Rows to expect (files, for a folder); for progress only.
+        How many items there are.
+    files : tuple of Path
+        What is read.
+    by_range : bool
+        Whether a range in the middle is fetched without reading all that is before it.
     carried : dict of str to pyarrow.DataType
         The columns of a table that its rows carry.
     skipped : tuple of Path
-        Files of a folder that are no structure files.
+        Files of a folder or archive that are no structure files.
     left_behind : tuple of str
         Columns of a table that are not carried: lists, dicts, and further columns of structures.
     """
 
     path: Path
-    rows: Callable[[], Iterator[InputRow]]
+    fetch: Callable[[Ranges], Iterator[tuple[int, Any]]]
+    parse: Callable[[int, Any], list[InputRow]]
     n_rows: int
+    files: tuple[Path, ...]
+    by_range: bool = False
     carried: dict[str, pa.DataType] = field(default_factory=dict)
     skipped: tuple[Path, ...] = ()
     left_behind: tuple[str, ...] = ()
+
+    def rows(self) -> Iterator[InputRow]:
+        """All rows, in their order."""
+        for number, content in self.fetch(ALL):
+            yield from self.parse(number, content)
+
+
+def selected(things: Iterable[Thing], ranges: Ranges) -> Iterator[tuple[int, Thing]]:
+    """The things whose numbers are in the ranges; nothing after the last of them is drawn."""
+    following = iter(ranges)
+    current = next(following, None)
+    if current is None:
+        return
+    for number, thing in enumerate(things):
+        if number < current.start:
+            continue
+        yield number, thing
+        while number + 1 >= current.stop:
+            current = next(following, None)
+            if current is None:
+                return
+
+
+def within(ranges: Ranges, start: int, stop: int) -> list[range]:
+    """The parts of the ranges from start to before stop."""
+    clipped = (range(max(r.start, start), min(r.stop, stop)) for r in ranges)
+    return [one for one in clipped if one]
 
 
 def path_text(path: Path) -> str:

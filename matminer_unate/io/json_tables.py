@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from matminer_unate.errors import StructureError
+from matminer_unate.io.input_rows import Ranges, selected
 from matminer_unate.io.structure_dicts import holds_structure, is_structure_dict
 from matminer_unate.io.tables import (
     STRUCTURE_COLUMNS,
@@ -54,7 +55,7 @@ def open_json_lines(path: Path) -> Table:
 
 
 def _held(path: Path, records: list[Record]) -> Table:
-    return typed_table(path, partial(iter, records))
+    return typed_table(path, partial(selected, records))
 
 
 def _json_record(item: Any) -> dict[str, Any] | StructureError:
@@ -119,12 +120,12 @@ def _json_columns(content: dict[str, Any]) -> list[Record]:
     return [(label, {k: v.get(label) for k, v in columns.items()}) for label in labels]
 
 
-def _json_line_records(path: Path) -> Iterator[Record]:
+def _json_line_records(path: Path, ranges: Ranges) -> Iterator[tuple[int, Record]]:
     with text_errors(path), open_text(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
+        lines = ((n, line) for n, line in enumerate(file, start=1) if line.strip())
+        for row, (number, line) in selected(lines, ranges):
             try:
-                yield None, _json_record(json.loads(line))
+                yield row, (None, _json_record(json.loads(line)))
             except (json.JSONDecodeError, RecursionError) as e:
-                yield None, StructureError(f"line {number} is no JSON ({e}); write it again")
+                error = StructureError(f"line {number} is no JSON ({e}); write it again")
+                yield row, (None, error)

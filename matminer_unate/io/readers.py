@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 from matminer_unate.cif.reading import SITE_TOLERANCE, crystal_blocks, read_crystal
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.io.archives import Member, is_archive, open_archive
 from matminer_unate.io.ase_files import ASE_SUFFIXES, is_ase_json, open_ase, open_ase_json
-from matminer_unate.io.input_rows import InputRow, Source, path_text
+from matminer_unate.io.data_sets import open_data_set
+from matminer_unate.io.input_rows import InputRow, Source, path_text, selected
 from matminer_unate.io.json_tables import open_json, open_json_lines
 from matminer_unate.io.parsing import Parsed, attempt, decode, from_cell, from_poscar
 from matminer_unate.io.structure_dicts import from_dict
 from matminer_unate.io.table_rows import table_source
-from matminer_unate.io.tables import open_csv, open_parquet
+from matminer_unate.io.tables import Table, open_csv, open_parquet
 
 _PARQUET, _CSV, _JSON_LINES = (".parquet", ".pq"), (".csv", ".tsv"), (".jsonl", ".ndjson")
 
 _STRUCTURES = (".cif", ".mcif", ".vasp", ".poscar", ".contcar", ".json")
 
 _READABLE = (
-    "CIF (.cif, .mcif), POSCAR (POSCAR*, CONTCAR*, .vasp, .poscar), pymatgen JSON (.json), a "
-    "table (.parquet, .csv, .tsv, .json, .jsonl) or frames of ASE (.extxyz, .xyz, .db, .traj)"
+    "CIF (.cif, .mcif), POSCAR (POSCAR*, CONTCAR*, .vasp, .poscar), pymatgen JSON (.json), an "
+    "archive of these (.tar, .tar.gz, .zip), a table (.parquet, .csv, .tsv, .json, .jsonl) or "
+    "frames of ASE (.extxyz, .xyz, .db, .traj)"
 )
 
 
@@ -42,7 +47,9 @@ def iter_inputs(
     Parameters
     ----------
     paths : iterable of path
-        Structure files, folders of them (with their subfolders, sorted), and tables.
+        Structure files, folders of them (with their subfolders, sorted), archives of them, tables,
+        folders of Parquet files (whose subfolders may be named ``key=value``), and patterns of
+        these, as ``parts/*.parquet``.
     column : str, optional
         The column of structures in tables; by default it is found by its name.
     accept_doubtful : bool
@@ -75,65 +82,125 @@ def open_inputs(
     *,
     accept_doubtful: bool = False,
     site_tolerance: float = SITE_TOLERANCE,
+    max_sites: int | None = None,
 ) -> list[Source]:
-    """Find out what each path is and which columns it has, as for :func:`iter_inputs`."""
+    """Find out what each path is and which columns it has, as for :func:`iter_inputs`.
+
+    Of crystals with more than ``max_sites``, the rows have an error.
+    """
     if not 0 <= site_tolerance <= 1:
         raise InputError(f"site_tolerance is {site_tolerance}; give a distance from 0 to 1 Å")
-    sources = [_open(Path(path), column, site_tolerance) for path in paths]
-    if accept_doubtful:
-        return sources
-    return [replace(source, rows=partial(_certain_rows, source.rows)) for source in sources]
+    sources = [
+        source
+        for path in paths
+        for one in _expanded(Path(path))
+        for source in _open(one, column, site_tolerance)
+    ]
+    limits = RowLimits(accept_doubtful, max_sites)
+    return [replace(source, parse=partial(limits.parsed, source.parse)) for source in sources]
 
 
-def _certain_rows(rows: Callable[[], Iterator[InputRow]]) -> Iterator[InputRow]:
-    """Make doubtful crystals errors."""
-    for row in rows():
-        if row.doubts:
+def _expanded(path: Path) -> list[Path]:
+    """The path, or what a pattern such as ``parts/*.parquet`` stands for."""
+    if path.exists() or not set("*?[") & set(str(path)):
+        return [path]
+    found = sorted(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    if not found:
+        raise InputError(f"{path}: nothing is so named; check the pattern")
+    return found
+
+
+@dataclass(frozen=True)
+class RowLimits:
+    """Which crystals are taken.
+
+    Attributes
+    ----------
+    accept_doubtful : bool
+    max_sites : int or None
+    """
+
+    accept_doubtful: bool
+    max_sites: int | None
+
+    def parsed(
+        self, parse: Callable[[int, Any], list[InputRow]], n: int, item: Any
+    ) -> list[InputRow]:
+        """The rows of an item; those of crystals that are not taken have an error."""
+        return [self._limited(row) for row in parse(n, item)]
+
+    def _limited(self, row: InputRow) -> InputRow:
+        error = None
+        if row.doubts and not self.accept_doubtful:
             error = StructureError(
                 f"{'; '.join(row.doubts)}; or take it as it is with --accept-doubtful "
                 "(accept_doubtful=True in Python)"
             )
-            row = replace(row, structure=None, error=error, doubts=())
-        yield row
+            row = replace(row, doubts=())
+        n_sites = 0 if row.structure is None else len(row.structure)
+        if error is None and self.max_sites is not None and n_sites > self.max_sites:
+            error = StructureError(
+                f"{n_sites:,} sites, which take some {n_sites * 25e-6:.1f} GB of memory; give a "
+                f"higher --max-sites than {self.max_sites:,}, or a smaller cell"
+            )
+        return row if error is None else replace(row, structure=None, error=error)
 
 
-def _open(path: Path, column: str | None, site_tolerance: float) -> Source:
+def _open(path: Path, column: str | None, site_tolerance: float) -> list[Source]:
     if path.is_dir():
-        return _folder(path, site_tolerance)
+        return _folder(path, column, site_tolerance)
     if not path.is_file():
         raise InputError(f"{path}: no such file or folder; check the path")
+    table = _table(path, column)
+    if table is not None:
+        return [table_source(table, column, site_tolerance)]
+    if is_archive(path):
+        return [_archive(path, site_tolerance)]
+    if _is_structure_file(path):
+        return [_files(path, [path], site_tolerance)]
+    raise InputError(f"{path}: a file of this name is none that can be read; expected {_READABLE}")
+
+
+def _table(path: Path, column: str | None) -> Table | None:
+    """The table that a file holds; None where it is of another kind."""
     suffix = _suffix(path)
     if suffix in _PARQUET:
-        return table_source(open_parquet(path), column, site_tolerance)
+        return open_parquet(path)
     if suffix in _CSV:
-        return table_source(open_csv(path), column, site_tolerance)
+        return open_csv(path)
     if suffix in _JSON_LINES:
-        return table_source(open_json_lines(path), column, site_tolerance)
+        return open_json_lines(path)
     if suffix in ASE_SUFFIXES:
-        return table_source(open_ase(path), column, site_tolerance)
-    if suffix == ".json":
-        return _json(path, column, site_tolerance)
-    if _is_structure_file(path):
-        return _file(path, site_tolerance)
-    raise InputError(f"{path}: a file of this name is none that can be read; expected {_READABLE}")
+        return open_ase(path)
+    return _json(path, column) if suffix == ".json" else None
 
 
 # -- files and folders ----------------------------------------------------------------------------
 
 
-def _suffix(path: Path) -> str:
-    return Path(path.name.lower().removesuffix(".gz")).suffix
+def _suffix(path: PurePath) -> str:
+    return PurePath(path.name.lower().removesuffix(".gz")).suffix
 
 
-def _is_structure_file(path: Path) -> bool:
+def _is_structure_file(path: PurePath) -> bool:
     return _suffix(path) in _STRUCTURES or path.name.startswith(("POSCAR", "CONTCAR"))
 
 
-def _file(path: Path, site_tolerance: float) -> Source:
-    return Source(path, partial(_file_rows, path, site_tolerance), n_rows=1)
+def _files(
+    path: Path, files: Sequence[Path], site_tolerance: float, skipped: tuple[Path, ...] = ()
+) -> Source:
+    parse = partial(_file_rows, site_tolerance)
+    fetch = partial(selected, files)
+    return Source(path, fetch, parse, len(files), tuple(files), skipped=skipped)
 
 
-def _folder(folder: Path, site_tolerance: float) -> Source:
+def _archive(path: Path, site_tolerance: float) -> Source:
+    n_members, skipped, fetch = open_archive(path, _is_structure_file)
+    parse = partial(_member_rows, site_tolerance)
+    return Source(path, fetch, parse, n_members, (path,), skipped=skipped)
+
+
+def _folder(folder: Path, column: str | None, site_tolerance: float) -> list[Source]:
     # Hidden files are left out: macOS puts a ._x.cif beside every x.cif it copies.
     files = sorted(
         path
@@ -141,74 +208,87 @@ def _folder(folder: Path, site_tolerance: float) -> Source:
         if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
-    found = [path for path in files if _is_structure_file(path)]
-    skipped = tuple(path for path in files if not _is_structure_file(path))
-    if not found:
-        known = (*_PARQUET, *_CSV, *_JSON_LINES, *ASE_SUFFIXES)
-        tables = [path for path in skipped if _suffix(path) in known]
-        raise InputError(
-            f"{folder}: the folder holds no structure files (.cif, .vasp, .poscar, .json, POSCAR*, "
-            f"CONTCAR*)" + (f"; pass its tables by name, e.g. {tables[0]}" if tables else "")
-        )
-    rows = partial(_folder_rows, found, site_tolerance)
-    return Source(folder, rows, n_rows=len(found), skipped=skipped)
+    # Names with _ in front are remarks on a data set of Parquet files: _SUCCESS, _delta_log/0.json.
+    remarks = {path for path in files if "/_" in f"/{path.relative_to(folder).as_posix()}"}
+    found = [
+        path
+        for path in files
+        if _is_structure_file(path) and not (path in remarks and _suffix(path) == ".json")
+    ]
+    if found:
+        skipped = tuple(path for path in files if not _is_structure_file(path))
+        return [_files(folder, found, site_tolerance, skipped)]
+    parts = [path for path in files if _suffix(path) in _PARQUET and path not in remarks]
+    if parts:
+        tables = open_data_set(folder, parts)
+        return [table_source(table, column, site_tolerance) for table in tables]
+    known = (*_CSV, *_JSON_LINES, *ASE_SUFFIXES)
+    others = [path for path in files if _suffix(path) in known or is_archive(path)]
+    raise InputError(
+        f"{folder}: the folder holds no structure files (.cif, .vasp, .poscar, .json, POSCAR*, "
+        f"CONTCAR*)" + (f"; pass its tables by name, e.g. {others[0]}" if others else "")
+    )
 
 
-def _folder_rows(files: Sequence[Path], site_tolerance: float) -> Iterator[InputRow]:
-    return chain.from_iterable(_file_rows(path, site_tolerance) for path in files)
-
-
-def _file_rows(path: Path, site_tolerance: float) -> Iterator[InputRow]:
-    name = path_text(path)
+def _file_rows(site_tolerance: float, n: int, path: Path) -> list[InputRow]:
     try:
-        parsed = _parse_file(path, site_tolerance)
+        content: bytes | StructureError = path.read_bytes()
+    except OSError as e:
+        content = StructureError(f"the file could not be opened ({e})")
+    return _member_rows(site_tolerance, n, (path_text(path), content))
+
+
+def _member_rows(site_tolerance: float, n: int, member: Member) -> list[InputRow]:
+    name, content = member
+    try:
+        if isinstance(content, StructureError):
+            raise content
+        parsed = _parse(PurePath(name), content, site_tolerance)
     except StructureError as e:
         parsed = [Parsed(None, e)]
-    for n, one in enumerate(parsed):
-        identifier = name if len(parsed) == 1 else f"{name}#{n}"
-        yield InputRow(
-            identifier, identifier, one.structure, one.error, notes=one.notes, doubts=one.doubts
+    rows = []
+    for k, one in enumerate(parsed):
+        identifier = name if len(parsed) == 1 else f"{name}#{k}"
+        rows.append(
+            InputRow(
+                identifier, identifier, one.structure, one.error, notes=one.notes, doubts=one.doubts
+            )
         )
+    return rows
 
 
-def _parse_file(path: Path, site_tolerance: float) -> list[Parsed]:
-    text = _text(path)
-    if _suffix(path) == ".json":
+def _parse(name: PurePath, content: bytes, site_tolerance: float) -> list[Parsed]:
+    text = _decoded(name, content)
+    if _suffix(name) == ".json":
         try:
-            content = json.loads(text)
+            parsed = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as e:
             raise StructureError(f"no readable JSON ({e}); export it again") from e
-        items = content if isinstance(content, list) else [content]
+        items = parsed if isinstance(parsed, list) else [parsed]
         if not items:
             raise StructureError("the JSON list is empty; export it again")
         return [attempt(from_cell if isinstance(i, str) else from_dict, i) for i in items]
-    if _suffix(path) in (".cif", ".mcif"):
+    if _suffix(name) in (".cif", ".mcif"):
         return [attempt(read_crystal, block, site_tolerance) for block in crystal_blocks(text)]
     return [attempt(from_poscar, text)]
 
 
-def _text(path: Path) -> str:
+def _decoded(name: PurePath, content: bytes) -> str:
     try:
-        content = path.read_bytes()
-        return decode(gzip.decompress(content) if path.suffix.lower() == ".gz" else content)
-    except (OSError, EOFError) as e:
+        return decode(gzip.decompress(content) if name.suffix.lower() == ".gz" else content)
+    except (OSError, EOFError, zlib.error) as e:
         raise StructureError(f"the file could not be opened ({e})") from e
 
 
-def _json(path: Path, column: str | None, site_tolerance: float) -> Source:
-    """JSON is a structure, structures, a table, or JSON lines."""
+def _json(path: Path, column: str | None) -> Table | None:
+    """JSON is a structure, structures (both: None), a table, or JSON lines."""
     try:
-        content = json.loads(_text(path))
+        content = json.loads(_decoded(path, path.read_bytes()))
     except json.JSONDecodeError as e:
-        if e.msg != "Extra data":
-            return _file(path, site_tolerance)
-        return table_source(open_json_lines(path), column, site_tolerance)
-    except (StructureError, RecursionError):
+        return open_json_lines(path) if e.msg == "Extra data" else None
+    except (StructureError, RecursionError, OSError):
         # Said again with its row, so that one damaged file does not stop the others.
-        return _file(path, site_tolerance)
-    table = open_json(path, content, column)
-    if is_ase_json(content):
-        table = open_ase_json(path, content)
-    if table is None:
-        return _file(path, site_tolerance)
-    return table_source(table, column, site_tolerance)
+        return None
+    return (
+        open_ase_json(path, content) if is_ase_json(content) else open_json(path, content, column)
+    )

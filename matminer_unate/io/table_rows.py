@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.ase_files import FRAME, from_frame
 from matminer_unate.io.input_rows import InputRow, Source, path_text
 from matminer_unate.io.parsing import attempt, from_arrays, from_cell
-from matminer_unate.io.tables import STRUCTURE_COLUMNS, Table, cast, plain, plain_text
+from matminer_unate.io.tables import STRUCTURE_COLUMNS, Record, Table, cast, plain, plain_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -50,9 +51,19 @@ def table_source(table: Table, column: str | None, site_tolerance: float) -> Sou
         for name in others
         if name in table.types and not (name in ARRAY_COLUMNS or _may_be_structures(table, name))
     }
-    rows = partial(_table_rows, table, structure, identifier, carried, site_tolerance)
-    left = tuple(name for name in others if name not in carried)
-    return Source(table.path, rows, table.n_rows, carried, left_behind=left)
+    wanted = dict.fromkeys(
+        [*structure, *([identifier] if identifier is not None else []), *carried]
+    )
+    return Source(
+        table.path,
+        partial(table.records, list(wanted)),
+        RowParser(path_text(table.path), structure, identifier, carried, site_tolerance),
+        table.n_rows,
+        (table.path,),
+        table.by_range,
+        carried,
+        left_behind=tuple(name for name in others if name not in carried),
+    )
 
 
 def _may_be_structures(table: Table, name: str) -> bool:
@@ -64,41 +75,58 @@ def _may_be_structures(table: Table, name: str) -> bool:
     return name.lower() in STRUCTURE_COLUMNS and (texts or isinstance(kind, pa.BaseExtensionType))
 
 
-def _table_rows(
-    table: Table,
-    structure: tuple[str, ...],
-    identifier: str | None,
-    carried: dict[str, Any],
-    site_tolerance: float,
-) -> Iterator[InputRow]:
-    path = path_text(table.path)
-    one_cell = partial(from_cell, site_tolerance=site_tolerance)
-    parse: Callable[..., Structure | Reading] = one_cell if len(structure) == 1 else from_arrays
-    if structure == (FRAME,):
-        parse = from_frame
-    wanted = dict.fromkeys(
-        [*structure, *([identifier] if identifier is not None else []), *carried]
-    )
-    for n, (label, record) in enumerate(table.records(list(wanted))):
-        own, place = f"{path}#{n}", f"{path}, {'frame' if FRAME in structure else 'row'} {n}"
-        if FRAME in structure:
+@dataclass(frozen=True)
+class RowParser:
+    """Record of a table → its row, alone in a list.
+
+    Attributes
+    ----------
+    path : str
+    structure : tuple of str
+        The column of structures, or the three of arrays.
+    identifier : str or None
+        The column of identifiers.
+    carried : dict of str to pyarrow.DataType
+    site_tolerance : float, Å
+    """
+
+    path: str
+    structure: tuple[str, ...]
+    identifier: str | None
+    carried: dict[str, Any]
+    site_tolerance: float
+
+    def __call__(self, n: int, labelled: Record) -> list[InputRow]:
+        label, record = labelled
+        is_frame = FRAME in self.structure
+        own, place = f"{self.path}#{n}", f"{self.path}, {'frame' if is_frame else 'row'} {n}"
+        if is_frame:
             # The label of a frame is its path and id.
             own, place, label = label or own, label or place, None
         if isinstance(record, StructureError):
-            yield InputRow(label or own, place, None, record)
-            continue
-        named = label if identifier is None else plain_text(record.get(identifier))
-        parsed = attempt(parse, *(plain(record.get(name)) for name in structure))
+            return [InputRow(label or own, place, None, record)]
+        named = label if self.identifier is None else plain_text(record.get(self.identifier))
+        parsed = attempt(self._parse, *(plain(record.get(name)) for name in self.structure))
         known = named is not None and named != ""
-        yield InputRow(
-            str(named) if known else own,
-            f"{place} ({named})" if known else place,
-            parsed.structure,
-            parsed.error,
-            {name: cast(record.get(name), kind) for name, kind in carried.items()},
-            parsed.notes,
-            parsed.doubts,
-        )
+        return [
+            InputRow(
+                str(named) if known else own,
+                f"{place} ({named})" if known else place,
+                parsed.structure,
+                parsed.error,
+                {name: cast(record.get(name), kind) for name, kind in self.carried.items()},
+                parsed.notes,
+                parsed.doubts,
+            )
+        ]
+
+    def _parse(self, *cells: Any) -> Structure | Reading:
+        if len(self.structure) > 1:
+            return from_arrays(*cells)
+        if FRAME in self.structure:
+            return from_frame(*cells)
+        (cell,) = cells
+        return from_cell(cell, self.site_tolerance)
 
 
 def _structure_columns(table: Table, column: str | None) -> tuple[str, ...]:

@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.io.input_rows import ALL, Ranges, selected, within
 from matminer_unate.io.parsing import UTF16_MARKS
 
 if TYPE_CHECKING:
@@ -48,15 +49,18 @@ class Table:
         Of the columns that hold scalars; the others hold lists, dicts or the text of structures.
     n_rows : int
     records : callable
-        Starts reading the columns of the given names: an iterator of records. More columns than
-        asked for may come.
+        Starts reading the columns of the given names in the given ranges of rows: an iterator of
+        numbers and records. More columns than asked for may come.
+    by_range : bool
+        Whether a range in the middle is read without all that is before it.
     """
 
     path: Path
     names: list[str]
     types: dict[str, pa.DataType]
     n_rows: int
-    records: Callable[[Sequence[str]], Iterator[Record]]
+    records: Callable[[Sequence[str], Ranges], Iterator[tuple[int, Record]]]
+    by_range: bool = False
 
 
 # -- Parquet --------------------------------------------------------------------------------------
@@ -79,21 +83,73 @@ def open_parquet(path: Path) -> Table:
     except (pa.ArrowException, OSError) as e:
         raise InputError(f"{path} is no readable Parquet file ({e}); write it again") from e
     types = {f.name: kind for f in schema if (kind := _scalar_type(f.type)) is not None}
-    return Table(path, schema.names, types, n_rows, partial(_parquet_records, path))
+    records = partial(_parquet_records, path)
+    return Table(path, schema.names, types, n_rows, records, by_range=True)
 
 
-def _parquet_records(path: Path, names: Sequence[str]) -> Iterator[Record]:
+def _parquet_records(
+    path: Path, names: Sequence[str], ranges: Ranges
+) -> Iterator[tuple[int, Record]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
-                columns = [_cells(column) for column in batch.columns]
-                for cells in zip(*columns, strict=True):
-                    yield None, dict(zip(batch.schema.names, cells, strict=True))
+        file = pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as e:
         raise InputError(f"{path} is damaged ({e}); write it again") from e
+    with file:
+        start = 0
+        for group in range(file.num_row_groups):
+            stop = start + file.metadata.row_group(group).num_rows
+            if wanted := within(ranges, start, stop):
+                yield from _group_records(file, group, start, names, wanted)
+            start = stop
+
+
+def _group_records(
+    file: Any, group: int, start: int, names: Sequence[str], wanted: Ranges
+) -> Iterator[tuple[int, Record]]:
+    """The wanted rows of a row group; an error in the place of each that cannot be read."""
+    first = following = start
+    try:
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=list(names)):
+            for rows in within(wanted, first, first + batch.num_rows):
+                some = batch.slice(rows.start - first, len(rows))
+                columns = [_cells(column) for column in some.columns]
+                for row, cells in zip(rows, zip(*columns, strict=True), strict=True):
+                    following = row + 1
+                    yield row, (None, dict(zip(batch.schema.names, cells, strict=True)))
+            first += batch.num_rows
+    except Exception as e:  # of damaged pages, Arrow says all sorts of things
+        error = StructureError(
+            f"row group {group} of the file is damaged ({' '.join(str(e).split())}); write it again"
+        )
+        for rows in within(wanted, following, wanted[-1].stop):
+            for lost in rows:
+                yield lost, (None, error)
+
+
+def with_constants(table: Table, constants: dict[str, Any]) -> Table:
+    """A table with further columns that have one value each, an integer, text or None."""
+    import pyarrow as pa
+
+    new = {name: value for name, value in constants.items() if name not in table.names}
+    kinds = {int: pa.int64(), str: pa.string(), type(None): pa.null()}
+    types = {**table.types, **{name: kinds[type(value)] for name, value in new.items()}}
+    records = partial(_records_with_constants, table.records, new)
+    return replace(table, names=[*table.names, *new], types=types, records=records)
+
+
+def _records_with_constants(
+    records: Callable[[Sequence[str], Ranges], Iterator[tuple[int, Record]]],
+    constants: dict[str, Any],
+    names: Sequence[str],
+    ranges: Ranges,
+) -> Iterator[tuple[int, Record]]:
+    own = [name for name in names if name not in constants]
+    for row, (label, record) in records(own, ranges):
+        whole = {**record, **constants} if isinstance(record, dict) else record
+        yield row, (label, whole)
 
 
 def _scalar_type(kind: pa.DataType) -> pa.DataType | None:
@@ -149,7 +205,13 @@ def _csv_header(path: Path) -> tuple[list[str], str]:
         return next(csv.reader([line], delimiter=delimiter)), delimiter
 
 
-def _csv_records(path: Path, header: list[str], delimiter: str) -> Iterator[Record]:
+def _csv_records(
+    path: Path, header: list[str], delimiter: str, ranges: Ranges
+) -> Iterator[tuple[int, Record]]:
+    yield from selected(_all_csv_records(path, header, delimiter), ranges)
+
+
+def _all_csv_records(path: Path, header: list[str], delimiter: str) -> Iterator[Record]:
     # The default limit of 131,072 characters a cell is less than a CIF of 2,000 atoms.
     csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
     with text_errors(path), open_text(path) as file:
@@ -199,7 +261,9 @@ _NO_NUMBER = frozenset({"nan", "na", "n/a", "null", "none"})
 
 
 def typed_table(
-    path: Path, records: Callable[[], Iterator[Record]], names: Sequence[str] = ()
+    path: Path,
+    records: Callable[[Ranges], Iterator[tuple[int, Record]]],
+    names: Sequence[str] = (),
 ) -> Table:
     """Read all rows for their columns and the types of these.
 
@@ -210,20 +274,20 @@ def typed_table(
     ----------
     path : Path
     records : callable
-        Starts reading.
+        Starts reading some ranges of rows: an iterator of numbers and records.
     names : sequence of str
         Columns that there are whether or not a row has them.
     """
     kinds: dict[str, set[str]] = {name: set() for name in names}
     n_rows = 0
-    for _, record in records():
+    for _, (_, record) in records(ALL):
         n_rows += 1
         if isinstance(record, dict):
             for name, value in record.items():
                 kinds.setdefault(name, set()).add(_kind(value))
     types = {n: kind for n, seen in kinds.items() if (kind := _column_type(seen)) is not None}
     found = [*names, *(name for name in kinds if name not in names)]
-    return Table(path, found, types, n_rows, lambda _: records())
+    return Table(path, found, types, n_rows, lambda _, ranges: records(ranges))
 
 
 def _kind(value: Any) -> str:

@@ -1,10 +1,10 @@
-"""Input rows → a table of features on disk, in memory that does not grow with the input."""
+"""Input rows → Parquet files of their features → one table; a chunk is in memory at once."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,7 +26,7 @@ CHUNK_ROWS = 1_000
 def carried_types(sources: Iterable[Source]) -> dict[str, pa.DataType]:
     """One type for each carried column of all inputs; text where they disagree.
 
-    CSV has no bytes, and no kinds beyond Arrow's own: ``FeatureWriter`` writes these as text there.
+    CSV has no bytes, and no kinds beyond Arrow's own: :func:`table_schema` makes them text there.
     """
     types: dict[str, pa.DataType] = {}
     for source in sources:
@@ -43,20 +43,21 @@ def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType:
         return pa.string()
 
 
-class FeatureWriter:
-    """Writes ``id``, the carried columns and the features, chunk by chunk.
-
-    The file is made with the first chunk, so none is left behind where no row is good.
+def table_schema(
+    carried: dict[str, pa.DataType],
+    labels: Sequence[str],
+    suffix: str,
+    metadata: dict[str, str],
+) -> pa.Schema:
+    """The columns of a table: ``id``, the carried columns and the features.
 
     Parameters
     ----------
-    path : Path
-        Where to write.
-    suffix : {".parquet", ".csv"}
-        The format; ``path`` may end otherwise.
     carried : dict of str to pyarrow.DataType
     labels : sequence of str
         Names of the feature columns.
+    suffix : {".parquet", ".csv"}
+        Of the table; what CSV has no kind for is text.
     metadata : dict of str to str
         Kept in the schema of a Parquet file.
 
@@ -65,33 +66,38 @@ class FeatureWriter:
     InputError
         A carried column has the name of a feature.
     """
+    taken = [name for name in labels if name in carried]
+    if taken:
+        raise InputError(
+            f"the input has a column {taken[0]!r} already; drop the {len(taken)} columns of "
+            "features first, or use other weights or pooling"
+        )
+    if suffix == ".csv":
+        carried = {name: _csv_type(kind) for name, kind in carried.items()}
+    features = [(label, pa.float32()) for label in labels]
+    return pa.schema([("id", pa.string()), *carried.items(), *features], metadata=metadata)
 
-    def __init__(
-        self,
-        path: Path,
-        suffix: str,
-        carried: dict[str, pa.DataType],
-        labels: Sequence[str],
-        metadata: dict[str, str],
-    ) -> None:
-        taken = [name for name in labels if name in carried]
-        if taken:
-            raise InputError(
-                f"the input has a column {taken[0]!r} already; drop the {len(taken)} columns of "
-                "features first, or use other weights or pooling"
-            )
+
+class PartWriter:
+    """Writes rows to a Parquet file, chunk by chunk.
+
+    The file is made with the first chunk, so there is none where no row is good.
+
+    Parameters
+    ----------
+    path : Path
+    schema : pyarrow.Schema
+        Of :func:`table_schema`.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.n_rows = 0
-        if suffix == ".csv":
-            carried = {name: _csv_type(kind) for name, kind in carried.items()}
-        self._path, self._suffix, self._carried = path, suffix, carried
-        features = [(label, pa.float32()) for label in labels]
-        fields = [("id", pa.string()), *carried.items(), *features]
-        self._schema = pa.schema(fields, metadata=metadata)
+        self._path, self._schema = path, schema
         self._rows: list[InputRow] = []
         self._columns: list[NDArray[np.float32]] = []
-        self._writer: Any = None
+        self._writer: pq.ParquetWriter | None = None
 
-    def __enter__(self) -> FeatureWriter:
+    def __enter__(self) -> PartWriter:
         return self
 
     def __exit__(
@@ -103,7 +109,9 @@ class FeatureWriter:
         if kind is None:
             self._flush()
         if self._writer is not None:
-            self._writer.close()
+            # Where the disk is full, closing fails as well, and says less.
+            with nullcontext() if kind is None else suppress(OSError):
+                self._writer.close()
 
     def add(self, rows: list[InputRow], columns: NDArray[np.float32]) -> None:
         """Take rows with their features, (len(rows), n_features)."""
@@ -116,21 +124,45 @@ class FeatureWriter:
         if not self._rows:
             return
         if self._writer is None:
-            self._writer = self._open()
+            self._writer = open_parquet_writer(self._path, self._schema)
+        columns = np.concatenate(self._columns).T.copy()
         arrays = [pa.array([row.identifier for row in self._rows], pa.string())]
-        for name, kind in self._carried.items():
-            arrays.append(_array([row.carried.get(name) for row in self._rows], kind))
-        arrays += [pa.array(column) for column in np.concatenate(self._columns).T.copy()]
+        carried = list(self._schema)[1 : len(self._schema) - len(columns)]
+        arrays += [_array([row.carried.get(f.name) for row in self._rows], f.type) for f in carried]
+        arrays += [pa.array(column) for column in columns]
         self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
         self.n_rows += len(self._rows)
         self._rows, self._columns = [], []
 
-    def _open(self) -> Any:
-        if self._suffix == ".csv":
-            return pc.CSVWriter(self._path, self._schema.remove_metadata())
-        # Features hardly ever repeat; a dictionary of them would only be thrown away again.
-        words = [field.name for field in self._schema if pa.types.is_string(field.type)]
-        return pq.ParquetWriter(self._path, self._schema, use_dictionary=words)
+
+def open_parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A writer of tables of :func:`table_schema`."""
+    # Features hardly ever repeat; a dictionary of them would only be thrown away again.
+    words = [field.name for field in schema if pa.types.is_string(field.type)]
+    return pq.ParquetWriter(path, schema, use_dictionary=words)
+
+
+def join_tables(tables: Iterable[pa.Table], path: Path, suffix: str, schema: pa.Schema) -> None:
+    """Write tables of one schema below each other.
+
+    Parameters
+    ----------
+    tables : iterable of pyarrow.Table
+        Drawn from as they are written.
+    path : Path
+        It may end otherwise than in the suffix.
+    suffix : {".parquet", ".csv"}
+    schema : pyarrow.Schema
+    """
+    if suffix == ".csv":
+        schema = schema.remove_metadata()
+        with pc.CSVWriter(path, schema) as csv:
+            for table in tables:
+                csv.write_table(table.replace_schema_metadata())
+        return
+    with open_parquet_writer(path, schema) as parquet:
+        for table in tables:
+            parquet.write_table(table, row_group_size=CHUNK_ROWS)
 
 
 def _csv_type(kind: pa.DataType) -> pa.DataType:

@@ -436,3 +436,30 @@ def test_what_is_no_number_is_none(text: str) -> None:
 
 def test_formulas_that_cannot_be_understood_are_none() -> None:
     assert [parse_formula(t) for t in ("(Ca,Sr)TiO3", "C10 H?", "Xx2", "", "Fe2O3-x")] == [None] * 5
+
+
+def test_near_atoms_are_found_the_same_way_among_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a skewed cell, across its faces, and of images under symmetry."""
+    from matminer_unate.cif import expansion
+
+    random = np.random.default_rng(0)
+    lattice = np.array([[6.0, 0, 0], [2.5, 5, 0], [-1, 2, 7]])
+    orbits = [random.uniform(-1, 2, (k, 3)) for k in random.integers(1, 5, 150)]
+    orbits.append(orbits[0][:1] + np.array([0.99999, -1, 0.00001]))
+    few = expansion._near_pairs(orbits, lattice, 0.8)
+    monkeypatch.setattr(expansion, "MANY_PLACES", 1)
+    many = expansion._near_pairs(orbits, lattice, 0.8)
+    assert len(few) > 50
+    assert [pair[:2] for pair in many] == [pair[:2] for pair in few]
+    np.testing.assert_allclose([pair[2] for pair in many], [pair[2] for pair in few], atol=1e-9)
+
+
+def test_a_list_of_more_atoms_than_any_crystal_has_is_refused(tmp_path: Path) -> None:
+    atoms = "\n".join(f"Cu{n} {n / 200_000:.6f} 0 0" for n in range(100_001))
+    (tmp_path / "a.cif").write_text(
+        "data_x\n_cell_length_a 900\n_cell_length_b 900\n_cell_length_c 900\n_cell_angle_alpha 90\n"
+        "_cell_angle_beta 90\n_cell_angle_gamma 90\nloop_\n_atom_site_label\n_atom_site_fract_x\n"
+        f"_atom_site_fract_y\n_atom_site_fract_z\n{atoms}\n"
+    )
+    (row,) = iter_inputs([tmp_path / "a.cif"])
+    assert "the CIF lists 100,001 atoms" in str(row.error)

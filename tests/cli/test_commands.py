@@ -13,8 +13,8 @@ from real_crystals import crystals
 from small_corpora import prototypes
 
 from matminer_unate import UnateFineTuneRegressor, UnateRegressor
-from matminer_unate.cli import commands as table_commands
 from matminer_unate.cli import main as cli
+from matminer_unate.engine import computing
 
 NAMED = crystals()
 
@@ -38,7 +38,7 @@ def run(*args: object) -> int:
 def test_a_table_gets_the_predictions_row_for_row(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(table_commands, "PREDICTED_ROWS", 3)
+    monkeypatch.setattr(computing, "CHUNK_ROWS", 3)
     frame = pd.DataFrame(
         {"id": list(NAMED), "structure": [json.dumps(s.as_dict()) for s in NAMED.values()]}
     )

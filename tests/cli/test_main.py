@@ -20,10 +20,11 @@ from pymatgen.core import Lattice, Structure
 from real_crystals import crystals
 
 from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
-from matminer_unate.cli import commands as table_commands
 from matminer_unate.cli import main as cli
+from matminer_unate.engine import computing
 from matminer_unate.errors import StructureError
 from matminer_unate.io import writing as feature_table
+from matminer_unate.network.encoding import DEFAULT_BATCH_SIZE
 from matminer_unate.network.weights import read_config
 
 NAMED = crystals()
@@ -119,11 +120,13 @@ def test_the_parquet_file_says_which_weights_made_it(
     made_by = json.loads(pq.read_schema(tmp_path / "out.parquet").metadata[b"matminer_unate"])
     assert made_by == {
         "version": version("matminer_unate"),
+        "device": "cpu",
         "columns": {
             "unate": {
                 "pooling": ["mean", "std"],
                 "weights": "tiny",
                 "sha256": read_config(tiny_weights).sha256,
+                "batch_size": DEFAULT_BATCH_SIZE,
             }
         },
     }
@@ -132,7 +135,7 @@ def test_the_parquet_file_says_which_weights_made_it(
 def test_the_columns_of_several_featurizers_stand_side_by_side(
     run: Run, table: Path, tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table_commands, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(computing, "CHUNK_ROWS", 4)
     out = tmp_path / "out.parquet"
     names = ("tight-binding", "unate", "site-descriptors", "fingerprint")
     assert run(table, "--out", out, "--columns", *names, pooling=("mean", "max")) == cli.OK
@@ -188,7 +191,7 @@ def test_chunks_and_batches_leave_order_and_values_as_they_are(
 ) -> None:
     run(table, "--out", tmp_path / "whole.parquet")
     monkeypatch.setattr(feature_table, "CHUNK_ROWS", 2)
-    monkeypatch.setattr(table_commands, "CHUNK_SITES", 12)
+    monkeypatch.setattr(computing, "CHUNK_SITES", 12)
     run(table, "--out", tmp_path / "chunks.parquet", "--batch-size", 1)
     assert pq.ParquetFile(tmp_path / "chunks.parquet").num_row_groups > 3
     whole, chunks = (pd.read_parquet(tmp_path / f"{n}.parquet") for n in ("whole", "chunks"))
@@ -280,7 +283,7 @@ def test_warnings_are_given_once_with_the_total(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(table_commands, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(computing, "CHUNK_ROWS", 2)
     cif = Structure(Lattice.cubic(30), ["U"], [[0, 0, 0]]).to(fmt="cif")
     pd.DataFrame({"cif": [cif] * 5}).to_csv(tmp_path / "a.csv", index=False)
     assert run(tmp_path / "a.csv", "--out", tmp_path / "out.csv") == cli.OK
@@ -413,8 +416,8 @@ def test_features_are_not_written_over_columns_of_the_same_name(
     assert f"has a column '{label}' already" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError("disk full")])
-def test_a_run_that_is_stopped_leaves_no_file(
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError("disk broken")])
+def test_a_run_that_is_stopped_before_its_first_part_leaves_no_file(
     stop: Any,
     run: Run,
     table: Path,
@@ -422,7 +425,7 @@ def test_a_run_that_is_stopped_leaves_no_file(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    write = feature_table.FeatureWriter.add
+    write = feature_table.PartWriter.add
     written: list[Any] = []
 
     def add(*args: Any) -> None:
@@ -431,13 +434,15 @@ def test_a_run_that_is_stopped_leaves_no_file(
         written.append(args)
         write(*args)
 
-    monkeypatch.setattr(table_commands, "CHUNK_ROWS", 1)
-    monkeypatch.setattr(feature_table.FeatureWriter, "add", add)
+    monkeypatch.setattr(computing, "CHUNK_ROWS", 1)
+    monkeypatch.setattr(feature_table.PartWriter, "add", add)
     out, errors = tmp_path / "out.parquet", tmp_path / "errors.csv"
     out.write_text("precious")
     code = run(table, "--out", out, "--errors", errors, "--overwrite", "--batch-size", 1)
     assert code == (cli.INTERRUPTED if stop is KeyboardInterrupt else cli.UNUSABLE)
-    assert ("interrupted" if stop is KeyboardInterrupt else "disk full") in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert ("interrupted" if stop is KeyboardInterrupt else "disk broken") in err
+    assert "nothing was written" in err
     assert sorted(tmp_path.iterdir()) == [out, table]
     assert out.read_text() == "precious"
 

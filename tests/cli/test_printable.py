@@ -17,11 +17,12 @@ import pytest
 from real_crystals import crystals
 
 from matminer_unate import UnateFeaturizer
-from matminer_unate.cli import commands as table_commands
 from matminer_unate.cli import main as cli
 from matminer_unate.cli import report
 from matminer_unate.cli.printable import use_printable_output
-from matminer_unate.errors import StructureError
+from matminer_unate.engine import computing, running
+from matminer_unate.engine.report import RowReport
+from matminer_unate.errors import StructureError, warn_user
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.network.weights import weights_config
 
@@ -141,6 +142,34 @@ def test_featurize_shows_its_stages_on_a_terminal_and_leaves_nothing_behind(
     assert "2 rows with" in capsys.readouterr().out
 
 
+def test_the_bar_of_a_resumed_run_counts_what_was_done_before(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, calls = running.write_part, []
+
+    def stopped(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return write(*args)
+
+    (tmp_path / "in").mkdir()
+    for n in range(5):
+        NAMED["Si"].to(filename=str(tmp_path / "in" / f"{n}.cif"))
+    args = ["featurize", str(tmp_path / "in"), "--out", str(tmp_path / "o.csv"), "--device", "cpu"]
+    args += ["--weights", str(tiny_weights), "--part-rows", "1"]
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "write_part", stopped)
+        assert cli.main(args) == cli.INTERRUPTED
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert cli.main(args) == cli.OK
+    shown = terminal.getvalue()
+    assert "2 of 5 parts (2 rows) are finished" in shown
+    assert re.search(r"featurizing:  40%\|.*\| 2/5 rows", shown)
+    assert "5/5 rows" in shown
+
+
 def test_nothing_is_shown_where_stderr_is_a_file_or_quiet_is_asked_for(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,30 +187,10 @@ def rows(n: int) -> Iterator[InputRow]:
         yield InputRow(str(k), f"place {k}", NAMED["Si"])
 
 
-def test_prediction_warms_up_on_one_row_and_goes_on_in_growing_chunks(tiny_weights: Path) -> None:
-    config = weights_config(tiny_weights)
-    sizes: list[int] = []
-    stages: list[str] = []
-
-    def predict(structures: list[Any]) -> Any:
-        sizes.append(len(structures))
-        return np.zeros((len(structures), 1))
-
-    model: Any = SimpleNamespace(config=config, predict=predict)
-    said = report.Report()
-    done = [
-        len(good) for good, _ in table_commands.predict_rows(rows(90), model, said, stages.append)
-    ]
-    assert sizes == done == [1, 4, 16, 64, 5]
-    assert [stage.split(" (")[0] for stage in stages] == ["warming up", "predicting"]
-
-
 def test_what_a_model_warns_of_names_the_row_of_the_input(
-    tiny_weights: Path, capsys: pytest.CaptureFixture[str]
+    tiny_weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from matminer_unate.errors import warn_user
-
-    config = weights_config(tiny_weights)
+    monkeypatch.setattr(computing, "CHUNK_ROWS", 4)
 
     def predict(structures: list[Any]) -> Any:
         n = len(structures)
@@ -190,14 +199,15 @@ def test_what_a_model_warns_of_names_the_row_of_the_input(
             warn_user("row 2 (index 2) has no columns of tight binding")
         return np.zeros((len(structures), 1))
 
-    model: Any = SimpleNamespace(config=config, predict=predict)
-    said = report.Report()
-    list(table_commands.predict_rows(rows(6), model, said))
+    model = computing.Predictor({}, weights_config(tiny_weights), ("",), predict)
+    said = RowReport()
+    done = list(computing.PredictedColumns(model, "y").compute(rows(6), said))
+    assert [len(good) for good, _ in done] == [4, 2]
     args: Any = SimpleNamespace(quiet=False, errors=None)
-    said.print([], 6, args)
+    report.print_report(said, [], [], args)
     err = capsys.readouterr().err
-    assert "unate: warning: 6 row(s) hold elements without energies; the first is place 0\n" in err
-    assert "unate: warning: place 3 has no columns of tight binding\n" in err
+    assert "unate: warning: 6 row(s) hold elements without energies; the first is place 3\n" in err
+    assert "unate: warning: place 2 has no columns of tight binding\n" in err
 
 
 # -- cures ----------------------------------------------------------------------------------------

@@ -471,14 +471,74 @@ def test_a_missing_path_is_found_before_anything_is_read(tmp_path: Path) -> None
         iter_inputs([tmp_path / "a.cif", tmp_path / "b.cif"])
 
 
-def test_a_parquet_file_damaged_inside_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_damaged_row_group_fails_row_by_row_and_the_others_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    pd.DataFrame({"cif": [cif(s) for s in THREE]}).to_parquet(path)
+    frame = pd.DataFrame({"cif": [cif(s) for s in THREE * 2], "n": range(6)})
+    frame.to_parquet(path, row_group_size=2)
+    offset = pa.parquet.ParquetFile(path).metadata.row_group(1).column(0).dictionary_page_offset
     content = bytearray(path.read_bytes())
-    content[4:60] = b"\xff" * 56
+    content[offset : offset + 56] = b"\xff" * 56
     path.write_bytes(content)
-    with pytest.raises(InputError, match="is damaged"):
-        read(path)
+    rows = read(path)
+    for n, row in enumerate(rows):
+        if n in (2, 3):
+            assert reason(row).startswith("row group 1 of the file is damaged")
+            assert row.place == f"{path}, row {n}"
+        else:
+            assert_same(row, THREE[n % 3])
+            assert row.carried == {"n": n}
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl", "a.json", "a.extxyz", "a.db"])
+def test_ranges_of_rows_are_read_alone(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    frame = pd.DataFrame({"cif": [cif(s) for s in THREE * 4], "n": range(12)})
+    if name.endswith(("xyz", "db")):
+        write = pytest.importorskip("ase.io").write
+        for n, s in enumerate(THREE * 4):
+            write(path, s.to_ase_atoms(), append=n > 0)
+    elif name.endswith("parquet"):
+        frame.to_parquet(path, row_group_size=5)
+    elif name.endswith("csv"):
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_json(path, orient="records", lines=name.endswith("jsonl"))
+    (source,) = open_inputs([path])
+    assert source.n_rows == 12
+    whole = list(source.rows())
+    found = list(source.fetch([range(1, 3), range(4, 7), range(11, 12)]))
+    assert [n for n, _ in found] == [1, 2, 4, 5, 6, 11]
+    rows = [row for n, item in found for row in source.parse(n, item)]
+    assert [row.place for row in rows] == [whole[n].place for n, _ in found]
+    assert list(source.fetch([])) == []
+
+
+def test_a_folder_of_parquet_files_is_a_data_set_with_the_values_of_its_folders(
+    tmp_path: Path,
+) -> None:
+    for n, (year, kind) in enumerate([(2019, "a b"), (2020, "__HIVE_DEFAULT_PARTITION__")]):
+        part = tmp_path / f"year={year}" / f"kind={kind.replace(' ', '%20')}"
+        part.mkdir(parents=True)
+        pd.DataFrame({"cif": [cif(THREE[n])], "n": [n]}).to_parquet(part / "part-0.parquet")
+    (tmp_path / "_SUCCESS").write_text("")
+    (tmp_path / "_delta_log").mkdir()
+    (tmp_path / "_delta_log" / "0.json").write_text("{}")
+    rows = read(tmp_path)
+    assert [row.carried for row in rows] == [
+        {"n": 0, "year": 2019, "kind": "a b"},
+        {"n": 1, "year": 2020, "kind": None},
+    ]
+    for row, expected in zip(rows, THREE, strict=False):
+        assert_same(row, expected)
+
+
+def test_a_pattern_stands_for_the_files_that_fit_it(tmp_path: Path) -> None:
+    for name, structure in zip("abc", THREE, strict=True):
+        (tmp_path / f"{name}.cif").write_text(cif(structure))
+    rows = read(tmp_path / "[ac].cif")
+    assert [Path(row.place).name for row in rows] == ["a.cif", "c.cif"]
+    with pytest.raises(InputError, match="nothing is so named"):
+        read(tmp_path / "*.vasp")
 
 
 def test_parquet_types_are_kept_and_lists_stay_behind(tmp_path: Path) -> None:

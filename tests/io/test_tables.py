@@ -17,7 +17,7 @@ from real_crystals import crystals
 
 from matminer_unate.cli import main as cli
 from matminer_unate.io.readers import open_inputs
-from matminer_unate.io.writing import FeatureWriter, carried_types
+from matminer_unate.io.writing import PartWriter, carried_types, join_tables, table_schema
 
 CIF = str(crystals()["Si"].to(fmt="cif"))
 ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
@@ -85,8 +85,10 @@ def test_a_column_of_each_scalar_kind_is_carried(tmp_path: Path, kind: str) -> N
     rows = list(source.rows())
     for suffix in (".parquet", ".csv"):
         out = tmp_path / f"out{suffix}"
-        with FeatureWriter(out, suffix, carried_types([source]), ["f"], {}) as writer:
+        schema = table_schema(carried_types([source]), ["f"], suffix, {})
+        with PartWriter(tmp_path / "part", schema) as writer:
             writer.add(rows, np.zeros((2, 1), np.float32))
+        join_tables([pq.read_table(tmp_path / "part")], out, suffix, schema)
     after = pq.read_table(tmp_path / "out.parquet")["x"].combine_chunks()
     if kind != "null":
         assert after.equals(before.cast(after.type))
@@ -105,7 +107,8 @@ def test_times_of_different_units_share_a_column(tmp_path: Path) -> None:
         pq.write_table(pa.table({"cif": [CIF], "t": times}), tmp_path / f"{unit}.parquet")
     sources = open_inputs([tmp_path / "s.parquet", tmp_path / "ns.parquet"])
     rows = [row for source in sources for row in source.rows()]
-    with FeatureWriter(tmp_path / "o", ".parquet", carried_types(sources), ["f"], {}) as writer:
+    schema = table_schema(carried_types(sources), ["f"], ".parquet", {})
+    with PartWriter(tmp_path / "o", schema) as writer:
         writer.add(rows, np.zeros((2, 1), np.float32))
     assert pq.read_table(tmp_path / "o")["t"].cast(pa.int64()).to_pylist() == [10**9, 1]
 

@@ -35,8 +35,9 @@ def open_source(source: str, accept_doubtful: bool = False) -> tuple[Iterator[En
         if names:
             table = pd.read_parquet(path, columns=names)
             return _array_entries(source, table), len(table)
-    (opened,) = open_inputs([path], accept_doubtful=accept_doubtful)
-    return (_entry(source, row) for row in opened.rows()), opened.n_rows
+    opened = open_inputs([path], accept_doubtful=accept_doubtful)
+    rows = (row for one in opened for row in one.rows())
+    return (_entry(source, row) for row in rows), sum(one.n_rows for one in opened)
 
 
 def write_corpus(path: Path, crystals: Sequence[Crystal]) -> None:

@@ -1,0 +1,175 @@
+"""Frames of other engines with the columns of a featurizer: Dask's, and batches of Arrow.
+
+Both leave the work to an engine that has its own ways to share it out and to repeat what failed; of
+this package, each of its processes loads a network once, when it first computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from matminer_unate.errors import InputError
+from matminer_unate.featurizers.base import StructureFeaturizer
+from matminer_unate.featurizers.inputs import column_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_AS_TEXT = ("Full Formula", "Structure Summary")
+"""How ``str(structure)`` begins, which is no format."""
+
+
+def featurize_dask(ddf: Any, column: str, featurizer: StructureFeaturizer) -> Any:
+    """Add the columns of a featurizer to a Dask DataFrame, lazily.
+
+    Parameters
+    ----------
+    ddf : dask.dataframe.DataFrame
+    column : str
+        Of structures: objects of pymatgen or ASE, dicts, or the text of CIFs, POSCARs or JSON.
+    featurizer : StructureFeaturizer
+        ``UnateFeaturizer``, ``SiteDescriptorStats`` or ``TightBindingStats``. With
+        ``on_error="nan"``, unusable structures are rows of NaN; otherwise the first of a partition
+        is an error when it is computed.
+
+    Returns
+    -------
+    dask.dataframe.DataFrame
+        Partitions, divisions and index as in ``ddf``, the new columns (float32) at the end.
+
+    Raises
+    ------
+    InputError
+        There is no such column, or a new column is there already, or an option is wrong.
+
+    Notes
+    -----
+    ``dask.dataframe.from_pandas`` makes text of objects. To keep structures, say before::
+
+        dask.config.set({"dataframe.convert-string": False})
+
+    Workers with one thread each are best: several batches at once on one core each beat one batch
+    on several cores.
+
+    Examples
+    --------
+    >>> import dask.dataframe as dd                                            # doctest: +SKIP
+    >>> ddf = dd.read_parquet("structures/", columns=["material_id", "cif"])   # doctest: +SKIP
+    >>> table = featurize_dask(ddf, "cif", UnateFeaturizer(on_error="nan"))    # doctest: +SKIP
+    >>> table.to_parquet("features/")                                          # doctest: +SKIP
+    """
+    meta = featurizer.featurize_dataframe(ddf._meta, column, pbar=False)
+    return ddf.map_partitions(_featurized, column, featurizer, meta=meta)
+
+
+def _featurized(part: pd.DataFrame, column: str, featurizer: StructureFeaturizer) -> pd.DataFrame:
+    for value in column_of(part, column).head(1):
+        if isinstance(value, str) and value.startswith(_AS_TEXT):
+            raise InputError(
+                f"the column {column!r} holds str(structure), which nothing can read: Dask made "
+                'text of the structures. Say dask.config.set({"dataframe.convert-string": False}) '
+                "before from_pandas, or give CIFs or JSON"
+            )
+    table: Any = featurizer.featurize_dataframe(part, column, pbar=False)
+    return table
+
+
+def featurize_batch(
+    batch: pa.RecordBatch | pa.Table, column: str, featurizer: StructureFeaturizer
+) -> Any:
+    """Add the columns of a featurizer to a batch of Arrow.
+
+    This one function is what engines need that hand out batches. Ray Data, whose actors keep the
+    network::
+
+        import ray
+        from matminer_unate import UnateFeaturizer, featurize_batch
+
+        featurizer = UnateFeaturizer(on_error="nan")
+        data = ray.data.read_parquet("structures/")
+        table = data.map_batches(
+            lambda batch: featurize_batch(batch, "cif", featurizer),
+            batch_format="pyarrow", batch_size=1000, num_cpus=1,
+        )
+        table.write_parquet("features/")
+
+    Spark::
+
+        from matminer_unate import UnateFeaturizer, featurize_batches, featurized_schema
+
+        featurizer = UnateFeaturizer(on_error="nan")
+        frame = spark.read.parquet("structures/").select("material_id", "cif")
+        schema = from_arrow_schema(featurized_schema(to_arrow_schema(frame.schema), featurizer))
+        table = frame.mapInArrow(
+            lambda batches: featurize_batches(batches, "cif", featurizer), schema
+        )
+        table.write.parquet("features/")
+
+    with ``from_arrow_schema`` and ``to_arrow_schema`` of ``pyspark.sql.pandas.types``.
+
+    Parameters
+    ----------
+    batch : pyarrow.RecordBatch or pyarrow.Table
+    column : str
+        Of structures: the text of CIFs, POSCARs or JSON, or structs of pymatgen's dicts.
+    featurizer : StructureFeaturizer
+        As for :func:`featurize_dask`.
+
+    Returns
+    -------
+    As ``batch``
+        Its columns as they were, and the new ones (float32, null where a structure is unusable
+        and ``on_error="nan"``).
+
+    Raises
+    ------
+    InputError
+        There is no such column, or a new column is there already.
+    StructureError
+        A structure is unusable; the message names its row in the batch.
+    """
+    import pyarrow as pa
+
+    if column not in batch.schema.names:
+        raise InputError(
+            f"the batch has no column {column!r}; it has {', '.join(batch.schema.names)}"
+        )
+    schema = featurized_schema(batch.schema, featurizer)
+    index = batch.schema.get_field_index(column)
+    values = featurizer.transform(batch.column(index).to_pylist())
+    new = [pa.array(one, pa.float32(), from_pandas=True) for one in values.T.copy()]
+    kind = pa.Table if isinstance(batch, pa.Table) else pa.RecordBatch
+    return kind.from_arrays([*batch.columns, *new], schema=schema)
+
+
+def featurize_batches(
+    batches: Iterator[pa.RecordBatch], column: str, featurizer: StructureFeaturizer
+) -> Iterator[pa.RecordBatch]:
+    """:func:`featurize_batch` of one batch after another, as Spark's ``mapInArrow`` wants it."""
+    for batch in batches:
+        yield featurize_batch(batch, column, featurizer)
+
+
+def featurized_schema(schema: pa.Schema, featurizer: StructureFeaturizer) -> pa.Schema:
+    """The schema of what :func:`featurize_batch` gives.
+
+    Raises
+    ------
+    InputError
+        A column has the name of a new one.
+    """
+    import pyarrow as pa
+
+    labels = featurizer.feature_labels()
+    taken = [label for label in labels if label in schema.names]
+    if taken:
+        raise InputError(
+            f"the batch has a column {taken[0]!r} already; drop the {len(taken)} columns of this "
+            "name first, or featurize with other options"
+        )
+    for label in labels:
+        schema = schema.append(pa.field(label, pa.float32()))
+    return schema
