@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.graph import radius_graph
-from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_crystal
-from matminer_unate.featurizers.rows import Computed, PreparedCrystal, RowNotes
+from matminer_unate.featurizers.rows import Computed, PlacedCrystal, RowNotes
 from matminer_unate.physics.bonded_networks import CUTOFF
 from matminer_unate.physics.cell_quantities import CELL_QUANTITIES, cell_quantities
 from matminer_unate.physics.elements import has_radius
@@ -39,27 +34,6 @@ _HILL = """@article{hill,
     author = {Hill, R.},
     journal = {Proceedings of the Physical Society. Section A}, volume = {65}, pages = {349--354},
     year = {1952}, doi = {10.1088/0370-1298/65/5/307}}"""
-
-
-@dataclass(frozen=True)
-class PlacedCrystal(PreparedCrystal):
-    """A checked crystal with its graph and the places of its atoms.
-
-    Attributes
-    ----------
-    lattice : (3, 3) float64, Å
-    frac_coords : (n_sites, 3) float64
-    """
-
-    lattice: NDArray[np.float64]
-    frac_coords: NDArray[np.float64]
-
-    def key(self) -> bytes:
-        """The same for crystals that get the same columns."""
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (self.lattice, self.frac_coords, self.graph.atomic_numbers):
-            digest.update(part.tobytes())
-        return digest.digest()
 
 
 class CellNotes(RowNotes):
@@ -139,7 +113,7 @@ class CellStats(StructureFeaturizer):
         return [_DIMENSIONALITY, _BOND_VALENCE, _HILL]
 
     def _prepare(self, structure: Any) -> PlacedCrystal:
-        lattice, frac_coords, z = crystal_arrays(structure)
+        lattice, frac_coords, z = CheckedCrystal.of(structure).arrays
         graph = radius_graph(lattice, frac_coords, z, CUTOFF, draw_in=False)
         return PlacedCrystal(graph, frozenset(z[~has_radius()[z]].tolist()), lattice, frac_coords)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,27 @@ class PreparedCrystal:
     def key(self) -> bytes:
         """The same for crystals that get the same columns."""
         return self.graph.digest
+
+
+@dataclass(frozen=True)
+class PlacedCrystal(PreparedCrystal):
+    """A checked crystal with its graph and the places of its atoms.
+
+    Attributes
+    ----------
+    lattice : (3, 3) float64, Å
+    frac_coords : (n_sites, 3) float64
+    """
+
+    lattice: NDArray[np.float64]
+    frac_coords: NDArray[np.float64]
+
+    def key(self) -> bytes:
+        """The same for crystals in the same cell."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.lattice, self.frac_coords, self.graph.atomic_numbers):
+            digest.update(part.tobytes())
+        return digest.digest()
 
 
 Prepared = TypeVar("Prepared", bound=PreparedCrystal)

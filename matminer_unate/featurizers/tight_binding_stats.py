@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.graph import radius_graph
@@ -18,11 +15,7 @@ from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_crystal, of_sites
 from matminer_unate.featurizers.pooling import check_pooling, pool
-from matminer_unate.featurizers.rows import (
-    Computed,
-    PreparedCrystal,
-    RowNotes,
-)
+from matminer_unate.featurizers.rows import Computed, PlacedCrystal, RowNotes
 from matminer_unate.physics.atoms import LAST_RADIUS
 from matminer_unate.physics.band_quantities import (
     CRYSTAL_QUANTITIES,
@@ -69,27 +62,6 @@ _ZORA = """@article{zora,
     author = {van Lenthe, E. and Baerends, E. J. and Snijders, J. G.},
     journal = {The Journal of Chemical Physics}, volume = {99}, pages = {4597--4610},
     year = {1993}, doi = {10.1063/1.466059}}"""
-
-
-@dataclass(frozen=True)
-class PrimitiveCrystal(PreparedCrystal):
-    """A checked crystal in its primitive cell, with its graph.
-
-    Attributes
-    ----------
-    lattice : (3, 3) float64, Å
-    frac_coords : (n_sites, 3) float64
-    """
-
-    lattice: NDArray[np.float64]
-    frac_coords: NDArray[np.float64]
-
-    def key(self) -> bytes:
-        """The same for crystals that get the same columns."""
-        digest = hashlib.blake2b(digest_size=16)
-        for part in (self.lattice, self.frac_coords, self.graph.atomic_numbers):
-            digest.update(part.tobytes())
-        return digest.digest()
 
 
 class TightBindingNotes(RowNotes):
@@ -207,7 +179,7 @@ class TightBindingStats(StructureFeaturizer):
                 f"max_orbitals is a number of orbitals, at least 1; got {self.max_orbitals!r}"
             )
 
-    def _prepare(self, structure: Any) -> PrimitiveCrystal:
+    def _prepare(self, structure: Any) -> PlacedCrystal:
         crystal = CheckedCrystal.of(structure)
         crystal.check()  # before the sites are numbered anew
         lattice, frac_coords, z = crystal.primitive_cell
@@ -220,7 +192,7 @@ class TightBindingStats(StructureFeaturizer):
             )
         graph = radius_graph(lattice, frac_coords, z, CUTOFF, draw_in=False)
         unknown = frozenset(z[z > LAST_RADIUS].tolist())
-        return PrimitiveCrystal(graph, unknown, lattice, frac_coords)
+        return PlacedCrystal(graph, unknown, lattice, frac_coords)
 
     def _notes(self) -> RowNotes:
         return TightBindingNotes()
@@ -230,7 +202,7 @@ class TightBindingStats(StructureFeaturizer):
         sites = [of_sites(prefix, q, how) for how in pooling for q in SITE_QUANTITIES]
         return sites + [of_crystal(prefix, q) for q in OWN_QUANTITIES]
 
-    def _describe(self, crystals: Iterator[tuple[int, PrimitiveCrystal]]) -> Iterator[Computed]:
+    def _describe(self, crystals: Iterator[tuple[int, PlacedCrystal]]) -> Iterator[Computed]:
         pooling = check_pooling(self.pooling)
         own = [not q.is_site_mean for q in CRYSTAL_QUANTITIES]
         rows: deque[int] = deque()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.formula import written_formula
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.featurizers.cell_stats import CellStats
 from matminer_unate.featurizers.rows import prepare_rows, row_name
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
 from matminer_unate.featurizers.unate import UnateFeaturizer
@@ -29,6 +30,7 @@ CELL_NAMES = ("cell_volume_per_atom", "cell_spacegroup_number", "cell_n_sites_pr
 
 COMPOSITION = "composition and cell"
 SITES = "sites"
+CELL = "cell"
 TIGHT_BINDING = "tight binding"
 FINGERPRINT = "fingerprint"
 LEARNED = "unate "
@@ -46,13 +48,12 @@ Those of later rows are built anew by each part."""
 
 START_UP = 3.0
 """Seconds that the first network of a process takes to load, mostly torch."""
-PAIR_SECONDS, NEW_ELEMENTS = 0.1, 60
-"""What each of the first crystals takes for integrals of its elements, and how many do."""
 SECONDS = {
     STRUCTURES: (1e-4, 1e-5),
     COMPOSITION: (6e-4, 1e-5),
     SITES: (1e-4, 1e-5),
-    TIGHT_BINDING: (4e-3, 1.2e-3),
+    CELL: (3e-4, 1e-4),
+    TIGHT_BINDING: (2e-3, 4e-4),
     LEARNED: (2e-4, 6e-5),
 }
 """A crystal, and a site, roughly, of one core; for the time left."""
@@ -104,6 +105,7 @@ class Recipe:
         blocks = {
             COMPOSITION: [*MAGPIE_LABELS, *CELL_NAMES],
             SITES: SiteDescriptorStats().feature_labels(),
+            CELL: CellStats().feature_labels(),
         }
         if self.tight_binding:
             blocks[TIGHT_BINDING] = tight_binding_stats().feature_labels()
@@ -133,9 +135,6 @@ class Recipe:
         if "torch" not in sys.modules and len(structures):
             first = next(name for name, part in self._stages().items() if part == LEARNED)
             stages[first] += START_UP
-            if self.tight_binding:
-                new = min(len(structures), NEW_ELEMENTS)
-                stages[f"columns: {TIGHT_BINDING}"] += PAIR_SECONDS * new
         return stages
 
     def describe(
@@ -181,7 +180,8 @@ class Recipe:
 
     def _stages(self) -> dict[str, str]:
         """Of the bar, by name: which of :data:`SECONDS` it takes."""
-        parts = [STRUCTURES, COMPOSITION, SITES, *((TIGHT_BINDING,) if self.tight_binding else ())]
+        parts = [STRUCTURES, COMPOSITION, SITES, CELL]
+        parts += [TIGHT_BINDING] if self.tight_binding else []
         learned = {f"columns: {LEARNED}{_short(w)}": LEARNED for w in self.weights}
         return {f"columns: {part}": part for part in parts} | learned
 
@@ -231,9 +231,9 @@ class Recipe:
         first = np.full((n, len(MAGPIE_LABELS) + len(CELL_NAMES)), np.nan, np.float32)
         first[usable] = np.hstack([composition_columns(some), cell_columns(some, tell)])
         sites = columns_of(SiteDescriptorStats(descriptors="all"), names[1], SITES, FINGERPRINT)
-        parts = [first, sites[:, _positions("physics")]]
+        parts = [first, sites[:, _positions("physics")], columns_of(CellStats(), names[2], CELL)]
         if self.tight_binding:
-            parts.append(columns_of(tight_binding_stats(), names[2], TIGHT_BINDING))
+            parts.append(columns_of(tight_binding_stats(), names[3], TIGHT_BINDING))
         parts.append(sites[:, _positions("fingerprint")])
         for weights, stage in zip(self.weights, names[-len(self.weights) :], strict=True):
             parts.append(columns_of(self._learned(weights), stage, f"{LEARNED}{weights}"))

@@ -8,13 +8,6 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import erfc
-
-from benchmarks.electrons.model import Matrices
-from matminer_unate.crystals.formula import reduced_counts
-from matminer_unate.crystals.lattice import cell_heights
-from matminer_unate.physics.elements import Floats, element_table, guess_oxidation_states
 from matminer_unate.physics.free_atoms import (
     BOHR,
     HARTREE,
@@ -25,6 +18,13 @@ from matminer_unate.physics.free_atoms import (
     valence,
     valence_shells,
 )
+from numpy.typing import NDArray
+from scipy.special import erfc
+
+from benchmarks.electrons.model import Matrices
+from matminer_unate.crystals.formula import reduced_counts
+from matminer_unate.crystals.lattice import cell_heights
+from matminer_unate.physics.elements import Floats, element_table, guess_oxidation_states
 from matminer_unate.physics.tight_binding import ANGULAR, CUTOFF, TAPER
 from matminer_unate.physics.two_centre import (
     CHANNELS,

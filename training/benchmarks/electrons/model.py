@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from matminer_unate.physics.free_atoms import HARTREE, valence
 from numpy.typing import NDArray
 
 from matminer_unate.featurizers.tight_binding_stats import PrimitiveCrystal
 from matminer_unate.physics.elements import Floats
-from matminer_unate.physics.free_atoms import HARTREE, valence
 from matminer_unate.physics.tight_binding import (
     ANGULAR,
     SMALLEST_OVERLAP,
