@@ -29,7 +29,7 @@ ORDER = (
     ("augmentations", "objectives", "site_targets"),
     ("pretraining", "benchmarks"),
     ("benchmarks.columns", "benchmarks.embeddings"),
-    ("benchmarks.networks",),
+    ("benchmarks.electrons", "benchmarks.networks"),
 )
 """Rooms from the ground up. Those of one floor know nothing of each other."""
 
