@@ -32,7 +32,7 @@ ORDER = (
     ("augmentations", "objectives", "site_targets"),
     ("pretraining", "benchmarks"),
     ("benchmarks.columns", "benchmarks.embeddings", "benchmarks.matbench"),
-    ("benchmarks.networks",),
+    ("benchmarks.electrons", "benchmarks.networks"),
 )
 """Rooms from the ground up. Those of one floor know nothing of each other."""
 

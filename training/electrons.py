@@ -1,4 +1,4 @@
-"""Is a change of the tight-binding model worth it? Columns with it, against the present ones.
+"""Is a change of the tight-binding model worth it? Columns with it, against those without.
 
     python training/electrons.py --data data/ --work runs/electrons \\
         --out training/results/electrons.csv
@@ -6,8 +6,10 @@
 For each property, 3,000 crystals of up to 20 sites are drawn from the ``train`` formulas and cut
 into three folds by formula. Kernel ridge and LightGBM are fitted three times, on two folds each
 (2,000 crystals), and meet all crystals of the ``val`` formulas and those of the third fold. No
-``test`` formula takes part. Variants are compared with the present columns crystal by crystal; what
-they change in the model is told in ``training/benchmarks/electrons/``.
+``test`` formula takes part. Variants are compared crystal by crystal with ``present``: the columns
+of ``TightBindingStats`` but for the five of dispersion, which came of these trials and are the
+part ``dispersion``. What variants change in the model is told in
+``training/benchmarks/electrons/``.
 
 A stopped run goes on with the same command: blocks of columns and the table's rows are kept. Delete
 ``--work`` and the table when code or data change.
@@ -31,7 +33,7 @@ from harness.jobs import run_jobs
 from harness.result_tables import GrowingTable
 
 PRESENT = "present"
-
+"""The columns of the model without dispersion, as when the trials began."""
 BESIDE_CONTROL = "control too"
 ADDITIONS = ("dispersion", "edge counts", "transitions", "pressure", "volume")
 """Parts that are columns beside the present ones; all others can also take their place."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matminer_unate.featurizers.base import StructureFeaturizer
 
-FEATURIZERS = ("unate", "site-descriptors", "fingerprint", "tight-binding")
+FEATURIZERS = ("unate", "site-descriptors", "fingerprint", "cell", "tight-binding")
 
 RECIPE = "recipe"
 """All that ``UnateRegressor`` learns from."""
@@ -17,12 +17,15 @@ COLUMNS = (*FEATURIZERS, RECIPE)
 
 def make_featurizer(name: str) -> StructureFeaturizer:
     """One of :data:`FEATURIZERS`, with its defaults; imports matminer."""
+    from matminer_unate.featurizers.cell_stats import CellStats
     from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
     from matminer_unate.featurizers.unate import UnateFeaturizer
 
     if name == "unate":
         return UnateFeaturizer()
+    if name == "cell":
+        return CellStats()
     if name == "tight-binding":
         return TightBindingStats()
     return SiteDescriptorStats(descriptors="fingerprint" if name == "fingerprint" else "physics")

@@ -150,7 +150,8 @@ class _FeaturizerPart:
     def __init__(self, featurizer: StructureFeaturizer) -> None:
         self._featurizer = featurizer
         self.labels, self.words = featurizer.feature_labels(), list[str]()
-        self.made_by: dict[str, Any] = {"pooling": list(check_pooling(featurizer.pooling))}
+        pooling = featurizer.get_params().get("pooling")
+        self.made_by: dict[str, Any] = {"pooling": list(check_pooling(pooling))} if pooling else {}
         if isinstance(featurizer, UnateFeaturizer):
             config = weights_config(featurizer.weights)
             self.made_by |= {

@@ -305,8 +305,8 @@ def dispersion(
     direct = lower - upper
     smallest = float(shares @ [direct[weight > 0].min() for weight in weights])
     weight = shares @ weights
-    widths = [np.sqrt(weight @ (band - weight @ band) ** 2) for band in (upper, lower)]
-    return [smallest, weight @ direct, smallest - gap, *widths]
+    widths = [float(np.sqrt(weight @ (band - weight @ band) ** 2)) for band in (upper, lower)]
+    return [smallest, float(weight @ direct), smallest - gap, *widths]
 
 
 def fermi_level(energy: Floats, weight: Floats, count: float, start: float) -> float:

@@ -1,16 +1,15 @@
 """Crystal → what a tight-binding model says of each site: charges, populations, local densities.
 
 No label of any crystal goes into it: it makes columns of its own, and is a teacher for pretraining.
-Two-centre density-functional tight binding from free atoms
-(:mod:`matminer_unate.physics.free_atoms`),
-without self-consistency of the charges (Porezag et al., Phys. Rev. B 51, 12947 (1995),
-doi:10.1103/PhysRevB.51.12947):
+Two-centre density-functional tight binding from free atoms, which were solved beforehand
+(:mod:`matminer_unate.physics.tables`), without self-consistency of the charges (Porezag et al.,
+Phys. Rev. B 51, 12947 (1995), doi:10.1103/PhysRevB.51.12947):
 
-* levels of single atoms on the diagonal;
-* between sites ⟨a|T + v_a + v_b|b⟩ and ⟨a|b⟩ of contracted s, p and d orbitals, turned into
-  place as by Slater and Koster (Phys. Rev. 94, 1498 (1954), doi:10.1103/PhysRev.94.1498);
-* bands at a few k points, filled with the valence electrons, shared among sites as by Mulliken
-  (J. Chem. Phys. 23, 1833 (1955), doi:10.1063/1.1740588).
+* levels of contracted s, p and d orbitals of single atoms on the diagonal;
+* between sites ⟨a|T + v_a + v_b|b⟩ and ⟨a|b⟩ of these orbitals, turned into place as by Slater and
+  Koster (Phys. Rev. 94, 1498 (1954), doi:10.1103/PhysRev.94.1498);
+* bands at a few k points that symmetry leaves different, filled with the valence electrons, shared
+  among sites as by Mulliken (J. Chem. Phys. 23, 1833 (1955), doi:10.1063/1.1740588).
 
 There is no crystal field and no spin: gaps come out too large (Si 7 eV) and magnetic insulators as
 metals. What counts is that the numbers go with those of real electrons.
@@ -43,8 +42,6 @@ CUTOFF, TAPER = 5.0, 0.5
 LARGE = 1_000
 """Orbitals. Larger cells, which have Γ alone, are solved in single precision: half the time and
 memory."""
-
-
 SPLIT = 64
 """Orbitals. In smaller cells, even and odd states take less time together than by themselves."""
 

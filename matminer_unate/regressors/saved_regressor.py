@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from matminer_unate.network.model_folder import Upgrade
 from matminer_unate.network.weights import check_weights
 from matminer_unate.regressors.blend import BlendedModel
 from matminer_unate.regressors.error_bars import ConformalScale
@@ -57,38 +56,13 @@ class SavedTarget:
     models: list[SavedModel]
 
 
-def _with_files(old: dict[str, Any]) -> dict[str, Any]:
-    """Version 3 → version 4, in which the digests go by another name."""
-    return {"files": old["sha256"], **{k: v for k, v in old.items() if k != "sha256"}}
-
-
-def _with_transforms(old: dict[str, Any]) -> dict[str, Any]:
-    """Version 4, which left targets as they are, → version 5."""
-    names = old["files"]
-
-    def upgraded(model: dict[str, Any]) -> dict[str, Any]:
-        begin = f"{model['prefix']}direct_"
-        n_folds = sum(name.startswith(begin) for name in names)
-        added = {"transforms": ["identity"], "outputs": [0] * n_folds, "has_network": False}
-        return {**model, **added}
-
-    targets = [
-        {**target, "models": [upgraded(model) for model in target["models"]]}
-        for target in old["targets"]
-    ]
-    added = {"target": "identity", "scoring": "mae", "network": False}
-    parameters = {**old["parameters"], **added}
-    return {**old, "parameters": parameters, "targets": targets}
-
-
 @dataclass(frozen=True, kw_only=True)
 class RegressorConfig(RecipeConfig):
     """``config.json`` of a fitted regressor."""
 
     KIND: ClassVar[str] = "UnateRegressor"
     NOUN: ClassVar[str] = "saved UnateRegressor"
-    VERSION: ClassVar[int] = 5
-    UPGRADES: ClassVar[dict[int, Upgrade]] = {3: _with_files, 4: _with_transforms}
+    VERSION: ClassVar[int] = 6
 
     target_names: list[str] | None
     targets: list[SavedTarget]

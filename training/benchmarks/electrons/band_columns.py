@@ -1,20 +1,20 @@
-"""Further columns from states that are there anyway: transitions, dispersion, pressure."""
+"""Further columns from states that are there anyway: transitions, pressure."""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit
 
-from benchmarks.electrons.model import Matrices, States
+from benchmarks.electrons.model import Matrices, States, blocks
 from matminer_unate.physics.band_quantities import (
     DOS_WIDTH,
     EDGE_WIDTH,
-    NO_EMPTY_STATE,
     THERMAL,
     band_edges,
     fermi_level,
 )
 from matminer_unate.physics.elements import Floats
-from matminer_unate.physics.tight_binding import Bands, blocks
+from matminer_unate.physics.tight_binding import Bands
 
 Described = tuple[Floats, Floats]
 """Quantities of sites (n_sites, …) and of the crystal (…)."""
@@ -30,44 +30,30 @@ STRETCH = 0.005
 """Of all distances, for derivatives by central differences."""
 
 
+def k_weight(bands: Bands) -> Floats:
+    """Of k points in the mixture of grids, (n_k,)."""
+    return bands.grid_shares @ bands.grid_weights
+
+
 def filling(bands: Bands) -> tuple[Floats, float, float]:
     """Occupation (0 to 1) of all states, highest filled and lowest empty level, as columns have."""
-    count = min(bands.n_electrons.sum(), 2.0 * bands.energy.shape[1])
-    top, bottom, _ = band_edges(bands.energy, bands.weight, count, len(bands.n_electrons))
-    fermi = fermi_level(bands.energy, bands.weight, count)
-    insulating = np.clip((bottom - top) / DOS_WIDTH - 0.5, 0.0, 1.0)
-    fermi += insulating * (0.5 * (top + bottom) - fermi)
-    return 1 / (1 + np.exp(np.clip((bands.energy - fermi) / THERMAL, -60, 60))), top, bottom
-
-
-def dispersion(bands: Bands) -> Described:
-    """Smallest and mean direct gap, its excess over the gap, dispersion of the edge bands.
-
-    Bands are counted: with N electrons, the upper valence band is the one that holds the last of
-    N/2 pairs, and the lower conduction band the one that holds the next electron. Where N is odd
-    they are the same. Nothing of a site.
-    """
-    e, w = bands.energy, bands.weight
-    _, top, bottom = filling(bands)
-    count = min(bands.n_electrons.sum(), 2.0 * e.shape[1])
-    upper = e[:, max(int(np.ceil(count / 2 - 1e-6)) - 1, 0)]
-    next_band = int(np.floor(count / 2 + 1e-6))
-    # Where all orbitals are filled, the same band so much higher.
-    lower = e[:, next_band] if next_band < e.shape[1] else upper + NO_EMPTY_STATE
-    direct = lower - upper
-    spread = [np.sqrt(w @ (b - w @ b) ** 2) for b in (upper, lower)]
-    crystal = [direct.min(), w @ direct, direct.min() - (bottom - top), *spread]
-    return np.zeros((len(bands.n_electrons), 0)), np.array(crystal)
+    e, n = bands.energy, len(bands.orbit)
+    count = min(float(bands.n_electrons.sum()), 2.0 * e.shape[1])
+    top, bottom, _ = band_edges(e, bands.grid_shares, bands.grid_weights, count, n)
+    insulating = min(max((bottom - top) / DOS_WIDTH - 0.5, 0.0), 1.0)
+    middle = 0.5 * (top + bottom)
+    fermi = fermi_level(e, k_weight(bands), count, middle)
+    fermi += insulating * (middle - fermi)
+    return expit((fermi - e) / THERMAL), top, bottom
 
 
 def edge_counts(bands: Bands) -> Described:
     """log of the states per site within some energies of either band edge. Nothing of a site."""
-    e, w = bands.energy, bands.weight[:, None]
+    e, w = bands.energy, k_weight(bands)[:, None]
     _, top, bottom = filling(bands)
     near = []
     for reach in WITHIN:
-        below = 1 / (1 + np.exp(np.clip((top - reach - e) / THERMAL, -60, 60)))
-        above = 1 / (1 + np.exp(np.clip((e - bottom - reach) / THERMAL, -60, 60)))
+        below, above = expit((e - top + reach) / THERMAL), expit((bottom + reach - e) / THERMAL)
         near += [2 * (w * below)[e < top + 1e-6].sum(), 2 * (w * above)[e > bottom - 1e-6].sum()]
     n = len(bands.n_electrons)
     return np.zeros((n, 0)), np.log(np.array(near) / n + 1e-3)
@@ -84,7 +70,7 @@ def transitions(bands: Bands) -> Described:
     density = np.zeros(len(TRANSITIONS))
     sums = np.zeros(3)
     dipole, any_pair = np.zeros(n), np.zeros(n)
-    for k, weight in enumerate(bands.weight):
+    for k, weight in enumerate(k_weight(bands)):
         occupied, empty = f[k] > 0.01, f[k] < 0.99
         dE = np.abs(bands.energy[k][empty] - bands.energy[k][occupied, None])
         W = weight * 2 * f[k][occupied, None] * (1 - f[k][empty])
@@ -93,9 +79,10 @@ def transitions(bands: Bands) -> Described:
             density[c] += (W * np.exp(-0.5 * ((dE - centre) / width) ** 2)).sum() / width
         inverse = W / (dE**2 + SOFTEST**2)
         sums += inverse.sum(), (inverse / (dE + SOFTEST)).sum(), W.sum()
-        p = bands.share[k][occupied].reshape(-1, n, 3)
-        q = (inverse @ bands.share[k][empty]).reshape(-1, n, 3)
-        pq = np.einsum("vns,vnt->nst", p, q)
+        share = bands.share[:, k]
+        p = share[:, occupied].reshape(n, 3, -1)
+        q = (share[:, empty] @ inverse.T).reshape(n, 3, -1)
+        pq = p @ q.swapaxes(1, 2)
         dipole += pq[:, 0, 1] + pq[:, 1, 0] + pq[:, 1, 2] + pq[:, 2, 1]
         any_pair += pq.sum(axis=(1, 2))
     sites = np.log(np.maximum(np.column_stack([dipole, any_pair]), 0.0) + 1e-3)
@@ -109,9 +96,9 @@ def slopes(m: Matrices, s: States) -> Floats:
 
     Hellmann and Feynman: c* (dH − E dS) c, for a change of all lengths, angles kept.
     """
-    i, j, _, vector = m.bonds
-    longer, shorter = (blocks(m.z[i], m.z[j], vector * (1 + d)) for d in (STRETCH, -STRETCH))
-    dH, dS = (m.bloch((a - b) / (2 * STRETCH)) for a, b in zip(longer, shorter, strict=True))
+    i, j, vector = m.bonds
+    longer, shorter = (blocks(m.z, (i, j, (1 + d) * vector)) for d in (STRETCH, -STRETCH))
+    dH, dS = m.bloch_sums((longer - shorter) / (2 * STRETCH))
     return (s.c.conj() * (dH @ s.c - (dS @ s.c) * s.energy[:, None, :])).real
 
 
@@ -122,7 +109,7 @@ def pressure(m: Matrices, bands: Bands, slope: Floats) -> Described:
     volume in logarithm, volume per atom, and the shifts of the band edges and of the gap.
     """
     f, top, bottom = filling(bands)
-    e, w = bands.energy, bands.weight[:, None]
+    e, w = bands.energy, k_weight(bands)[:, None]
     n = len(bands.n_electrons)
     starts = np.unique(m.site, return_index=True)[1]
     of_sites = np.add.reduceat(slope, starts, axis=1)  # (n_k, n_sites, n_bands)

@@ -8,33 +8,25 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from matminer_unate.physics.free_atoms import (
-    BOHR,
-    HARTREE,
-    exchange_correlation,
-    noble_core,
-    radial_states,
-    solved_element,
-    valence,
-    valence_shells,
-)
 from numpy.typing import NDArray
 from scipy.special import erfc
 
-from benchmarks.electrons.model import Matrices
+from benchmarks.electrons.model import Matrices, turned
 from matminer_unate.crystals.formula import reduced_counts
 from matminer_unate.crystals.lattice import cell_heights
+from matminer_unate.physics.atoms import BOHR, HARTREE
+from matminer_unate.physics.bond_blocks import ANGULAR
 from matminer_unate.physics.elements import Floats, element_table, guess_oxidation_states
-from matminer_unate.physics.tight_binding import ANGULAR, CUTOFF, TAPER
-from matminer_unate.physics.two_centre import (
-    CHANNELS,
-    DISTANCES,
-    LARGEST_SUM,
-    PLACES,
-    angular,
-    on_grid,
-    rotations,
+from matminer_unate.physics.tight_binding import CUTOFF, TAPER
+from matminer_unate.physics.two_centre import CHANNELS
+from slater_koster.free_atoms import (
+    exchange_correlation,
+    noble_core,
+    radial_states,
+    valence,
+    valence_shells,
 )
+from slater_koster.integrals import LARGEST_SUM, angular, on_grid
 
 COULOMB = 14.3996  # eV Å
 ON_SITE = 0.7
@@ -93,7 +85,7 @@ def potential_shift(m: Matrices, charge: Floats) -> Floats:
     charge = charge - charge.mean()
     U = ON_SITE * COULOMB / element_table().radius[m.z]
     v = COULOMB * ewald(m.crystal.lattice, m.crystal.frac_coords)
-    i, j, _, vector = m.bonds
+    i, j, vector = m.bonds
     d = np.linalg.norm(vector, axis=1)
     a = 0.5 * COULOMB * (1 / U[i] + 1 / U[j])
     inside = np.clip((CUTOFF - d) / TAPER, 0.0, 1.0)
@@ -103,8 +95,8 @@ def potential_shift(m: Matrices, charge: Floats) -> Floats:
     return -v @ charge
 
 
-# Of the crystal field, on a coarser grid than hoppings.
-FIELD_DISTANCES = DISTANCES[::2]
+FIELD_DISTANCES = np.arange(1.2, 10.01, 0.4)
+"""Bohr. Where integrals of the crystal field are tabulated."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(28)
 
 
@@ -128,13 +120,13 @@ def field_table(z1: int, z2: int) -> Floats:
     r1, r2 = 0.5 * d * (mu + nu), 0.5 * d * (mu - nu)
     height = 0.5 * d * (mu * nu + 1)
     across = 0.5 * d * np.sqrt(np.maximum((mu**2 - 1) * (1 - nu**2), 0.0))
-    orbitals, _, _ = on_grid(one, r1)
-    _, v2, _ = on_grid(two, r2)
+    orbitals = on_grid(one, r1)[:3]
+    log_r2, log_grid = np.log(r2), np.log(two.atom.r)
+    v2 = np.interp(log_r2, log_grid, two.atom.potential * two.atom.r, right=0.0) / r2
     n1, n2 = density_at(z1, r1), density_at(z2, r2)
     v2 = v2 + exchange_correlation(n1 + n2) - exchange_correlation(n1) - exchange_correlation(n2)
     angles1 = angular(height / r1, across / r1)
     angles2 = angular((height - d) / r2, across / r2)
-    log_r2, log_grid = np.log(r2), np.log(two.atom.r)
     core = [
         (energy, ell, np.interp(log_r2, log_grid, radial, right=0.0) * volume)
         for energy, ell, radial in core_states(z2)
@@ -167,8 +159,7 @@ def density(z: int) -> Floats:
 
     atom = valence(z).atom
     shells = [
-        (n, "spdf".index(ell), k)
-        for n, ell, k in Element.from_Z(solved_element(z)).full_electronic_structure
+        (n, "spdf".index(ell), k) for n, ell, k in Element.from_Z(z).full_electronic_structure
     ]
     total = np.zeros_like(atom.r)
     for ell in {ell for _, ell, _ in shells}:
@@ -190,7 +181,7 @@ def density_at(z: int, radius: Floats) -> Floats:
 def free_levels(z: int) -> Floats:
     """Levels of the s, p and d shell without contraction, eV (3,); 0 where there is none."""
     atom, found = valence(z).atom, np.zeros(3)
-    for ell, n in enumerate(valence_shells(solved_element(z))):
+    for ell, n in enumerate(valence_shells(z)):
         if n:
             energies, _ = radial_states(atom.r, atom.step, atom.potential, 0.0, ell, n - ell)
             found[ell] = HARTREE * energies[-1]
@@ -221,7 +212,7 @@ def core_states(z: int) -> list[tuple[float, int, Floats]]:
 
 def crystal_field(m: Matrices) -> tuple[Floats, Floats]:
     """Diagonal blocks of sites (n_sites, 9, 9): neighbours' potentials, and what cores add."""
-    i, j, _, vector = m.bonds
+    i, j, vector = m.bonds
     distance = np.linalg.norm(vector, axis=1)
     integrals = np.empty((len(vector), 2, len(CHANNELS)))
     code = 128 * m.z[i] + m.z[j]
@@ -229,18 +220,9 @@ def crystal_field(m: Matrices) -> tuple[Floats, Floats]:
     for c in np.unique(code):
         these = np.flatnonzero(code == c)
         integrals[these] = _interpolated(field_table(int(c // 128), int(c % 128)), x[these])
-    inside = np.clip((CUTOFF - distance) / TAPER, 0.0, 1.0)
-    integrals *= (0.5 - 0.5 * np.cos(np.pi * inside))[:, None, None]
-    along = np.zeros((2, len(vector), 9, 9))
-    for channel, places in enumerate(PLACES):
-        for a, b in places:
-            along[:, :, a, b] = integrals[:, :, channel].T
-    turn = rotations(vector / np.maximum(distance, 1e-9)[:, None])
-    both = turn @ along @ turn.swapaxes(1, 2)
-    blocks = np.zeros((2, len(m.z), 9, 9))
-    for k in range(2):
-        np.add.at(blocks[k], i, both[k])
-    return blocks[0], blocks[1]
+    blocks = np.zeros((len(m.z), 2, 9, 9))
+    np.add.at(blocks, i, turned(integrals, vector))
+    return blocks[:, 0], blocks[:, 1]
 
 
 def _interpolated(table: Floats, x: Floats) -> Floats:
@@ -297,7 +279,6 @@ def free_d_electrons(z: int) -> float:
     """Electrons in the d shell of the valence of the free atom."""
     from pymatgen.core import Element
 
-    z = solved_element(z)
     n = valence_shells(z)[2]
     found = {(m, ell): k for m, ell, k in Element.from_Z(z).full_electronic_structure}
     return float(found.get((n, "d"), 0.0))

@@ -1,29 +1,30 @@
 """The tight-binding model in parts: matrices, states, populations; so that parts can be changed.
 
-What :func:`matminer_unate.physics.tight_binding.solve` does, kept apart: the matrices of a crystal
-are made once, and solved with several Hamiltonians.
+What :func:`matminer_unate.physics.tight_binding.solve` does, as plainly as can be: the matrices of
+a crystal are made once, at all k points of the grid (of k and −k, one), and solved with several
+Hamiltonians; each site is an orbit of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from matminer_unate.physics.free_atoms import HARTREE, valence
 from numpy.typing import NDArray
 
-from matminer_unate.featurizers.tight_binding_stats import PrimitiveCrystal
+from matminer_unate.crystals.symmetrised import SymmetrisedCrystal, symmetrised
+from matminer_unate.featurizers.rows import PlacedCrystal
+from matminer_unate.physics.atoms import Ints, electrons_of, levels_of, solved_element
+from matminer_unate.physics.bond_blocks import ANGULAR, bond_blocks
+from matminer_unate.physics.eigenstates import SMALLEST_OVERLAP
 from matminer_unate.physics.elements import Floats
-from matminer_unate.physics.tight_binding import (
-    ANGULAR,
-    SMALLEST_OVERLAP,
-    Bands,
-    bloch_sum,
-    blocks,
-    bonds,
-    k_points,
-)
+from matminer_unate.physics.k_points import irreducible_points, k_grid
+from matminer_unate.physics.tight_binding import CUTOFF, TAPER, Bands
+from matminer_unate.physics.two_centre import pair_integrals
+
+Bonds = tuple[Ints, Ints, Floats]
+"""i, j (n_bonds,) and vectors from i to j (n_bonds, 3) in Å; each bond in both directions."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +34,29 @@ class Matrices:
     Attributes
     ----------
     z : (n_sites,)
-    bonds : (i, j, image, vector in Å)
+        Atomic numbers; of superheavy elements, those of the row above, whose atoms stand for them.
+    bonds : Bonds
     used : (n_orbitals,)
         Orbital o of site i is 9 i + o.
     level : (n_sites, 3) eV
     electrons : (n_sites,)
-    weight : (n_k,)
+    grid_shares : (n_grids,)
+    grid_weights : (n_grids, n_k)
+        Of the grids of k points that are mixed.
     phase : (n_k, n_bonds)
     H, S : (n_k, n_orbitals, n_orbitals)
     overlap_values, overlap_vectors
         Of S, the values raised to ``SMALLEST_OVERLAP``.
     """
 
-    crystal: PrimitiveCrystal
-    z: NDArray[np.int64]
-    bonds: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Floats]
-    used: NDArray[np.int64]
+    crystal: SymmetrisedCrystal
+    z: Ints
+    bonds: Bonds
+    used: Ints
     level: Floats
     electrons: Floats
-    weight: Floats
+    grid_shares: Floats
+    grid_weights: Floats
     phase: NDArray
     H: NDArray
     S: NDArray
@@ -59,18 +64,17 @@ class Matrices:
     overlap_vectors: NDArray
 
     @property
-    def site(self) -> NDArray[np.int64]:
+    def site(self) -> Ints:
         return self.used // 9
 
     @property
-    def shell(self) -> NDArray[np.int64]:
+    def shell(self) -> Ints:
         """0, 1, 2 for s, p, d, of each orbital."""
         return ANGULAR[self.used % 9]
 
-    def bloch(self, block: Floats) -> NDArray:
-        """Blocks of bonds (n_bonds, 9, 9) → matrices (n_k, n_orbitals, n_orbitals)."""
-        i, j, _, _ = self.bonds
-        return bloch_sum(block, self.phase, i * len(self.z) + j, len(self.z), self.used)
+    def bloch_sums(self, blocks: Floats) -> tuple[NDArray, NDArray]:
+        """Blocks of bonds → two matrices; see :func:`bloch_sums`."""
+        return bloch_sums(blocks, self.phase, self.bonds, self.used)
 
     def shifted(self, shift: Floats) -> NDArray:
         """H where the levels of the orbitals are shifted by (n_orbitals,) eV: ½ S (Δa + Δb)."""
@@ -87,28 +91,68 @@ class States:
     orthogonal: NDArray
 
 
-def matrices_of(crystal: PrimitiveCrystal) -> Matrices:
-    """As in :func:`matminer_unate.physics.tight_binding.solve`."""
-    z = crystal.graph.atomic_numbers
-    shells = [valence(int(e)) for e in z]
-    level = np.array([s.level for s in shells]) * HARTREE
+def matrices_of(crystal: PlacedCrystal) -> Matrices:
+    """Those of the crystal with its symmetry made exact, in its primitive cell."""
+    numbers = crystal.graph.atomic_numbers
+    exact = symmetrised((crystal.lattice, crystal.frac_coords % 1, numbers))
+    level = levels_of(numbers)
     used = np.flatnonzero(~np.isnan(level[:, ANGULAR]))
-    points, weight = k_points(crystal.lattice, len(used))
-    found = bonds(crystal.lattice, crystal.frac_coords, crystal.graph)
-    i, j, image, vector = found
-    hopping, overlap = blocks(z[i], z[j], vector)
-    angle = 2 * np.pi * points @ image.T
-    real = np.abs(2 * points - np.rint(2 * points)).max() < 1e-9
-    phase = np.cos(angle) if real else np.exp(1j * angle)
-    H, S = (bloch_sum(b, phase, i * len(z) + j, len(z), used) for b in (hopping, overlap))
+    grid = k_grid(exact.lattice, len(used))
+    points, weights = irreducible_points(grid, np.eye(3, dtype=np.int64)[None])
+    (j, i), image = crystal.graph.edge_index, crystal.graph.edge_image
+    bonds = i, j, (exact.frac_coords[j] + image - exact.frac_coords[i]) @ exact.lattice
+    phase = np.exp(2j * np.pi * points @ image.T)
+    if (2 * points % 1 == 0).all():
+        phase = phase.real
+    z = solved_element(numbers)
+    H, S = bloch_sums(blocks(z, bonds), phase, bonds, used)
     diagonal = np.arange(len(used))
     H[:, diagonal, diagonal] += level[:, ANGULAR].ravel()[used]
     S[:, diagonal, diagonal] += 1.0
     s, U = np.linalg.eigh(S)
-    electrons = np.array([shell.n_electrons for shell in shells])
-    s = np.maximum(s, SMALLEST_OVERLAP)
-    level = np.nan_to_num(level)
-    return Matrices(crystal, z, found, used, level, electrons, weight, phase, H, S, s, U)
+    return Matrices(
+        crystal=exact,
+        z=z,
+        bonds=bonds,
+        used=used,
+        level=np.nan_to_num(level),
+        electrons=electrons_of(numbers),
+        grid_shares=grid.shares,
+        grid_weights=weights,
+        phase=phase,
+        H=H,
+        S=S,
+        overlap_values=np.maximum(s, SMALLEST_OVERLAP),
+        overlap_vectors=U,
+    )
+
+
+def blocks(z: Ints, bonds: Bonds) -> Floats:
+    """Hopping (eV) and overlap between the orbitals of two sites, (n_bonds, 2, 9, 9)."""
+    i, j, vector = bonds
+    return turned(pair_integrals(z[i], z[j], np.linalg.norm(vector, axis=1)), vector)
+
+
+def turned(integrals: Floats, vector: Floats) -> Floats:
+    """Integrals along bonds (n_bonds, 2, 14) → blocks, which go to zero at the cutoff."""
+    distance = np.linalg.norm(vector, axis=1)
+    inside = np.clip((CUTOFF - distance) / TAPER, 0.0, 1.0)
+    taper = 0.5 - 0.5 * np.cos(np.pi * inside)
+    found = bond_blocks(vector / distance[:, None], integrals * taper[:, None, None])
+    return found.reshape(-1, 2, 9, 9)
+
+
+def bloch_sums(blocks: Floats, phase: NDArray, bonds: Bonds, used: Ints) -> tuple[NDArray, NDArray]:
+    """Blocks of bonds (n_bonds, 2, 9, 9) → two matrices (n_k, n_orbitals, n_orbitals)."""
+    i, j, _ = bonds
+    n = used[-1] // 9 + 1
+    sums = np.zeros((2, len(phase), n, 9, n, 9), phase.dtype)
+    for pair in np.unique(n * i + j):
+        these = np.flatnonzero(n * i + j == pair)
+        of_pair = np.tensordot(phase[:, these], blocks[these], 1)
+        sums[:, :, pair // n, :, pair % n] = of_pair.swapaxes(0, 1)
+    H, S = sums.reshape(2, -1, 9 * n, 9 * n)[:, :, used[:, None], used]
+    return H, S
 
 
 def solve(m: Matrices, H: NDArray | None = None) -> States:
@@ -139,19 +183,19 @@ POPULATIONS: dict[str, Population] = {
 
 def bands_of(m: Matrices, energy: Floats, share: Floats) -> Bands:
     """States with the shares of their orbitals → bands with the shares of sites and shells."""
-    channel = m.site * 3 + m.shell
-    present, starts = np.unique(channel, return_index=True)
-    by_channel = np.zeros((*energy.shape, 3 * len(m.z)))
-    by_channel[:, :, present] = np.add.reduceat(share, starts, axis=1).swapaxes(1, 2)
-    return Bands(energy, by_channel, m.weight, m.electrons, m.level)
+    n = len(m.z)
+    belongs = np.arange(3 * n)[:, None] == 3 * m.site + m.shell
+    by_channel = (belongs @ share).swapaxes(0, 1)
+    return Bands(
+        energy, by_channel, m.grid_shares, m.grid_weights, np.arange(n), m.electrons, m.level
+    )
 
 
 def both_spins(up: Bands, down: Bands) -> Bands:
     """One set of bands from two, filled together."""
-    return Bands(
-        np.concatenate([up.energy, down.energy]),
-        np.concatenate([up.share, down.share]),
-        0.5 * np.concatenate([up.weight, down.weight]),
-        up.n_electrons,
-        up.level,
+    return replace(
+        up,
+        energy=np.concatenate([up.energy, down.energy]),
+        share=np.concatenate([up.share, down.share], axis=1),
+        grid_weights=0.5 * np.concatenate([up.grid_weights, down.grid_weights], axis=1),
     )

@@ -1,6 +1,7 @@
-"""Crystals → blocks of columns: the present ones, and those of each change of the model.
+"""Crystals → blocks of columns: those of the model, and those of each change of it.
 
-Columns are pooled as those of ``TightBindingStats`` are.
+Columns are pooled as those of ``TightBindingStats`` are. Its five columns of dispersion are a part
+of their own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from benchmarks.columns.own_features import OWN_BLOCKS
 from benchmarks.electrons import corrections
 from benchmarks.electrons.band_columns import (
     Described,
-    dispersion,
     edge_counts,
     pressure,
     slopes,
@@ -35,7 +35,7 @@ from benchmarks.electrons.model import (
 )
 from matminer_unate import TightBindingStats
 from matminer_unate.featurizers.pooling import pool
-from matminer_unate.featurizers.tight_binding_stats import PrimitiveCrystal
+from matminer_unate.featurizers.rows import PlacedCrystal
 from matminer_unate.physics.band_quantities import CRYSTAL_QUANTITIES, DISPERSION, describe
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.tight_binding import Bands
@@ -45,13 +45,13 @@ CONTROL_PART = "control"
 
 POOLING = ("mean", "std", "min", "max")
 OWN = np.array([not q.is_site_mean and q not in DISPERSION for q in CRYSTAL_QUANTITIES])
-"""The columns before dispersion, which is a part of its own here, joined them."""
+"""Of ``CRYSTAL_QUANTITIES``, those that are columns, without dispersion."""
 
 
 class Solved:
-    """A crystal with the states of the present model, which several changes start from."""
+    """A crystal with the states of the model, which several changes start from."""
 
-    def __init__(self, crystal: PrimitiveCrystal) -> None:
+    def __init__(self, crystal: PlacedCrystal) -> None:
         self.crystal = crystal
 
     @cached_property
@@ -88,7 +88,7 @@ class Solved:
         return bands_of(self.m, states.energy, POPULATIONS["Mulliken"](states))
 
     def shifted(self, shift: Floats) -> Bands:
-        """With levels of orbitals shifted; the present bands where they are not."""
+        """With levels of orbitals shifted; the model's own bands where they are not."""
         if not shift.any():
             return self.bands
         return self.with_hamiltonian(self.m.shifted(shift))
@@ -114,6 +114,12 @@ def whole(bands: Bands) -> Described:
     """What ``TightBindingStats`` says, without dispersion."""
     sites, crystal = describe(bands)
     return sites, crystal[OWN]
+
+
+def dispersion(bands: Bands) -> Described:
+    """What it says of dispersion. Nothing of a site."""
+    sites, crystal = describe(bands)
+    return sites[:, :0], crystal[[q in DISPERSION for q in CRYSTAL_QUANTITIES]]
 
 
 ONLY_3D = {4: corrections.STONER[4]}
