@@ -2,7 +2,7 @@
 
 A folder is named by its kind and format version; one stays here for every version that is still
 read. They were written by a small untrained encoder, and by two epochs of fine-tuning of it on the
-first 12 structures of ``fine_tuning_cases``. Regressors of other columns than today's cannot be read.
+first 12 structures of ``fine_tuning_cases``. Regressors of other columns than today's are not read.
 """
 
 from __future__ import annotations

@@ -139,6 +139,7 @@ def _add_featurize(commands: Any) -> None:
             "  unate             learned ones, of a pretrained network (UnateFeaturizer)\n"
             "  site-descriptors  electronegativities, bonds, potentials (SiteDescriptorStats)\n"
             "  fingerprint       distances and directions of neighbours (SiteDescriptorStats)\n"
+            "  cell              layers, vacuum, stiffness of the whole cell (CellStats)\n"
             "  tight-binding     electrons of a tight-binding model (TightBindingStats)\n"
             "  recipe            all that UnateRegressor learns from, which its fit takes\n\n"
             f"{_STATUS}{_RESUMING}"
