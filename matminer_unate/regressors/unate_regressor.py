@@ -83,7 +83,8 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator):
         blend it in. ``"auto"`` does so from 5,000 structures on. This takes half an hour on one
         core with 8,000 crystals of 10 sites, which the bar tells beforehand, and needs structures:
         with the frame of :meth:`featurize` there is no network, and a model that has one cannot
-        predict from such a frame.
+        predict from such a frame. Crystals that lack the tight-binding columns are predicted
+        without it.
     n_folds : int
         Of the cross-validation, at least 3; fewer where there are fewer formulas. Time grows in
         proportion.
