@@ -14,6 +14,7 @@ import pandas as pd
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.inputs import column_of
+from matminer_unate.processes import keep_freed_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,6 +74,7 @@ def _featurized(part: pd.DataFrame, column: str, featurizer: StructureFeaturizer
                 'text of the structures. Say dask.config.set({"dataframe.convert-string": False}) '
                 "before from_pandas, or give CIFs or JSON"
             )
+    keep_freed_memory()
     table: Any = featurizer.featurize_dataframe(part, column, pbar=False)
     return table
 
