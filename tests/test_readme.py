@@ -270,6 +270,8 @@ EXAMPLES = [
     "UnateFeaturizer",
     "SiteDescriptorStats",
     "TightBindingStats",
+    "featurize_batch",
+    "featurize_dask",
     *LOADERS,
     pytest.param("UnateRegressor", marks=pytest.mark.slow),
     pytest.param("UnateFineTuneRegressor", marks=pytest.mark.slow),
