@@ -367,7 +367,8 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     old, new = ({k: v for k, v in one.items() if k not in skipped} for one in (before, now))
     found = differences(old, new)
     # The columns follow from the other options, whose names say more.
-    return inputs + (found if len(found) == 1 else [f for f in found if not f.startswith("schema")])
+    others = [text for text in found if not text.startswith("schema")]
+    return inputs + (others or ["the table has other columns"] * bool(found))
 
 
 def total(parts: Iterable[Part]) -> RowReport:
