@@ -3,7 +3,8 @@
 ``UnateFeaturizer`` gives learned ones, from a pretrained CartNet encoder; ``SiteDescriptorStats``
 physical ones of sites, ``CellStats`` of the cell and ``TightBindingStats`` electronic ones, without
 any network. ``UnateFineTuneRegressor`` trains the encoder on to a property, ``UnateRegressor``
-learns one from all of these columns, and ``UnateClassifier`` classes.
+learns one from all of these columns, and ``UnateClassifier`` classes. ``featurize_dask`` and
+``featurize_batch`` give columns to the frames of Dask and the batches of Arrow.
 """
 
 from __future__ import annotations
@@ -13,12 +14,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from matminer_unate.engine.frames import (
-        featurize_batch,
-        featurize_batches,
-        featurize_dask,
-        featurized_schema,
-    )
+    from matminer_unate.engine.frames import featurize_batch, featurize_dask
     from matminer_unate.featurizers.cell_stats import CellStats
     from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
@@ -37,9 +33,7 @@ __all__ = [
     "UnateRegressor",
     "__version__",
     "featurize_batch",
-    "featurize_batches",
     "featurize_dask",
-    "featurized_schema",
 ]
 
 __version__ = version("matminer_unate")
@@ -54,9 +48,7 @@ _MODULES = {
     "UnateFineTuneRegressor": "finetuning.fine_tune_regressor",
     "UnateRegressor": "regressors.unate_regressor",
     "featurize_batch": "engine.frames",
-    "featurize_batches": "engine.frames",
     "featurize_dask": "engine.frames",
-    "featurized_schema": "engine.frames",
 }
 
 

@@ -19,6 +19,7 @@ from places import TESTS
 from process_calls import BEFORE, TASKS, WAYS, Bound, fit_models
 from real_crystals import crystals
 
+from matminer_unate import processes
 from matminer_unate.network import encoding
 from matminer_unate.processes import single_threaded_workers
 
@@ -166,3 +167,22 @@ def test_after_an_error_nothing_begins_that_has_not_begun() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert len(began) <= 2
+
+
+def test_workers_of_dask_keep_freed_memory_and_no_others_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[tuple[int, int]] = []
+
+    class Library:
+        def __init__(self, name: None) -> None:
+            self.mallopt = lambda *args: calls.append(args)
+
+    monkeypatch.setattr("ctypes.CDLL", Library)
+    monkeypatch.setattr("sys.platform", "linux")
+    for value, n_calls in ((None, 0), ("1000000", 0), ("65536", 2)):
+        monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
+        if value is not None:
+            monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", value)
+        processes.keep_freed_memory.__wrapped__()
+        assert len(calls) == n_calls

@@ -271,6 +271,8 @@ EXAMPLES = [
     "CellStats",
     "SiteDescriptorStats",
     "TightBindingStats",
+    "featurize_batch",
+    "featurize_dask",
     *LOADERS,
     pytest.param("UnateRegressor", marks=pytest.mark.slow),
     pytest.param("UnateFineTuneRegressor", marks=pytest.mark.slow),

@@ -7,7 +7,11 @@ import atexit
 import gc
 import json
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +63,10 @@ _SHARING = (
     "  unate {command} --out {out} --shard $SLURM_ARRAY_TASK_ID/100\n"
     "then, once:\n"
     "  unate merge --out {out}\n\n"
+    "a cluster of Dask, whose workers see the same folders:\n"
+    "  dask scheduler\n"
+    "  dask worker tcp://HOST:8786 --nthreads 1 --nworkers auto\n"
+    "  unate {command} --out {out} --dask tcp://HOST:8786\n\n"
 )
 
 _STATUS = (
@@ -378,12 +386,25 @@ def _run_command(args: argparse.Namespace, command: str) -> int:
     from matminer_unate.cli.progress import CommandProgress
 
     # The imports take seconds, so something is shown before them.
-    with CommandProgress(args.quiet, "loading") as progress:
+    with _stopped_by_sigterm(), CommandProgress(args.quiet, "loading") as progress:
         from matminer_unate.cli import commands as table_commands
 
         args.progress = progress
         finish = getattr(table_commands, command)(args)
     return SOME_FAILED if finish() else OK
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """End on SIGTERM, which batch systems send before they kill, as on Ctrl-C: in good order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # -- info -----------------------------------------------------------------------------------------

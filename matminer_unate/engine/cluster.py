@@ -26,6 +26,7 @@ from matminer_unate.engine.identity import differences
 from matminer_unate.engine.parts import Part, write_part
 from matminer_unate.errors import InputError
 from matminer_unate.io.input_rows import Source
+from matminer_unate.processes import keep_freed_memory
 
 CONNECT_SECONDS = 20
 """To wait for a scheduler, and then for its first worker."""
@@ -155,6 +156,7 @@ def compute_task(plan: Plan, task: Task) -> Part:
     # What a worker warns of is caught, which threads of one process cannot do at a time.
     if not Path(plan.folder).is_dir():
         raise InputError(f"a worker sees no folder {plan.folder}; all need the same disk")
+    keep_freed_memory()
     with _one_at_a_time:
         computing = _loaded(plan.options)
         found = differences(_fixed(plan.made_by), _fixed(computing.made_by))

@@ -6,7 +6,6 @@ this package, each of its processes loads a network once, when it first computes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,6 +13,7 @@ import pandas as pd
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.inputs import column_of
+from matminer_unate.processes import keep_freed_memory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,10 +56,16 @@ def featurize_dask(ddf: Any, column: str, featurizer: StructureFeaturizer) -> An
 
     Examples
     --------
-    >>> import dask.dataframe as dd                                            # doctest: +SKIP
-    >>> ddf = dd.read_parquet("structures/", columns=["material_id", "cif"])   # doctest: +SKIP
-    >>> table = featurize_dask(ddf, "cif", UnateFeaturizer(on_error="nan"))    # doctest: +SKIP
-    >>> table.to_parquet("features/")                                          # doctest: +SKIP
+    >>> import dask
+    >>> import dask.dataframe as dd
+    >>> from matminer_unate import SiteDescriptorStats, featurize_dask
+    >>> from matminer_unate.datasets import load_semiconductors
+    >>> with dask.config.set({"dataframe.convert-string": False}):
+    ...     ddf = dd.from_pandas(load_semiconductors().head(20), npartitions=2)
+    >>> table = featurize_dask(ddf, "structure", SiteDescriptorStats())
+    >>> table.divisions, len(table.columns)
+    ((0, 10, 19), 111)
+    >>> df = table.compute(scheduler="sync")
     """
     meta = featurizer.featurize_dataframe(ddf._meta, column, pbar=False)
     return ddf.map_partitions(_featurized, column, featurizer, meta=meta)
@@ -73,6 +79,7 @@ def _featurized(part: pd.DataFrame, column: str, featurizer: StructureFeaturizer
                 'text of the structures. Say dask.config.set({"dataframe.convert-string": False}) '
                 "before from_pandas, or give CIFs or JSON"
             )
+    keep_freed_memory()
     table: Any = featurizer.featurize_dataframe(part, column, pbar=False)
     return table
 
@@ -82,8 +89,7 @@ def featurize_batch(
 ) -> Any:
     """Add the columns of a featurizer to a batch of Arrow.
 
-    This one function is what engines need that hand out batches. Ray Data, whose actors keep the
-    network::
+    This one function is all that engines need which hand out batches. Ray Data::
 
         import ray
         from matminer_unate import UnateFeaturizer, featurize_batch
@@ -92,23 +98,23 @@ def featurize_batch(
         data = ray.data.read_parquet("structures/")
         table = data.map_batches(
             lambda batch: featurize_batch(batch, "cif", featurizer),
-            batch_format="pyarrow", batch_size=1000, num_cpus=1,
+            batch_format="pyarrow", batch_size=1000,
         )
         table.write_parquet("features/")
 
     Spark::
 
-        from matminer_unate import UnateFeaturizer, featurize_batches, featurized_schema
+        from matminer_unate import UnateFeaturizer, featurize_batch
+        from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
         featurizer = UnateFeaturizer(on_error="nan")
         frame = spark.read.parquet("structures/").select("material_id", "cif")
-        schema = from_arrow_schema(featurized_schema(to_arrow_schema(frame.schema), featurizer))
+        empty = to_arrow_schema(frame.schema).empty_table()
+        schema = from_arrow_schema(featurize_batch(empty, "cif", featurizer).schema)
         table = frame.mapInArrow(
-            lambda batches: featurize_batches(batches, "cif", featurizer), schema
+            lambda batches: (featurize_batch(b, "cif", featurizer) for b in batches), schema
         )
         table.write.parquet("features/")
-
-    with ``from_arrow_schema`` and ``to_arrow_schema`` of ``pyspark.sql.pandas.types``.
 
     Parameters
     ----------
@@ -130,46 +136,32 @@ def featurize_batch(
         There is no such column, or a new column is there already.
     StructureError
         A structure is unusable; the message names its row in the batch.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from matminer_unate import SiteDescriptorStats, featurize_batch
+    >>> from matminer_unate.datasets import load_semiconductors
+    >>> cifs = [structure.to(fmt="cif") for structure in load_semiconductors()["structure"][:5]]
+    >>> batch = pa.record_batch({"cif": cifs})
+    >>> featurize_batch(batch, "cif", SiteDescriptorStats()).shape
+    (5, 105)
     """
     import pyarrow as pa
 
-    if column not in batch.schema.names:
-        raise InputError(
-            f"the batch has no column {column!r}; it has {', '.join(batch.schema.names)}"
-        )
-    schema = featurized_schema(batch.schema, featurizer)
-    index = batch.schema.get_field_index(column)
-    values = featurizer.transform(batch.column(index).to_pylist())
-    new = [pa.array(one, pa.float32(), from_pandas=True) for one in values.T.copy()]
-    kind = pa.Table if isinstance(batch, pa.Table) else pa.RecordBatch
-    return kind.from_arrays([*batch.columns, *new], schema=schema)
-
-
-def featurize_batches(
-    batches: Iterator[pa.RecordBatch], column: str, featurizer: StructureFeaturizer
-) -> Iterator[pa.RecordBatch]:
-    """:func:`featurize_batch` of one batch after another, as Spark's ``mapInArrow`` wants it."""
-    for batch in batches:
-        yield featurize_batch(batch, column, featurizer)
-
-
-def featurized_schema(schema: pa.Schema, featurizer: StructureFeaturizer) -> pa.Schema:
-    """The schema of what :func:`featurize_batch` gives.
-
-    Raises
-    ------
-    InputError
-        A column has the name of a new one.
-    """
-    import pyarrow as pa
-
-    labels = featurizer.feature_labels()
-    taken = [label for label in labels if label in schema.names]
+    names, labels = batch.schema.names, featurizer.feature_labels()
+    if column not in names:
+        raise InputError(f"the batch has no column {column!r}; it has {', '.join(names)}")
+    taken = [label for label in labels if label in names]
     if taken:
         raise InputError(
             f"the batch has a column {taken[0]!r} already; drop the {len(taken)} columns of this "
             "name first, or featurize with other options"
         )
+    schema = batch.schema
     for label in labels:
         schema = schema.append(pa.field(label, pa.float32()))
-    return schema
+    values = featurizer.transform(batch.column(names.index(column)).to_pylist())
+    new = [pa.array(one, pa.float32(), from_pandas=True) for one in values.T.copy()]
+    kind = pa.Table if isinstance(batch, pa.Table) else pa.RecordBatch
+    return kind.from_arrays([*batch.columns, *new], schema=schema)

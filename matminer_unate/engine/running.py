@@ -332,7 +332,7 @@ def told_what_is_kept(folder: PartsFolder) -> Iterator[None]:
                 f"the disk of {folder.path.absolute().parent} is full; free some space, then "
                 + (kept or "start again: nothing was written")
             ) from e
-        raise OSError(e.errno, f"{e.strerror or e}; {kept or 'nothing was written'}") from e
+        raise OSError(f"{e}; {kept or 'nothing was written'}") from e
     except InputError:
         _kept(folder)
         raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from small_corpora import prototypes
 
 from matminer_unate import UnateFineTuneRegressor, UnateRegressor
 from matminer_unate.cli import main as cli
-from matminer_unate.engine import computing
+from matminer_unate.engine import computing, running
 
 NAMED = crystals()
 
@@ -53,6 +54,31 @@ def test_a_table_gets_the_predictions_row_for_row(
     np.testing.assert_allclose(found["volume"], expected, rtol=1e-4)
     assert b"UnateFineTuneRegressor" in pq.read_schema(out).metadata[b"matminer_unate"]
     assert f"{len(NAMED)} rows in" in capsys.readouterr().out
+
+
+def test_predictions_that_were_stopped_go_on(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, calls = running.write_part, []
+
+    def stopped(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return write(*args)
+
+    for n, structure in enumerate(NAMED.values()):
+        structure.to(filename=str(tmp_path / f"{n}.cif"))
+    outs = [tmp_path / "whole.csv", tmp_path / "resumed.csv"]
+    options = ["--part-rows", 2, "--out"]
+    assert run(model, tmp_path / "*.cif", *options, outs[0]) == cli.OK
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "write_part", stopped)
+        assert run(model, tmp_path / "*.cif", *options, outs[1]) == cli.INTERRUPTED
+    assert run(model, tmp_path / "*.cif", *options, outs[1], "--name", "other") == cli.UNUSABLE
+    assert "holds the parts of another run: the table has other columns" in capsys.readouterr().err
+    assert run(model, tmp_path / "*.cif", *options, outs[1], "--resume") == cli.OK
+    assert outs[0].read_bytes() == outs[1].read_bytes()
 
 
 def test_bad_files_are_listed_and_good_ones_predicted(

@@ -234,23 +234,30 @@ def test_resume_asked_for_without_parts_is_an_error(
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_at_any_time_is_taken_up(
-    run: Run, table: Path, whole: Path, tmp_path: Path, tiny_weights: Path
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_process_that_is_ended_at_any_time_is_taken_up(
+    end: signal.Signals, run: Run, table: Path, whole: Path, tmp_path: Path, tiny_weights: Path
 ) -> None:
     out = tmp_path / "out.parquet"
     args = ["featurize", table, "--out", out, "--weights", tiny_weights, "--device", "cpu"]
     command = [sys.executable, "-m", "matminer_unate", *map(str, args), "--part-rows", "7"]
     manifest = Path(f"{out}.parts") / "_manifest-1-of-1.jsonl"
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not (
             manifest.exists() and manifest.read_bytes().count(b"\n") > 2
         ):
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+        process.send_signal(end)
+        _, said = process.communicate()
+    if end == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == cli.INTERRUPTED
+        assert "interrupted; the same command goes on" in said
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == cli.SOME_FAILED, done.stderr
-    assert f"took over from process {process.pid} on {socket.gethostname()}" in done.stderr
+    took_over = f"took over from process {process.pid} on {socket.gethostname()}" in done.stderr
+    assert took_over == (end == signal.SIGKILL)
     assert "going on with" in done.stderr
     assert out.read_bytes() == whole.read_bytes()
 
