@@ -244,7 +244,9 @@ def test_the_numbers_of_columns_are_right() -> None:
         "UnateFeaturizer": len(matminer_unate.UnateFeaturizer().feature_labels()),
         "TightBindingStats": len(matminer_unate.TightBindingStats().feature_labels()),
         "SiteDescriptorStats": len(matminer_unate.SiteDescriptorStats().feature_labels()),
+        "CellStats": len(matminer_unate.CellStats().feature_labels()),
         "UnateRegressor": len(matminer_unate.UnateRegressor()._recipe().names()),
+        "UnateClassifier": len(matminer_unate.UnateClassifier()._recipe().names()),
     }
     assert {name: int(n.replace(",", "")) for name, n in rows.items()} == found
 
