@@ -273,6 +273,7 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         "--dask",
         nargs="?",
         const="",
+        type=_address,
         metavar="ADDRESS",
         help="compute on the workers of the Dask scheduler at tcp://HOST:8786, which see the same "
         "folders; without ADDRESS on a worker for each core of this machine (needs "
@@ -355,6 +356,15 @@ def _shard(text: str) -> Shard:
         return Shard.parse(text)
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e)) from None
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (host and colon and port.isdecimal()):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no tcp://HOST:PORT; name the inputs before --dask"
+        )
+    return text
 
 
 def _tolerance(text: str) -> float:

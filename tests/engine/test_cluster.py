@@ -150,6 +150,14 @@ def test_a_scheduler_without_workers_is_an_error_with_its_address(
     assert f"the Dask scheduler at {address} has no workers" in capsys.readouterr().err
 
 
+def test_an_input_after_the_option_is_not_taken_for_an_address(
+    run: Run, cifs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run("--out", cifs / "out.parquet", "--dask", cifs / "rows.parquet", cifs / "rows.csv")
+    assert "name the inputs before --dask" in capsys.readouterr().err
+
+
 def test_inputs_that_workers_elsewhere_would_not_find_are_refused(
     run: Run, cifs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
