@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 from places import RECORDED, SHARED
 from pymatgen.core import Lattice, Structure
 
-from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer, UnateRegressor
+from matminer_unate import (
+    CellStats,
+    SiteDescriptorStats,
+    TightBindingStats,
+    UnateFeaturizer,
+    UnateRegressor,
+)
 from matminer_unate.datasets import load_semiconductors
 
 FILE = RECORDED / "golden.parquet"
@@ -32,6 +38,7 @@ FEATURIZERS: dict[str, Any] = {
     "mp_v2": UnateFeaturizer("mp_v2", device="cpu", on_error="nan"),
     "mp_v2_taught": UnateFeaturizer("mp_v2_taught", device="cpu", on_error="nan"),
     "site descriptors": SiteDescriptorStats(descriptors="all", on_error="nan"),
+    "cell": CellStats(on_error="nan"),
     "tight binding": TightBindingStats(on_error="nan"),
 }
 
