@@ -14,6 +14,9 @@ from matminer_unate.crystals.symmetry import SAME_SITE, symmetry_dataset
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+MAX_SITES = 300
+"""Of larger cells no symmetry is looked for: every site is compared with every other."""
+
 
 @dataclass(frozen=True)
 class SymmetrisedCrystal:
@@ -47,7 +50,8 @@ def symmetrised(crystal: CrystalArrays) -> SymmetrisedCrystal:
 
     These are looked for with a tolerance of ``SAME_SITE``: no site moves by more than about that,
     and none into another cell. Where a crystal comes close to more symmetry and gains it, what is
-    computed of it changes at once, by as much as such a move makes.
+    computed of it changes at once, by as much as such a move makes. Cells of more than
+    ``MAX_SITES`` stay as they are, with the identity alone.
 
     Parameters
     ----------
@@ -59,6 +63,8 @@ def symmetrised(crystal: CrystalArrays) -> SymmetrisedCrystal:
     as_it_is = SymmetrisedCrystal(
         lattice, coords, numbers, np.eye(3, dtype=np.int64)[None], np.arange(len(numbers))[None]
     )
+    if len(numbers) > MAX_SITES:
+        return as_it_is
     try:
         W, w = operations(lattice, coords, numbers, SAME_SITE)
     except NotPlain:

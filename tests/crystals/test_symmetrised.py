@@ -64,3 +64,12 @@ def test_a_doubtful_crystal_is_left_to_spglib() -> None:
         moved = coords.copy()
         moved[0] += off * np.array([0.5, 0.7, 0.2]) @ np.linalg.inv(lattice)
         assert residue((lattice, moved, numbers)) < 1e-10
+
+
+def test_of_a_large_cell_no_symmetry_is_looked_for() -> None:
+    cell = CRYSTALS["SrTiO3"].copy()
+    cell.make_supercell([4, 4, 4])
+    lattice, coords, numbers = crystal_arrays(cell)
+    found = symmetrised((lattice, coords, numbers))
+    assert len(found.rotations) == 1
+    np.testing.assert_array_equal(found.frac_coords, coords)
