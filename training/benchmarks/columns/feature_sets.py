@@ -43,8 +43,9 @@ def feature_sets(weights: list[str]) -> dict[str, tuple[tuple[str, ...], tuple[s
             f"control+tight-binding+{w}": (tight_bound, (*tight_bound, w)),
         }
     # In the order of its columns.
+    trees = (*CONTROL, "cell-stats", "tight-binding")
     sets |= {
-        name: (tight_bound, (*tight_bound, "fingerprint", *used))
+        name: (trees, (*trees, "fingerprint", *used))
         for name, used in recipes(weights).items()
     }
     return sets

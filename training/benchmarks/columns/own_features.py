@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks.columns.regressors import Matrix
 from benchmarks.untrained import untrained_twin
-from matminer_unate import SiteDescriptorStats, UnateFeaturizer
+from matminer_unate import CellStats, SiteDescriptorStats, UnateFeaturizer
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.regressors.recipe import cell_columns, composition_columns, tight_binding_stats
 
@@ -21,6 +21,7 @@ OWN_BLOCKS: dict[str, Callable[[pd.Series], Matrix]] = {
     "fingerprint": lambda crystals: SiteDescriptorStats(descriptors="fingerprint").transform(
         crystals
     ),
+    "cell-stats": lambda crystals: CellStats().transform(crystals),
     "tight-binding": lambda crystals: tight_binding_stats().transform(crystals),
 }
 """Structures → columns that no network is needed for, as ``UnateRegressor`` computes them."""
