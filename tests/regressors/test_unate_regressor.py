@@ -351,7 +351,7 @@ def test_columns_of_several_weights_are_blocks_side_by_side(
     assert (
         model.fitted_.layout.n_tree_columns() == list(one).index("site_radial_count_1.4A_mean") - 1
     )
-    assert len(model.fitted_.targets[0].models[0].kernel.scales) == 5
+    assert len(model.fitted_.targets[0].models[0].kernel.scales) == 6
     model.save(tmp_path / "model")
     again = UnateRegressor.load(tmp_path / "model")
     np.testing.assert_allclose(again.predict(columns), model.predict(columns), rtol=1e-9)
