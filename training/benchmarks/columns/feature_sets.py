@@ -45,8 +45,7 @@ def feature_sets(weights: list[str]) -> dict[str, tuple[tuple[str, ...], tuple[s
     # In the order of its columns.
     trees = (*CONTROL, "cell-stats", "tight-binding")
     sets |= {
-        name: (trees, (*trees, "fingerprint", *used))
-        for name, used in recipes(weights).items()
+        name: (trees, (*trees, "fingerprint", *used)) for name, used in recipes(weights).items()
     }
     return sets
 
