@@ -41,25 +41,27 @@ def locked(path: Path, say: Callable[[str], Any]) -> Iterator[None]:
     """
     own = {"pid": os.getpid(), "host": socket.gethostname(), "started": _started(os.getpid())}
     own["token"] = uuid.uuid4().hex
-    while not _made(path, own):
-        holder = read_lock(path)
-        if holder is None:  # it has just been let go
-            continue
-        if is_alive(path, holder):
-            raise InputError(_refusal(path, holder))
-        if _taken_away(path, holder):
-            say(
-                f"took over from process {holder.get('pid')} on {holder.get('host')}, which has "
-                "ended without finishing"
-            )
     over = Event()
     signs = Thread(target=_give_signs, args=(path, over), daemon=True)
-    signs.start()
+    # Ctrl-C may come at any time from here on, and must not leave the lock behind.
     try:
+        while not _made(path, own):
+            holder = read_lock(path)
+            if holder is None:  # it has just been let go
+                continue
+            if is_alive(path, holder):
+                raise InputError(_refusal(path, holder))
+            if _taken_away(path, holder):
+                say(
+                    f"took over from process {holder.get('pid')} on {holder.get('host')}, which "
+                    "has ended without finishing"
+                )
+        signs.start()
         yield
     finally:
         over.set()
-        signs.join()
+        if signs.is_alive():
+            signs.join()
         if (read_lock(path) or {}).get("token") == own["token"]:
             path.unlink(missing_ok=True)
 
