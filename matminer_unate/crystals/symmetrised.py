@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from matminer_unate.crystals.operations import NotPlain, operations
+from matminer_unate.crystals.operations import Floats, Ints, NotPlain, operations
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.crystals.symmetry import SAME_SITE, symmetry_dataset
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 MAX_SITES = 300
 """Of larger cells no symmetry is looked for: every site is compared with every other."""

@@ -29,12 +29,3 @@ def make_featurizer(name: str) -> StructureFeaturizer:
     if name == "tight-binding":
         return TightBindingStats()
     return SiteDescriptorStats(descriptors="fingerprint" if name == "fingerprint" else "physics")
-
-
-def recipe_names(model: object) -> list[str]:
-    """Names of the columns that ``UnateRegressor.featurize`` gives, after the formula."""
-    from matminer_unate.network.weights import check_weights
-    from matminer_unate.regressors.recipe import Recipe
-
-    weights, tight_binding = model.weights, model.tight_binding  # type: ignore[attr-defined]
-    return Recipe(check_weights(weights), "cpu", bool(tight_binding)).names()

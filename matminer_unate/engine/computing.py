@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from matminer_unate.engine.columns import RECIPE, make_featurizer, recipe_names
+from matminer_unate.engine.columns import RECIPE, make_featurizer
 from matminer_unate.engine.report import RowReport
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
 from matminer_unate.featurizers.base import StructureFeaturizer
@@ -179,7 +179,7 @@ class _RecipePart:
         self._model = model
         configs = [weights_config(w) for w in check_weights(model.weights)]
         self._config = configs[0]
-        self.labels, self.words = recipe_names(model), ["formula"]
+        self.labels, self.words = model._recipe().names(), ["formula"]
         self.made_by: dict[str, Any] = {
             "weights": [config.name for config in configs],
             "sha256": [config.sha256 for config in configs],

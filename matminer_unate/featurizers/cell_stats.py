@@ -10,6 +10,7 @@ from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_crystal
 from matminer_unate.featurizers.rows import Computed, PlacedCrystal, RowNotes
+from matminer_unate.featurizers.site_descriptor_stats import BOND_VALENCE
 from matminer_unate.physics.bonded_networks import CUTOFF
 from matminer_unate.physics.cell_quantities import CELL_QUANTITIES, cell_quantities
 from matminer_unate.physics.elements import has_radius
@@ -21,13 +22,6 @@ _DIMENSIONALITY = """@article{dimensionality,
         Wedel},
     journal = {Physical Review Materials}, volume = {3}, pages = {034003}, year = {2019},
     doi = {10.1103/PhysRevMaterials.3.034003}}"""
-
-_BOND_VALENCE = """@article{bond_valence,
-    title = {Bond-valence parameters obtained from a systematic analysis of the Inorganic Crystal
-        Structure Database},
-    author = {Brown, I. D. and Altermatt, D.},
-    journal = {Acta Crystallographica Section B}, volume = {41}, pages = {244--247}, year = {1985},
-    doi = {10.1107/S0108768185002063}}"""
 
 _HILL = """@article{hill,
     title = {The elastic behaviour of a crystalline aggregate},
@@ -110,7 +104,7 @@ class CellStats(StructureFeaturizer):
 
     def citations(self) -> list[str]:
         """BibTeX of the sources."""
-        return [_DIMENSIONALITY, _BOND_VALENCE, _HILL]
+        return [_DIMENSIONALITY, BOND_VALENCE, _HILL]
 
     def _prepare(self, structure: Any) -> PlacedCrystal:
         lattice, frac_coords, z = CheckedCrystal.of(structure).arrays

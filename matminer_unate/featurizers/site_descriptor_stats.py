@@ -48,7 +48,7 @@ _MAGPIE = """@article{magpie,
     journal = {npj Computational Materials}, volume = {2}, pages = {16028}, year = {2016},
     doi = {10.1038/npjcompumats.2016.28}}"""
 
-_BOND_VALENCE = """@article{bond_valence,
+BOND_VALENCE = """@article{bond_valence,
     title = {Bond-valence parameters obtained from a systematic analysis of the Inorganic Crystal
         Structure Database},
     author = {Brown, I. D. and Altermatt, D.},
@@ -185,7 +185,7 @@ class SiteDescriptorStats(StructureFeaturizer):
 
     def citations(self) -> list[str]:
         """BibTeX of the sources of the descriptors."""
-        return [_MAGPIE, _BOND_VALENCE, _WOLF, _SYMMETRY_FUNCTIONS]
+        return [_MAGPIE, BOND_VALENCE, _WOLF, _SYMMETRY_FUNCTIONS]
 
     def _check_options(self) -> None:
         super()._check_options()

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from matminer_unate.crystals.lattice import cell_heights
+from matminer_unate.physics.atoms import Ints
 from matminer_unate.physics.elements import Floats
-
-Ints = NDArray[np.int64]
 
 K_LENGTH = 9.0
 """Å. Along each axis, k points times the height of the cell are at least this."""

@@ -17,7 +17,6 @@ from sklearn.utils.parallel import Parallel, delayed
 from matminer_unate.regressors.blend import DIRECT, QUICK, grow, share_gain
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge, HeldOut, Rows, Vector
 from matminer_unate.regressors.target_models import (
-    SENSITIVITY_ROWS,
     BlockLayout,
     Blocks,
     FitOptions,
@@ -25,6 +24,7 @@ from matminer_unate.regressors.target_models import (
     TrainingRows,
     Variants,
     fit_variants,
+    importances_of,
     search_start,
 )
 
@@ -183,13 +183,11 @@ class FittedClassModel:
 
     def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector:
         """Of all columns, (n_columns,); 0 for those it does not see."""
-        kept = layout.kept(self.without)
-        few = np.random.default_rng(seed).permutation(len(columns))[:SENSITIVITY_ROWS]
-        sensitivity = self.kernel.sensitivity(layout.of(columns[few], self.without))
-        found = np.zeros(len(kept))
-        n_trees = layout.n_tree_columns(self.without)
-        found[kept] = share_gain(self.trees, sensitivity.sum(axis=1), n_trees)[0]
-        return found
+
+        def combine(sensitivity: Vector, n_trees: int) -> Vector:
+            return share_gain(self.trees, sensitivity.sum(axis=1), n_trees)[0]
+
+        return importances_of(self, columns, layout, seed, combine)
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from matminer_unate.errors import InputError
+from matminer_unate.errors import InputError, WeightsError
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
 from matminer_unate.parameters import check_parameters
 from matminer_unate.progress import WorkBar
 from matminer_unate.regressors.blend import require_lightgbm
-from matminer_unate.regressors.fitted_state import FittedState
+from matminer_unate.regressors.fitted_state import FittedAttributes, FittedState, Target
 from matminer_unate.regressors.recipe import Recipe
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
 from matminer_unate.regressors.target_models import LEAST_GROUPS, NONE, FitOptions
@@ -27,10 +27,11 @@ from matminer_unate.targets import read_row_weights
 RECIPE_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
 
 
-class RecipeEstimator(BaseEstimator):
+class RecipeEstimator(FittedAttributes[Target], BaseEstimator):
     """An estimator on the columns of :class:`~.recipe.Recipe`.
 
-    A subclass has these parameters and more, and a fitted state.
+    A subclass has these parameters and more, and says how its fitted state is written into a folder
+    and read.
     """
 
     weights: str | Path | Sequence[str | Path]
@@ -85,6 +86,55 @@ class RecipeEstimator(BaseEstimator):
             rows.warn(reasons, f"lack the '{block}' columns", reasons)
         return described.table
 
+    def save(self, folder: str | Path) -> None:
+        """Write the fitted model as ``config.json``, ``model.safetensors`` and LightGBM's texts.
+
+        The weights are not in it, only their name and checksum.
+
+        Parameters
+        ----------
+        folder : path
+            Created if need be; files in it are replaced.
+        """
+        self._write(self._state, self.get_params(), Path(folder))
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, weights: str | Path | Sequence[str | Path] | None = None
+    ) -> Self:
+        """Read a model that :meth:`save` wrote; no pickle is involved.
+
+        Parameters
+        ----------
+        folder : path
+        weights : str or path, or sequence of them, optional
+            Where the weights are now, if not where they were.
+
+        Raises
+        ------
+        WeightsError
+            A file is missing or damaged, or the weights are not those of the fit.
+        """
+        fitted, parameters = cls._read(Path(folder).expanduser(), weights)
+        try:
+            model = cls(**parameters)
+        except TypeError as e:
+            raise WeightsError(f"{folder} has other parameters ({e}); save the model again") from e
+        model.fitted_ = fitted
+        return model
+
+    # -- of a subclass ---------------------------------------------------------------------------
+
+    @staticmethod
+    def _write(fitted: FittedState[Any], parameters: dict[str, Any], folder: Path) -> None:
+        raise NotImplementedError
+
+    @staticmethod
+    def _read(
+        folder: Path, weights: str | Path | Sequence[str | Path] | None
+    ) -> tuple[FittedState[Any], dict[str, Any]]:
+        raise NotImplementedError
+
     # -- for subclasses --------------------------------------------------------------------------
 
     def _recipe(self) -> Recipe:
@@ -123,15 +173,11 @@ class RecipeEstimator(BaseEstimator):
             raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
         return rows, np.ones(len(rows)) if weights is None else weights
 
-    def _answer(
-        self,
-        X: Any,
-        state: FittedState[Any],
-        predict: Callable[[AnsweredRows], NDArray[np.float64]],
-    ) -> Prediction:
+    def _answer(self, X: Any, predict: Callable[[AnsweredRows], NDArray[np.float64]]) -> Prediction:
         """Describe rows and ask models about those that these can answer for."""
+        state = self._state
         self._check_options()
-        self._check_unchanged(state)
+        self._check_unchanged()
         without = [model.without for target in state.targets for model in target.models]
         rows, ignore_errors = GivenRows.of(X), self.on_error == "nan"
         with self._bar("predict", rows, {"models": 5e-4 * len(rows)}) as bar:
@@ -145,13 +191,13 @@ class RecipeEstimator(BaseEstimator):
         lacking = found.used[~found.complete] if NONE in without else found.used[:0]
         return Prediction(values, rows, lacking, found)
 
-    def _check_unchanged(self, state: FittedState[Any]) -> None:
-        if checksums(check_weights(self.weights)) != state.weights_sha256:
+    def _check_unchanged(self) -> None:
+        if checksums(check_weights(self.weights)) != self._state.weights_sha256:
             raise InputError(
                 f"the weights {self.weights!r} are not those of the fit; fit again, or set weights "
                 "to the former ones"
             )
-        if self._recipe().names() != list(state.feature_names):
+        if self._recipe().names() != list(self._state.feature_names):
             raise InputError(
                 "the options of the columns were changed after the fit; fit again, or set "
                 "tight_binding back"

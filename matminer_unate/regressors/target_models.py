@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -280,13 +281,7 @@ class FittedModel:
 
     def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector:
         """Of all columns, (n_columns,); 0 for those it does not see."""
-        kept = layout.kept(self.without)
-        few = np.random.default_rng(seed).permutation(len(columns))[:SENSITIVITY_ROWS]
-        sensitivity = self.kernel.sensitivity(layout.of(columns[few], self.without))
-        found = np.zeros(len(kept))
-        n_trees = layout.n_tree_columns(self.without)
-        found[kept] = combine_importances(self.blend, sensitivity, n_trees)
-        return found
+        return importances_of(self, columns, layout, seed, partial(combine_importances, self.blend))
 
 
 class Fitted(Protocol):
@@ -297,6 +292,26 @@ class Fitted(Protocol):
     held_out_error: float
 
     def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector: ...
+
+
+def importances_of(
+    model: Fitted,
+    columns: Vector,
+    layout: BlockLayout,
+    seed: int,
+    combine: Callable[[Vector, int], Vector],
+) -> Vector:
+    """Importances of all columns, (n_columns,); 0 for those that a model does not see.
+
+    ``combine`` is given the kernel's sensitivity to each column it sees, and how many of these the
+    trees see, and returns the importances of these columns.
+    """
+    kept = layout.kept(model.without)
+    few = np.random.default_rng(seed).permutation(len(columns))[:SENSITIVITY_ROWS]
+    sensitivity = model.kernel.sensitivity(layout.of(columns[few], model.without))
+    found = np.zeros(len(kept))
+    found[kept] = combine(sensitivity, layout.n_tree_columns(model.without))
+    return found
 
 
 Model = TypeVar("Model", bound=Fitted)

@@ -12,9 +12,8 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 
-from matminer_unate.errors import InputError, WeightsError
+from matminer_unate.errors import InputError
 from matminer_unate.regressors.class_models import FittedClasses
-from matminer_unate.regressors.fitted_state import FittedAttributes
 from matminer_unate.regressors.fitting import fit_classes
 from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS, RecipeEstimator
 from matminer_unate.regressors.saved_classifier import load_classifier, save_classifier
@@ -25,7 +24,7 @@ TREE_SHARE = 0.25
 """What the trees take of those of a regressor: for each output, 300 in place of two times 1,000."""
 
 
-class UnateClassifier(FittedAttributes[FittedClasses], ClassifierMixin, RecipeEstimator):
+class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
     """Tell classes of crystal structures, such as metal or not, with calibrated probabilities.
 
     The columns are those of :class:`~matminer_unate.UnateRegressor`. Kernel ridge regression on all
@@ -95,6 +94,8 @@ class UnateClassifier(FittedAttributes[FittedClasses], ClassifierMixin, RecipeEs
     >>> probability = model.predict_proba(df["structure"][:20])[:, 1]
     """
 
+    _write = staticmethod(save_classifier)
+    _read = staticmethod(load_classifier)
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **RecipeEstimator._parameter_constraints,
         "class_weight": [None, dict, StrOptions({"balanced"})],
@@ -182,7 +183,7 @@ class UnateClassifier(FittedAttributes[FittedClasses], ClassifierMixin, RecipeEs
         state = self._state
         (target,) = state.targets
         found = self._answer(
-            X, state, lambda rows: target.predict(rows.columns, state.layout, rows.lacking)
+            X, lambda rows: target.predict(rows.columns, state.layout, rows.lacking)
         )
         found.warn()
         return found.values
@@ -201,43 +202,6 @@ class UnateClassifier(FittedAttributes[FittedClasses], ClassifierMixin, RecipeEs
     def classes_(self) -> NDArray[Any]:
         """Labels in their order."""
         return self._state.targets[0].classes
-
-    def save(self, folder: str | Path) -> None:
-        """Write the fitted model as ``config.json``, ``model.safetensors`` and LightGBM's texts.
-
-        The weights are not in it, only their name and checksum.
-
-        Parameters
-        ----------
-        folder : path
-            Created if need be; files in it are replaced.
-        """
-        save_classifier(self._state, self.get_params(), Path(folder))
-
-    @classmethod
-    def load(
-        cls, folder: str | Path, weights: str | Path | Sequence[str | Path] | None = None
-    ) -> Self:
-        """Read a model that :meth:`save` wrote; no pickle is involved.
-
-        Parameters
-        ----------
-        folder : path
-        weights : str or path, or sequence of them, optional
-            Where the weights are now, if not where they were.
-
-        Raises
-        ------
-        WeightsError
-            A file is missing or damaged, or the weights are not those of the fit.
-        """
-        fitted, parameters = load_classifier(Path(folder).expanduser(), weights)
-        try:
-            model = cls(**parameters)
-        except TypeError as e:
-            raise WeightsError(f"{folder} has other parameters ({e}); save the model again") from e
-        model.fitted_ = fitted
-        return model
 
     # -- inside ----------------------------------------------------------------------------------
 

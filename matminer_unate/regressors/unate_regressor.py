@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from matminer_unate.errors import InputError, WeightsError
+from matminer_unate.errors import InputError
 from matminer_unate.network.weights import check_weights
 from matminer_unate.regressors.fitted_state import RegressorAttributes
 from matminer_unate.regressors.fitting import fit_rows
@@ -22,7 +22,7 @@ from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS, RecipeEst
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows
 from matminer_unate.regressors.saved_regressor import load_regressor, save_regressor
 from matminer_unate.regressors.stages import stage_seconds
-from matminer_unate.regressors.target_models import RegressionOptions
+from matminer_unate.regressors.target_models import FittedTarget, RegressionOptions
 from matminer_unate.regressors.transformed_target import SCORINGS, Scoring
 from matminer_unate.targets import read_targets
 from matminer_unate.transforms import TRANSFORMS, TransformName
@@ -31,7 +31,7 @@ ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
 
 
-class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator):
+class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[FittedTarget]):
     """Predict a property of crystal structures, with an error bar for each of them.
 
     Structures become columns: Magpie's statistics of the elements, volume, space group, pooled
@@ -162,6 +162,8 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator):
     >>> gap, std = model.predict(df["structure"][:20], return_std=True)
     """
 
+    _write = staticmethod(save_regressor)
+    _read = staticmethod(load_regressor)
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **RecipeEstimator._parameter_constraints,
         "target": [StrOptions({"auto", *TRANSFORMS})],
@@ -295,43 +297,6 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator):
         floor = np.asarray(self.interval_minimum_)
         return np.maximum(ends, floor[..., None] if floor.ndim else floor)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the fitted model as ``config.json``, ``model.safetensors`` and LightGBM's texts.
-
-        The weights are not in it, only their name and checksum.
-
-        Parameters
-        ----------
-        folder : path
-            Created if need be; files in it are replaced.
-        """
-        save_regressor(self._state, self.get_params(), Path(folder))
-
-    @classmethod
-    def load(
-        cls, folder: str | Path, weights: str | Path | Sequence[str | Path] | None = None
-    ) -> Self:
-        """Read a model that :meth:`save` wrote; no pickle is involved.
-
-        Parameters
-        ----------
-        folder : path
-        weights : str or path, or sequence of them, optional
-            Where the weights are now, if not where they were.
-
-        Raises
-        ------
-        WeightsError
-            A file is missing or damaged, or the weights are not those of the fit.
-        """
-        fitted, parameters = load_regressor(Path(folder).expanduser(), weights)
-        try:
-            model = cls(**parameters)
-        except TypeError as e:
-            raise WeightsError(f"{folder} has other parameters ({e}); save the model again") from e
-        model.fitted_ = fitted
-        return model
-
     # -- inside ----------------------------------------------------------------------------------
 
     def _predict(self, X: Any, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -352,7 +317,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator):
                 [np.column_stack(target.predict(*given)) for target in state.targets], axis=1
             )
 
-        found = self._answer(X, state, predict)
+        found = self._answer(X, predict)
         found.warn()
         values = found.values[:, 0] if len(state.targets) == 1 else found.values
         return values[..., 0], values[..., 1]

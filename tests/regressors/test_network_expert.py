@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
-from small_corpora import prototypes
 
 from matminer_unate import TightBindingStats, UnateRegressor
 from matminer_unate.errors import InputError, StructureError, UnateWarning
@@ -28,11 +27,6 @@ def little_work():
     blend.N_TREES, network_expert.auto_epochs = 20, lambda n_rows: 2
     yield
     blend.N_TREES, network_expert.auto_epochs = usual
-
-
-@pytest.fixture(scope="module")
-def structures() -> list:
-    return [s for s in prototypes() if max(s.atomic_numbers) <= 83][:N]
 
 
 @pytest.fixture(scope="module")

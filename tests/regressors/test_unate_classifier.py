@@ -15,7 +15,6 @@ from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.utils import estimator_checks
-from small_corpora import prototypes
 
 from matminer_unate import UnateClassifier, UnateRegressor
 from matminer_unate.cli import main as cli
@@ -33,11 +32,6 @@ def few_trees():
     class_models.N_TREES = 40
     yield
     class_models.N_TREES = usual
-
-
-@pytest.fixture(scope="module")
-def structures() -> list:
-    return [s for s in prototypes() if max(s.atomic_numbers) <= 83][:N]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
-from small_corpora import prototypes
 
 import uncertainty
 from benchmarks.columns.regressors import Rows
@@ -54,11 +53,6 @@ def few_trees():
     regressor_parts.N_TREES = 30
     yield
     regressor_parts.N_TREES = usual
-
-
-@pytest.fixture(scope="module")
-def structures() -> list:
-    return [s for s in prototypes() if max(s.atomic_numbers) <= 83][:N]
 
 
 @pytest.fixture(scope="module")
