@@ -14,10 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 from matminer_unate.regressors.target_models import BlockLayout, Blocks, FittedTarget, Variants
 from matminer_unate.transforms import TRANSFORMS
 
+FOREST_PARTS = ("trees with its prediction", "trees on its residual")
 PART_NAMES = (
     *(f"kernel ridge, {name}" for name in TRANSFORMS),
-    "trees with its prediction",
-    "trees on its residual",
+    *FOREST_PARTS,
+    *(f"{part}, transformed" for part in FOREST_PARTS),
     "fine-tuned network",
 )
 
@@ -141,7 +142,8 @@ class RegressorAttributes(FittedAttributes[FittedTarget]):
         for label, target in zip(self._state.labels, self._state.targets, strict=True):
             blend = target.models[0].blend
             names = [f"kernel ridge, {transform.name}" for transform in blend.transforms]
-            parts = [*names, *PART_NAMES[-3:]][: len(blend.shares)]
+            trees = PART_NAMES[len(TRANSFORMS) :][: 2 * len(blend.forests)]
+            parts = [*names, *trees, PART_NAMES[-1]][: len(blend.shares)]
             found.loc[parts, label] = blend.shares
         return found if found.shape[1] > 1 else found.iloc[:, 0].rename("share")
 

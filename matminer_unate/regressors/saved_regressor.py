@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from matminer_unate.network.weights import check_weights
-from matminer_unate.regressors.blend import BlendedModel
+from matminer_unate.regressors.blend import BlendedModel, Forest
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.fitted_state import FittedState
 from matminer_unate.regressors.network_expert import NetworkExpert
@@ -39,7 +39,7 @@ class SavedModel:
     prefix: str
     without: list[str]
     transforms: list[TransformName]
-    outputs: list[int]
+    outputs: list[list[int]]
     penalty: float
     mean_error: float
     held_out_error: float
@@ -62,7 +62,7 @@ class RegressorConfig(RecipeConfig):
 
     KIND: ClassVar[str] = "UnateRegressor"
     NOUN: ClassVar[str] = "saved UnateRegressor"
-    VERSION: ClassVar[int] = 6
+    VERSION: ClassVar[int] = 7
 
     target_names: list[str] | None
     targets: list[SavedTarget]
@@ -134,13 +134,16 @@ def _parts(
         for fitted in target.models:
             prefix, blend = begin + prefix_of(fitted.without), fitted.blend
             arrays |= _arrays(prefix, fitted)
-            grown = {"direct": blend.direct, "residual": blend.residual}
-            texts |= booster_texts(prefix, grown | {"scale": fitted.scale.boosters})
+            grown: dict[str, list[Any]] = {"scale": fitted.scale.boosters}
+            for n, forest in enumerate(blend.forests):
+                grown |= {f"direct_{n}": forest.direct, f"residual_{n}": forest.residual}
+            texts |= booster_texts(prefix, grown)
             chosen = [transform.name for transform in blend.transforms]
             error, has_network = fitted.held_out_error, fitted.network is not None
             numbers = fitted.kernel.penalty, fitted.scale.mean, error, has_network
             without = sorted(fitted.without)
-            models.append(SavedModel(prefix, without, chosen, blend.outputs, *numbers))
+            outputs = [forest.outputs for forest in blend.forests]
+            models.append(SavedModel(prefix, without, chosen, outputs, *numbers))
         least = _finite(target.minimum), _finite(target.interval_minimum)
         targets.append(SavedTarget(*least, target.held_out_error, models))
     return arrays, texts, targets
@@ -158,16 +161,21 @@ def _fitted(
         TargetTransform(name, arrays.get(f"{prefix}transforms/{name}", np.empty(0)))
         for name in saved.transforms
     ]
-    direct, residual, scale = (
-        read_boosters(prefix, kind, texts) for kind in ("direct", "residual", "scale")
-    )
+    forests = [
+        Forest(
+            outputs,
+            read_boosters(prefix, f"direct_{n}", texts),
+            read_boosters(prefix, f"residual_{n}", texts),
+        )
+        for n, outputs in enumerate(saved.outputs)
+    ]
     shares = arrays[f"{prefix}shares"]
     scores = arrays[f"{prefix}scores"], arrays[f"{prefix}score_weights"]
     return FittedModel(
         frozenset(saved.without),
         read_kernel(prefix, arrays, saved.penalty, len(transforms)),
-        BlendedModel(transforms, saved.outputs, direct, residual, shares),
-        ConformalScale(scale, saved.mean_error, *scores),
+        BlendedModel(transforms, forests, shares),
+        ConformalScale(read_boosters(prefix, "scale", texts), saved.mean_error, *scores),
         saved.held_out_error,
         network,
     )

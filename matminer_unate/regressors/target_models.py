@@ -229,7 +229,7 @@ class FittedModel:
         columns, n_trees = layout.of(rows.columns, without), layout.n_tree_columns(without)
         kernel = BlockKernelRidge(options.max_kernel_rows // (QUICK if quick else 1) or 1, seed)
         start = search_start(layout, without, like)
-        given = target.values, rows.folds, start, target.least_error, rows.weights, quick, tell[0]
+        given = target.values, rows.folds, start, target.first_error, rows.weights, quick, tell[0]
         held_out = kernel.fit(columns, layout.slices(without), *given)
         network = None
 

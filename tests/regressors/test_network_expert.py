@@ -86,9 +86,9 @@ def test_it_is_a_part_of_the_blend(fitted, structures, y) -> None:
     assert "fine-tuned network" in fitted.blend_
     assert fitted.blend_.sum() == pytest.approx(1)
     model = fitted.fitted_.targets[0].models[0]
-    assert len(model.blend.shares) == 4 + 2 + 1
+    assert len(model.blend.shares) == 4 + 2 * len(model.blend.forests) + 1
     parts = model.blend.shares.copy()
-    model.blend.shares[:] = np.eye(7)[6]
+    model.blend.shares[:] = np.eye(len(model.blend.shares))[-1]
     try:
         alone = fitted.predict(structures)
     finally:

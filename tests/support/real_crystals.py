@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from pymatgen.analysis.prototypes import AFLOW_PROTOTYPE_LIBRARY
 from pymatgen.core import Lattice, Structure
 
 
 def crystals() -> dict[str, Structure]:
-    """Conventional cells of the seven crystal systems, experimental parameters."""
+    """Conventional cells of the seven crystal systems, experimental parameters; copies."""
+    return {name: structure.copy() for name, structure in _built().items()}
+
+
+@cache
+def _built() -> dict[str, Structure]:
     build = Structure.from_spacegroup
     return {
         "NaCl": build("Fm-3m", Lattice.cubic(5.640), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
