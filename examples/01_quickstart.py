@@ -111,15 +111,20 @@ print(f"always guessing the mean: {np.abs(y - y.mean()).mean():.3f}")
 
 # %%
 best = table.stack().groupby("columns").idxmin().map(lambda key: key[-1])
-fig, axes = plt.subplots(1, 3, figsize=(10, 3.6), sharex=True, sharey=True)
+fig, axes = plt.subplots(1, 3, figsize=(11, 4.2), sharex=True, sharey=True)
 for ax, name in zip(axes, feature_sets, strict=True):
     head = best[name]
+    guesses = predicted[name, head]
     error = table.xs(name, level="columns")[head].item()
-    ax.plot([0, 14], [0, 14], color="0.7", lw=1)
-    ax.scatter(y, predicted[name, head], s=14, alpha=0.7)
-    ax.set_title(f"{name}, {head}: MAE {error:.2f} eV", fontsize=9)
+    ax.axline((0, 0), slope=1, color="0.7", lw=1)
+    ax.scatter(y, guesses, s=14, alpha=0.7)
+    for row in np.argsort(np.abs(guesses - y))[-3:]:
+        ax.annotate(df["formula"].iloc[row], (y[row], guesses[row]), fontsize=7)
+    ax.set_aspect("equal")
+    ax.set_title(f"{name} → {head}\nmean absolute error {error:.2f} eV", fontsize=9)
     ax.set_xlabel("measured gap (eV)")
-axes[0].set_ylabel("predicted gap (eV)")
+axes[0].set_ylabel("predicted gap (eV), formula unseen")
+fig.suptitle("each point is a crystal; the three worst are named", fontsize=9)
 fig.tight_layout()
 fig.savefig("quickstart.png", dpi=150)
 print("figure: quickstart.png")

@@ -30,7 +30,11 @@ from matminer_unate.network.weights import shipped_weights
 from pretraining.config import PretrainConfig
 from pretraining.options import add_options
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    page: (ROOT / page).read_text(encoding="utf-8")
+    for page in ("README.md", "training/README.md", "training/results/columns.md")
+}
+README, TEXT = PAGES["README.md"], "\n".join(PAGES.values())
 
 PUBLIC = [name for name in matminer_unate.__all__ if name != "__version__"]
 LOADERS = list(datasets.__all__)
@@ -59,8 +63,8 @@ QUICK: dict[str, dict[str, Any]] = {
 """Options that a snippet gets in the quick test, beside its own."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +128,7 @@ def test_the_snippets_run_on_the_whole_table(
 
 
 def commands() -> list[str]:
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    lines = [line for block in blocks("sh", TEXT) for line in block.splitlines()]
     return [re.sub(r"\s+# .*", "", line) for line in lines]
 
 
@@ -156,7 +160,7 @@ def test_every_option_in_the_text_exists() -> None:
     parser = argparse.ArgumentParser()
     add_options(parser, PretrainConfig())
     known = {option for action in parser._actions for option in action.option_strings}
-    for option in set(re.findall(r"(?<![\w-])--[a-z][\w.-]*", README)):
+    for option in set(re.findall(r"(?<![\w-])--[a-z][\w.-]*", TEXT)):
         assert option in known | {"--nproc-per-node"} or f'"{option}"' in sources, option
 
 
@@ -173,7 +177,7 @@ def codes(text: str) -> set[str]:
 
 
 def documented() -> dict[str, str]:
-    texts = {"README.md": README}
+    texts = dict(PAGES)
     for name in PUBLIC:
         cls = getattr(matminer_unate, name)
         texts[name] = inspect.getdoc(cls) or ""
@@ -222,20 +226,22 @@ def test_every_class_function_and_option_that_is_named_exists() -> None:
             assert set(given) <= set(inspect.signature(objects[name]).parameters), (place, given)
 
 
-def test_every_file_and_link_in_the_readme_exists() -> None:
-    links = set(re.findall(r"\]\(([^)#\s]+)\)", README))
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_and_link_of_a_page_exists(page: str) -> None:
+    text, home = PAGES[page], (ROOT / page).parent
+    links = set(re.findall(r"\]\(([^)#\s]+)\)", text))
     local = {link for link in links if not link.startswith("http")}
-    paths = {c for c in codes(README) if re.fullmatch(r"[\w./-]+(/|\.(py|md|csv|png|txt))", c)}
-    assert "training/sources.py" in paths
     assert local
-    for path in (local | paths) - THE_READERS_OWN:
-        inside = [ROOT, ROOT / "training" / "results"]
+    for path in local:
+        assert (home / path).exists(), path
+    named = {c for c in codes(text) if re.fullmatch(r"[\w./-]+(/|\.(py|md|csv|png|txt))", c)}
+    for path in named - THE_READERS_OWN:
+        inside = [ROOT, home, ROOT / "training" / "results"]
         assert any((folder / path).exists() for folder in inside), path
-    anchors = {
-        re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    }
-    assert set(re.findall(r"\]\(#([\w-]+)\)", README)) <= anchors
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 170
 
 
 def test_the_numbers_of_columns_are_right() -> None:

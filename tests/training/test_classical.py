@@ -349,7 +349,7 @@ def test_figures_are_drawn_from_the_table(tmp_path: Path) -> None:
     table.to_csv(out, index=False)
     classical_figures(out)
     drawn = {p.stem for p in tmp_path.glob("*.png")}
-    assert drawn == {"classical_curves", "classical_cost", "classical_gap_2000"}
+    assert drawn == {"classical_curves", "classical_gap"}
 
 
 # -- the script ------------------------------------------------------------------------------------

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from benchmarks.columns.feature_sets import RECIPE
 from benchmarks.properties import PROPERTIES
 from harness.result_tables import read_results
 
@@ -67,34 +63,29 @@ CURVES = (
 )
 """Of the learning curves; more would not be told apart. The constant would squeeze all others."""
 
-BARS = (
-    "magpie",
-    "megnet-elements",
-    "soap",
-    *CURVES[1:6],
-    "mp_v2_taught",
-    "magpie+mp_v2",
-    *CURVES[6:],
-)
-
-COST_LABELS = 2000
-
-HEADS = {
-    "lightgbm": ("LightGBM", "#4c72b0"),
-    "kernel_ridge": ("kernel ridge", "#dd8452"),
-    "stack": ("stack", "#55a868"),
+HEADLINE_TASK = "gap"
+HEADLINE = {
+    # Name, colour.
+    "magpie": ("Magpie", "#b0b0b0"),
+    "control": ("Magpie, cell and sites by hand", "#b0b0b0"),
+    "chgnet": ("CHGNet's atom features", "#b0b0b0"),
+    "mp_v2": ("UnateFeaturizer", "#4c72b0"),
+    "tight-binding": ("TightBindingStats", "#55a868"),
+    "unate_regressor": ("UnateRegressor", "#000000"),
 }
+
+NEWER = ("classical_tight_binding.csv", "classical_recipe.csv")
+"""Rows that were remade for a few properties; they stand in for those of the whole table."""
 
 
 def classical_figures(path: Path) -> None:
-    """All figures of the table: learning curves, error against cost, and bars of two tasks."""
+    """Figures of the table, and of what was remade beside it: learning curves, and a few bars."""
     table = read_results(str(path))
     learning_curves(table, path.with_name(f"{path.stem}_curves.png"))
-    error_against_cost(table, path.with_name(f"{path.stem}_cost.png"))
-    for task in ("gap", "bulk_modulus"):
-        rows = table[(table["task"] == task) & (table["labels"].astype(str) == "2000")]
-        if len(rows):
-            bars(rows, PROPERTIES[task].title, path.with_name(f"{path.stem}_{task}_2000.png"))
+    newer = [read_results(str(p)) for n in NEWER if (p := path.with_name(n)).exists()]
+    keys = ["task", "labels", "features", "head"]
+    every = pd.concat([table, *newer]).astype({"labels": str})
+    headline_bars(every.drop_duplicates(keys, keep="last"), path.with_name(f"{path.stem}_gap.png"))
 
 
 def learning_curves(table: pd.DataFrame, out: Path) -> None:
@@ -134,68 +125,24 @@ def learning_curves(table: pd.DataFrame, out: Path) -> None:
     _finish(fig, axes[0, 0], out, columns=4)
 
 
-def error_against_cost(table: pd.DataFrame, out: Path) -> None:
-    """Test error against the time that the columns of 1,000 crystals take on one core."""
-    best = table[table["best_head_on_val"] & (table["features"] != "dummy")]
-    # With 2,000 labels, or as many as there are.
-    few = best[best["n_train"] <= COST_LABELS]
-    most = few.groupby("task")["n_train"].transform("max")
-    few = few[few["n_train"] == most]
-    tasks = [t for t in ("gap", "bulk_modulus", "piezoelectric") if t in set(few["task"])]
-    if not tasks:
-        return
-    fig, axes = plt.subplots(1, len(tasks), figsize=(4.4 * len(tasks), 3.6), squeeze=False)
-    for ax, task in zip(axes[0], tasks, strict=True):
-        for row in few[few["task"] == task].itertuples():
-            if row.features not in STYLES:
-                continue
-            name, color, line = STYLES[row.features]
-            marker = {"-": "o", "--": "D", ":": "s"}[line]
-            ax.plot(
-                row.featurize_cpu_s_per_1000,
-                row.test_error,
-                marker,
-                color=color,
-                label=name,
-                fillstyle="full" if line == "-" else "none",
-            )
-        n = few.loc[few["task"] == task, "n_train"].iloc[0]
-        ax.set_title(f"{PROPERTIES[task].title}, {n:,} labels", fontsize=9)
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-        ax.set_xlabel("CPU seconds for the columns of 1,000 crystals", fontsize=8)
-        ax.tick_params(labelsize=7)
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[0, 0].set_ylabel("test error, best head on val", fontsize=8)
-    _finish(fig, axes[0, -1], out, columns=4)
-
-
-def bars(rows: pd.DataFrame, title: str, out: Path) -> None:
-    """Test error of each feature set with each kind of regressor."""
-    sets = [k for k in BARS if k in set(rows["features"])]
-    fig, ax = plt.subplots(figsize=(7, 0.8 + 0.5 * len(sets)))
-    height = 0.8 / len(HEADS)
-    for k, (head, (name, color)) in enumerate(HEADS.items()):
-        values = rows[rows["head"] == head].set_index("features")["test_error"].reindex(sets)
-        y = [i + (k - (len(HEADS) - 1) / 2) * height for i in range(len(sets))]
-        ax.barh(y, values, height=height, color=color, label=name)
-        _label(ax, y, values)
-    whole = rows[rows["head"] == RECIPE].set_index("features")["test_error"].reindex(sets)
-    ax.barh(range(len(sets)), whole, height=height, color="black", label="blend")
-    _label(ax, range(len(sets)), whole)
-    ax.margins(y=0.01)
-    ax.set_yticks(range(len(sets)), [STYLES[s][0] for s in sets], fontsize=8)
-    ax.invert_yaxis()
-    ax.set_xlabel(f"test error: {title}, 2,000 labels", fontsize=8)
+def headline_bars(table: pd.DataFrame, out: Path) -> None:
+    """Test error of a few feature sets, each with the regressor that is best on val; sorted."""
+    rows = table[(table["task"] == HEADLINE_TASK) & (table["labels"].astype(str) == "2000")]
+    best = rows[rows["best_head_on_val"]].set_index("features")
+    best = best.loc[[name for name in HEADLINE if name in best.index]]
+    best = best.sort_values("test_error", ascending=False)
+    fig, ax = plt.subplots(figsize=(6.4, 0.6 + 0.42 * len(best)))
+    ax.barh(range(len(best)), best["test_error"], color=[HEADLINE[f][1] for f in best.index])
+    for y, error in enumerate(best["test_error"]):
+        ax.text(error, y, f" {error:.2f}", va="center", fontsize=9)
+    ax.set_yticks(range(len(best)), [HEADLINE[f][0] for f in best.index], fontsize=9)
+    unit, n = PROPERTIES[HEADLINE_TASK].unit, len(HEADLINE)
+    ax.set_xlabel(f"mean absolute error of the PBE gap ({unit}), 2,000 labels", fontsize=9)
+    ax.set_ylim(-0.6, n - 0.4)
     ax.spines[["top", "right"]].set_visible(False)
-    _finish(fig, ax, out, columns=4)
-
-
-def _label(ax: plt.Axes, y: Iterable[float], values: pd.Series) -> None:
-    for yy, value in zip(y, values, strict=True):
-        if np.isfinite(value):
-            ax.text(value, yy, f" {value:.3g}", va="center", fontsize=6)
+    fig.tight_layout()
+    fig.savefig(out, dpi=130)
+    plt.close(fig)
 
 
 def _finish(fig: plt.Figure, ax: plt.Axes, out: Path, columns: int) -> None:
