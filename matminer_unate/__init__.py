@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
     from matminer_unate.featurizers.unate import UnateFeaturizer
+    from matminer_unate.featurizers.unate_sites import UnateSiteFeaturizer
     from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
     from matminer_unate.regressors.unate_classifier import UnateClassifier
     from matminer_unate.regressors.unate_regressor import UnateRegressor
@@ -31,6 +32,7 @@ __all__ = [
     "UnateFeaturizer",
     "UnateFineTuneRegressor",
     "UnateRegressor",
+    "UnateSiteFeaturizer",
     "__version__",
     "featurize_batch",
     "featurize_dask",
@@ -47,6 +49,7 @@ _MODULES = {
     "UnateFeaturizer": "featurizers.unate",
     "UnateFineTuneRegressor": "finetuning.fine_tune_regressor",
     "UnateRegressor": "regressors.unate_regressor",
+    "UnateSiteFeaturizer": "featurizers.unate_sites",
     "featurize_batch": "engine.frames",
     "featurize_dask": "engine.frames",
 }
