@@ -1,6 +1,7 @@
 """What the learned vectors of the elements are worth to models that know formulas alone.
 
-    python training/composition_columns.py --data data/ --out training/results/composition_columns.csv
+    python training/composition_columns.py --data data/ \\
+        --out training/results/composition_columns.csv
 
 For gaps and bulk moduli, columns of formulas by ``UnateCompositionFeaturizer`` against Magpie's and
 those of MEGNet's element embeddings (which saw formation energies), in kernel ridge, LightGBM and

@@ -39,9 +39,12 @@ SHOWN = 8
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
     crystals = pretraining_crystals(args)
-    means = ElementMeans(weights_config(args.weights).latent_dim)
+    config = weights_config(args.weights)
+    means = ElementMeans(config.latent_dim)
     for batch in embed(crystals, args.weights):
-        means.add(*crystal_means(batch, crystals))
+        numbers, vectors = crystal_means(batch, crystals)
+        known = config.is_known[numbers]  # the network reads others as masked
+        means.add(numbers[known], vectors[known])
     found = as_vectors(means)
     path = write_element_vectors(weights_folder(args.weights), found)
     print(f"wrote {path}: {found.is_known.sum()} elements of {len(crystals):,} crystals")
