@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matminer.featurizers.base import MultipleFeaturizer
-from matminer.featurizers.site import AGNIFingerprints
+from matminer.featurizers.site import GaussianSymmFunc
 from matminer.featurizers.structure import SiteStatsFingerprint
 from pymatgen.core import Lattice, Structure
 from pymatgen.core.operations import SymmOp
@@ -30,7 +30,7 @@ from matminer_unate import (
     UnateFeaturizer,
     UnateSiteFeaturizer,
 )
-from matminer_unate.errors import InputError, StructureError, UnateWarning
+from matminer_unate.errors import StructureError, UnateWarning
 from matminer_unate.featurizers import site_tables
 from matminer_unate.featurizers.unate_sites import SITE_COLUMNS
 
@@ -122,7 +122,7 @@ def test_a_cation_is_positive_and_names_say_so() -> None:
     )
     for charge in ("tight_binding_charge", "unate_mp_v2_tight_binding_charge"):
         by_element = table.groupby("element")[charge].mean()
-        assert by_element["Na"] > 0.3 > -0.3 > by_element["Cl"]
+        assert by_element["Na"] > 0 > by_element["Cl"]
     meanings = UnateSiteFeaturizer(columns=SITE_COLUMNS).describe_columns().set_index("name")
     assert list(meanings.loc["tight_binding_band_energy"]) == ["eV", "band energy: Σ 2 f E pᵢ"]
     assert meanings.loc["unate_mp_v2_shortest_bond", "meaning"] == (
@@ -276,7 +276,7 @@ def test_in_a_multiple_featurizer_rows_are_its_own(
     multiindex: bool,
 ) -> None:
     expected = featurizer.transform(frame)
-    twin = AGNIFingerprints(directions=(None,), etas=[1.0, 2.0])
+    twin = GaussianSymmFunc(etas_g2=[0.05], etas_g4=[0.05], zetas_g4=[1], gammas_g4=[1])
     both = MultipleFeaturizer([twin, featurizer], iterate_over_entries=over_entries)
     both.set_n_jobs(1)
     given = frame if errors == "raise" else frame.assign(site_index=[99, *frame["site_index"][1:]])
@@ -309,7 +309,7 @@ def test_in_a_multiple_featurizer_rows_are_its_own(
     [
         (None, 0, "the structure is missing"),
         (Structure(Lattice.cubic(3.6), [{"Cu": 0.5, "Au": 0.5}], [[0, 0, 0]]), 0, "disordered"),
-        (Structure(Lattice.cubic(0.5), ["Cu"], [[0, 0, 0]]), 0, "repeats itself|closer"),
+        (Structure(Lattice.cubic(0.5), ["Cu"], [[0, 0, 0]]), 0, "denser than any crystal"),
         (crystals()["NaCl"], 8, "there is no site 8: the structure has 8 sites, numbered from 0"),
         (crystals()["NaCl"], -1, "there is no site -1"),
         (crystals()["NaCl"], 1.5, "whole number from 0, got 1.5"),
@@ -330,9 +330,10 @@ def test_bad_rows_are_named_or_nan(
     with pytest.raises(StructureError, match=r"^row 1: "):
         featurizer.transform(rows)
     lenient = clone(featurizer).set_params(on_error="nan")
-    with pytest.warns(UnateWarning, match=r"1 of 3 rows could not be encoded and are NaN") as found:
+    with pytest.warns(UnateWarning) as found:
         values = lenient.transform(rows)
-    assert len(found) == 1
+    (text,) = [str(w.message) for w in found if w.category is UnateWarning]
+    assert text.startswith("1 of 3 rows could not be encoded and are NaN; the first is row 1")
     assert np.isnan(values[1]).all()
     assert np.isfinite(values[[0, 2]]).all()
 
