@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ def write_element_vectors(folder: Path, found: ElementVectors) -> Path:
 
     config = WeightsConfig.read(folder)
     path, unfinished = folder / ELEMENTS, folder / f".{ELEMENTS}.part"
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "vectors": found.vectors.astype(np.float32),
         "n_crystals": found.n_crystals.astype(np.int64),
         "own_share": found.own_share.astype(np.float32),
