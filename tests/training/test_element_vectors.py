@@ -14,6 +14,7 @@ from tiny_encoder import TINY
 import element_vectors
 from benchmarks.embeddings.element_means import ElementMeans, empirical_bayes
 from matminer_unate import UnateFeaturizer
+from matminer_unate.errors import UnateWarning
 from matminer_unate.network.element_vectors import element_vectors as read_vectors
 from matminer_unate.network.encoder import SiteEncoder
 from matminer_unate.network.weights import save_encoder
@@ -40,7 +41,7 @@ def test_the_share_of_its_own_grows_with_the_vectors_of_an_element() -> None:
     truth = np.array(list(true.values()))
     errors = np.square(vectors - truth).mean(axis=1)
     before = np.square(means.means() - truth).mean(axis=1)
-    assert (errors[:2] < 0.6 * before[:2]).all()
+    assert (errors[:2] < 0.8 * before[:2]).all()
     assert errors[3] == pytest.approx(before[3], rel=0.05)
 
 
@@ -73,16 +74,14 @@ def test_the_command_averages_over_crystals_and_leaves_out_what_the_weights_do_n
     assert "Na     1 crystals" in shown
     found = read_vectors(weights)
     assert sorted(np.flatnonzero(found.is_known)) == sorted(counts)
-    sites = UnateFeaturizer(weights, device="cpu").embed_sites(structures)
-    own = [
-        v[[z == 8 for z in s.atomic_numbers]].mean(axis=0)
-        for s, v in zip(structures, sites, strict=True)
-        if 8 in s.atomic_numbers
-    ]
-    assert found.n_crystals[8] == len(own) == 4
-    others = found.vectors[found.is_known].mean(axis=0)
-    # Oxygen is drawn toward the others, and by its share alone.
-    drawn = (found.vectors[8] - np.mean(own, axis=0)) / (1 - found.own_share[8])
-    assert np.linalg.norm(drawn + np.mean(own, axis=0) - others) < np.linalg.norm(
-        np.mean(own, axis=0) - others
-    )
+    with pytest.warns(UnateWarning, match="have not seen"):
+        sites = UnateFeaturizer(weights, device="cpu").embed_sites(structures)
+    means = ElementMeans(TINY.latent_dim)
+    for structure, vectors in zip(structures, sites, strict=True):
+        z = np.array(structure.atomic_numbers)
+        for element in sorted(set(z.tolist()) & set(counts)):
+            means.add(np.array([element]), vectors[z == element].mean(axis=0, keepdims=True))
+    expected, share = empirical_bayes(means)
+    np.testing.assert_allclose(found.vectors[found.is_known], expected, atol=1e-4)
+    np.testing.assert_allclose(found.own_share[found.is_known], share, atol=1e-4)
+    assert found.n_crystals[8] == 4
