@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matminer_unate.engine.frames import featurize_batch, featurize_dask
     from matminer_unate.featurizers.cell_stats import CellStats
+    from matminer_unate.featurizers.element_data import UnateElementData
     from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
     from matminer_unate.featurizers.unate import UnateFeaturizer
+    from matminer_unate.featurizers.unate_composition import UnateCompositionFeaturizer
+    from matminer_unate.featurizers.unate_sites import UnateSiteFeaturizer
     from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
     from matminer_unate.regressors.unate_classifier import UnateClassifier
     from matminer_unate.regressors.unate_regressor import UnateRegressor
@@ -28,9 +31,12 @@ __all__ = [
     "SiteDescriptorStats",
     "TightBindingStats",
     "UnateClassifier",
+    "UnateCompositionFeaturizer",
+    "UnateElementData",
     "UnateFeaturizer",
     "UnateFineTuneRegressor",
     "UnateRegressor",
+    "UnateSiteFeaturizer",
     "__version__",
     "featurize_batch",
     "featurize_dask",
@@ -44,9 +50,12 @@ _MODULES = {
     "SiteDescriptorStats": "featurizers.site_descriptor_stats",
     "TightBindingStats": "featurizers.tight_binding_stats",
     "UnateClassifier": "regressors.unate_classifier",
+    "UnateCompositionFeaturizer": "featurizers.unate_composition",
+    "UnateElementData": "featurizers.element_data",
     "UnateFeaturizer": "featurizers.unate",
     "UnateFineTuneRegressor": "finetuning.fine_tune_regressor",
     "UnateRegressor": "regressors.unate_regressor",
+    "UnateSiteFeaturizer": "featurizers.unate_sites",
     "featurize_batch": "engine.frames",
     "featurize_dask": "engine.frames",
 }

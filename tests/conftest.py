@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_encoder import TINY
 
+from matminer_unate.network.element_vectors import ElementVectors, write_element_vectors
 from matminer_unate.network.encoder import SiteEncoder
 from matminer_unate.network.weights import save_encoder
 
@@ -29,4 +32,17 @@ def other_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     counts = dict.fromkeys(range(1, 84), 100)
     save_encoder(folder, "other", SiteEncoder(TINY).eval(), counts, {}, "card {sha256}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def weights_with_elements(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tiny_weights`` with random vectors of the elements up to bismuth."""
+    folder = tmp_path_factory.mktemp("weights_with_elements") / "weights"
+    shutil.copytree(tiny_weights, folder)
+    known = (np.arange(119) > 0) & (np.arange(119) < 84)
+    vectors = np.random.default_rng(0).normal(size=(119, TINY.latent_dim)).astype(np.float32)
+    vectors[~known] = np.nan
+    found = ElementVectors(vectors, 100 * known.astype(np.int64), known.astype(np.float32))
+    write_element_vectors(folder, found)
     return folder

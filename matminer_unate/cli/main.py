@@ -324,8 +324,8 @@ def _add_merge(commands: Any) -> None:
 def _add_info(commands: Any) -> None:
     parser = commands.add_parser(
         "info",
-        help="show versions, device and weights",
-        description="Show versions, the device and what the weights are.",
+        help="show versions, device, classes and weights",
+        description="Show versions, the device, the public classes and what the weights are.",
         epilog="examples:\n  unate info\n  unate info --weights my_weights/ --card",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -425,10 +425,14 @@ def _info(args: argparse.Namespace) -> int:
         print((weights_folder(args.weights) / CARD).read_text(encoding="utf-8"), end="")
         return OK
     if args.json:
-        print(json.dumps({**_environment(), "weights": _weights(args.weights)}, indent=1))
+        told = {**_environment(), "classes": _classes(), "weights": _weights(args.weights)}
+        print(json.dumps(told, indent=1))
         return OK
     # The versions are of use even where the weights are not.
     _print_pairs(_environment())
+    print()
+    for name, what in _classes().items():
+        print(f"{name:<28}{what}")
     print()
     _print_pairs(_weights(args.weights))
     return OK
@@ -449,6 +453,15 @@ def _environment() -> dict[str, Any]:
         "shipped_weights": shipped_weights(),
         "featurizers": {n: len(make_featurizer(n).feature_labels()) for n in FEATURIZERS},
     }
+
+
+def _classes() -> dict[str, str]:
+    """The public classes, with a line for each."""
+    import matminer_unate
+    from matminer_unate.featurizers.notebook_view import summary_of
+
+    names = [name for name in matminer_unate.__all__ if name[0].isupper()]
+    return {name: summary_of(getattr(matminer_unate, name)) for name in names}
 
 
 def _weights(weights: str) -> dict[str, Any]:

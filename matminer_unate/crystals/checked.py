@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from typing import Any, Self
 
@@ -55,6 +56,14 @@ class CheckedCrystal:
     def arrays(self) -> CrystalArrays:
         """Lattice, fractional coordinates and atomic numbers."""
         return self.lattice, self.frac_coords, self.atomic_numbers
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The same for crystals in the same cell, with their sites in the same order."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in self.arrays:
+            digest.update(part.tobytes())
+        return digest.digest()
 
     @cached_property
     def volume(self) -> float:

@@ -37,18 +37,19 @@ from tqdm.auto import tqdm
 from matminer_unate.errors import InputError, StructureError, warn_user
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.inputs import column_of, entries_of, pandas_frame
+from matminer_unate.featurizers.notebook_view import NotebookView
 from matminer_unate.featurizers.rows import ALONE, Columns, Computed, RowNotes, prepare_rows
 
 CURE = "set on_error='nan'"
 
 
-class StructureFeaturizer(BaseFeaturizer):
-    """A stateless featurizer of crystal structures that computes many rows at once.
+class BatchFeaturizer(NotebookView, BaseFeaturizer):
+    """A stateless featurizer that computes many entries at once, each a row.
 
     A subclass stores ``on_error`` among its parameters, checks the others in ``_check_options``,
-    and defines how a structure is prepared, how prepared ones are described, what is to be noted of
-    them, and what the columns are: ``_prepare``, ``_describe``, ``_notes`` and
-    ``_column_meanings``; and ``citations``.
+    and defines what an entry is, what becomes of many, and what the columns are: ``_entries``,
+    ``_frame_entries``, ``_columns`` and ``_column_meanings``; and ``featurize``, ``precheck`` and
+    ``citations``.
     """
 
     on_error: str
@@ -60,33 +61,51 @@ class StructureFeaturizer(BaseFeaturizer):
         if not isinstance(self.on_error, str) or self.on_error not in ("raise", "nan"):
             raise InputError(f"on_error must be 'raise' or 'nan', got {self.on_error!r}")
 
-    def _prepare(self, structure: Any) -> Any:
-        """Check one structure, or take a CheckedCrystal; build its graph: a PreparedCrystal.
-
-        Raises
-        ------
-        StructureError
-            With the reason and the cure.
-        """
-        raise NotImplementedError
-
-    def _preparer(self) -> Callable[[Any], Any]:
-        """``_prepare`` for many; a subclass may look up once what it takes for each."""
-        return self._prepare
-
     def _column_meanings(self) -> list[ColumnMeaning]:
         """Name, unit and meaning of every column, in their order."""
         raise NotImplementedError
 
-    def _describe(self, crystals: Iterator[tuple[int, Any]]) -> Iterator[Computed]:
-        """Rows with their columns, (len(rows), n_columns), from numbered prepared crystals.
+    def _entries(self, X: Any) -> list[Any]:
+        """One entry a row from whatever list-like came in; raises InputError."""
+        return entries_of(X)
 
-        These are drawn from as the batches need them.
-        """
+    def _frame_entries(self, df: pd.DataFrame, col_id: Any) -> list[Any]:
+        """One entry a row of a frame; raises InputError."""
+        return entries_of(column_of(df, col_id))
+
+    def _entry_of(self, parts: Any) -> Any:
+        """One entry of the tuple that matminer makes of the cells of a row."""
+        return parts[0] if len(parts) == 1 else parts
+
+    def _prechecked(self, entry: Any) -> bool:
+        """Whether an entry can be featurized."""
         raise NotImplementedError
 
-    def _notes(self) -> RowNotes:
-        """What counts the rows that got their columns all the same."""
+    def _columns(
+        self,
+        entries: Sequence[Any],
+        ignore_errors: bool,
+        index: Sequence[Any] | None = None,
+        progress: Callable[[int], Any] = lambda n: None,
+    ) -> Columns:
+        """Columns of many entries.
+
+        Parameters
+        ----------
+        entries : sequence
+            One a row, of whatever kind.
+        ignore_errors : bool
+            Keep the errors by row instead of raising the first.
+        index : sequence, optional
+            Labels of the rows, for messages.
+        progress : callable
+            Told the number of rows that were just finished.
+
+        Raises
+        ------
+        StructureError
+            An entry is unusable and errors are not ignored.
+        """
         raise NotImplementedError
 
     # -- what the columns are --------------------------------------------------------------------
@@ -105,25 +124,7 @@ class StructureFeaturizer(BaseFeaturizer):
         self._check_options()
         return pd.DataFrame(self._column_meanings(), columns=["name", "unit", "meaning"])
 
-    # -- what a crystal becomes ------------------------------------------------------------------
-
-    def featurize(self, structure: Any) -> list[float]:
-        """Columns of one crystal, in the order of :meth:`feature_labels`.
-
-        Raises
-        ------
-        StructureError
-            The structure is unusable (with ``on_error="nan"``: a row of NaN instead).
-        """
-        return self._one(structure, False, False)
-
-    def precheck(self, structure: Any) -> bool:
-        """Whether the structure can be featurized."""
-        try:
-            self._prepare(structure)
-        except StructureError:
-            return False
-        return True
+    # -- many entries ----------------------------------------------------------------------------
 
     def precheck_dataframe(
         self, df: pd.DataFrame, col_id: Any, return_frac: bool = True, inplace: bool = False
@@ -133,14 +134,12 @@ class StructureFeaturizer(BaseFeaturizer):
         As in matminer, but the index of the frame is kept.
         """
         df = pandas_frame(df, inplace)
-        passed = [self.precheck(s) for s in entries_of(column_of(df, col_id))]
+        passed = [self._prechecked(entry) for entry in self._frame_entries(df, col_id)]
         if return_frac:
             return float(np.mean(passed)) if passed else float("nan")
         target = df if inplace else df.copy(deep=False)
         target[f"{type(self).__name__} precheck pass"] = passed
         return target
-
-    # -- many crystals ---------------------------------------------------------------------------
 
     def featurize_many(
         self,
@@ -174,7 +173,7 @@ class StructureFeaturizer(BaseFeaturizer):
                 f"'entries' must be a list, Series, DataFrame or array of structures, got "
                 f"{type(entries).__name__}; pass list(…) of it"
             )
-        result = self._compute(entries_of(entries), ignore_errors, return_errors, pbar)
+        result = self._compute(self._entries(entries), ignore_errors, return_errors, pbar)
         rows = result.values.tolist()
         if return_errors:
             for row, text in zip(rows, result.tracebacks(), strict=True):
@@ -184,8 +183,8 @@ class StructureFeaturizer(BaseFeaturizer):
     def featurize_wrapper(
         self, x: Any, return_errors: bool = False, ignore_errors: bool = False
     ) -> list[Any]:
-        """Columns of one entry given as a 1-tuple; matminer's ``MultipleFeaturizer`` calls this."""
-        return self._one(x[0] if len(x) == 1 else x, ignore_errors, return_errors)
+        """Columns of one entry given as a tuple; matminer's ``MultipleFeaturizer`` calls this."""
+        return self._one(self._entry_of(x), ignore_errors, return_errors)
 
     def featurize_dataframe(
         self,
@@ -228,7 +227,7 @@ class StructureFeaturizer(BaseFeaturizer):
             There is no such column, or a new column is there already.
         """
         df = pandas_frame(df, inplace)
-        structures = entries_of(column_of(df, col_id))
+        entries = self._frame_entries(df, col_id)
         if isinstance(df.columns, pd.MultiIndex) and not multiindex:
             raise InputError("the frame has a column MultiIndex; pass multiindex=True")
         labels = list(self._generate_column_labels(multiindex, return_errors))
@@ -238,7 +237,7 @@ class StructureFeaturizer(BaseFeaturizer):
                 f'"{taken[0]}" exists in input dataframe; drop the {len(taken)} columns of this '
                 "name first, or featurize with other options"
             )
-        result = self._compute(structures, ignore_errors, return_errors, pbar, df.index)
+        result = self._compute(entries, ignore_errors, return_errors, pbar, df.index)
         width = result.values.shape[1]
         new = pd.DataFrame(result.values, index=df.index, columns=labels[:width])
         if return_errors:
@@ -273,7 +272,7 @@ class StructureFeaturizer(BaseFeaturizer):
         """
         index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
         # UnateRegressor calls this too: its parameter has the same name.
-        return self._compute(entries_of(X), False, False, False, index, CURE).values
+        return self._compute(self._entries(X), False, False, False, index, CURE).values
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Column names, for ``set_output`` and pipelines."""
@@ -317,13 +316,13 @@ class StructureFeaturizer(BaseFeaturizer):
 
     # -- the work --------------------------------------------------------------------------------
 
-    def _one(self, structure: Any, ignore_errors: bool, return_errors: bool) -> list[Any]:
-        result = self._compute([structure], ignore_errors, return_errors, False, ALONE, CURE)
+    def _one(self, entry: Any, ignore_errors: bool, return_errors: bool) -> list[Any]:
+        result = self._compute([entry], ignore_errors, return_errors, False, ALONE, CURE)
         return result.values[0].tolist() + (result.tracebacks() if return_errors else [])
 
     def _compute(
         self,
-        structures: list[Any],
+        entries: list[Any],
         ignore_errors: bool,
         return_errors: bool,
         pbar: bool | dict[str, Any],
@@ -334,50 +333,90 @@ class StructureFeaturizer(BaseFeaturizer):
         ignore = ignore_errors or self.on_error == "nan"
         if return_errors and not ignore:
             raise InputError("return_errors needs ignore_errors=True (or on_error='nan')")
-        options = {"desc": type(self).__name__, "total": len(structures)}
+        options = {"desc": type(self).__name__, "total": len(entries)}
         options |= pbar if isinstance(pbar, dict) else {}
         # No hidden bar: tqdm's lock may be held by a thread that a forked child does not have.
         with tqdm(**options) if pbar else nullcontext() as bar:
             progress = (lambda n: None) if bar is None else bar.update
             try:
-                columns = self._columns(structures, ignore, index, progress)
+                columns = self._columns(entries, ignore, index, progress)
             except StructureError as e:
                 raise StructureError(f"{e}\nTo give such rows NaN instead, {cure}.") from e
         # Who passed ignore_errors=True expects NaN rows; who set on_error is told of them once.
         columns.warn(mention_errors=not ignore_errors)
         return columns
 
-    def _columns(
-        self,
-        structures: Sequence[Any],
-        ignore_errors: bool,
-        index: Sequence[Any] | None = None,
-        progress: Callable[[int], Any] = lambda n: None,
-    ) -> Columns:
-        """Columns of many crystals.
 
-        Parameters
-        ----------
-        structures : sequence
-            One crystal a row, of whatever kind.
-        ignore_errors : bool
-            Keep the errors by row instead of raising the first.
-        index : sequence, optional
-            Labels of the rows, for messages.
-        progress : callable
-            Told the number of rows that were just finished.
+class StructureFeaturizer(BatchFeaturizer):
+    """A stateless featurizer of crystal structures, a row each.
+
+    A subclass defines how a structure is prepared, how prepared ones are described, and what is to
+    be noted of them: ``_prepare``, ``_describe`` and ``_notes``.
+    """
+
+    # -- what a subclass defines -----------------------------------------------------------------
+
+    def _prepare(self, structure: Any) -> Any:
+        """Check one structure, or take a CheckedCrystal; build its graph: a PreparedCrystal.
 
         Raises
         ------
         StructureError
-            A structure is unusable and errors are not ignored.
+            With the reason and the cure.
         """
-        values = np.full((len(structures), len(self.feature_labels())), np.nan, np.float32)
+        raise NotImplementedError
+
+    def _preparer(self) -> Callable[[Any], Any]:
+        """``_prepare`` for many; a subclass may look up once what it takes for each."""
+        return self._prepare
+
+    def _describe(self, crystals: Iterator[tuple[int, Any]]) -> Iterator[Computed]:
+        """Rows with their columns, (len(rows), n_columns), from numbered prepared crystals.
+
+        These are drawn from as the batches need them.
+        """
+        raise NotImplementedError
+
+    def _notes(self) -> RowNotes:
+        """What counts the rows that got their columns all the same."""
+        raise NotImplementedError
+
+    # -- what a crystal becomes ------------------------------------------------------------------
+
+    def featurize(self, structure: Any) -> list[float]:
+        """Columns of one crystal, in the order of :meth:`feature_labels`.
+
+        Raises
+        ------
+        StructureError
+            The structure is unusable (with ``on_error="nan"``: a row of NaN instead).
+        """
+        return self._one(structure, False, False)
+
+    def precheck(self, structure: Any) -> bool:
+        """Whether the structure can be featurized."""
+        return self._prechecked(structure)
+
+    def _prechecked(self, entry: Any) -> bool:
+        try:
+            self._prepare(entry)
+        except StructureError:
+            return False
+        return True
+
+    def _columns(
+        self,
+        entries: Sequence[Any],
+        ignore_errors: bool,
+        index: Sequence[Any] | None = None,
+        progress: Callable[[int], Any] = lambda n: None,
+    ) -> Columns:
+        values = np.full((len(entries), len(self.feature_labels())), np.nan, np.float32)
         found = Columns(values, {}, self._notes(), index, ignore_errors)
 
         def failed(row: int, error: StructureError) -> None:
             found.fail(row, error)
             progress(1)
 
-        found.fill(prepare_rows(structures, self._preparer(), failed), self._describe, progress)
+        found.fill(prepare_rows(entries, self._preparer(), failed), self._describe, progress)
         return found

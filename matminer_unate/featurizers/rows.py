@@ -137,6 +137,8 @@ class Columns:
         Labels of the rows, for messages.
     ignore_errors : bool
         Keep the errors by row instead of raising the first.
+    noun : str
+        What an entry is called in messages.
     """
 
     values: NDArray[np.float32]
@@ -144,6 +146,7 @@ class Columns:
     notes: RowNotes
     index: Sequence[Any] | None
     ignore_errors: bool
+    noun: str = "structure"
 
     def fail(self, row: int, error: StructureError) -> None:
         """Keep the error of a row, or raise it with the name of the row."""
@@ -194,7 +197,7 @@ class Columns:
         if self.errors and mention_errors:
             row, error = next(iter(self.errors.items()))
             warn_user(
-                f"the structure could not be encoded and its columns are NaN: {error}"
+                f"the {self.noun} could not be encoded and its columns are NaN: {error}"
                 if self.index is ALONE
                 else f"{len(self.errors)} of {len(self.values)} rows could not be encoded and "
                 f"{outcome}; the first is {row_name(row, self.index)}: {error}"

@@ -33,6 +33,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from matminer_unate.errors import InputError, WeightsError, warn_user
 from matminer_unate.featurizers.inputs import entries_of
+from matminer_unate.featurizers.notebook_view import NotebookView
 from matminer_unate.finetuning.inputs import Graphs, read_graphs, tight_binding_columns
 from matminer_unate.finetuning.reports import about_constants, about_stop, doubts, held_out_errors
 from matminer_unate.finetuning.saved_networks import (
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 KIND = "UnateFineTuneRegressor"
 
 
-class UnateFineTuneRegressor(RegressorMixin, BaseEstimator):
+class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     """A regressor for crystal structures: the pretrained encoder, trained on to your property.
 
     All weights of the encoder learn on, with a lower learning rate than the new head, which reads

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from matminer_unate.errors import InputError, WeightsError
+from matminer_unate.featurizers.notebook_view import NotebookView
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
 from matminer_unate.parameters import check_parameters
 from matminer_unate.progress import WorkBar
@@ -27,7 +28,7 @@ from matminer_unate.targets import read_row_weights
 RECIPE_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
 
 
-class RecipeEstimator(FittedAttributes[Target], BaseEstimator):
+class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
     """An estimator on the columns of :class:`~.recipe.Recipe`.
 
     A subclass has these parameters and more, and says how its fitted state is written into a folder

@@ -19,6 +19,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from real_crystals import crystals
 
+import matminer_unate
 from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
 from matminer_unate.cli import main as cli
 from matminer_unate.engine import computing
@@ -473,12 +474,14 @@ def test_info_tells_versions_device_and_weights(
     assert weights["elements_known"] == 83
     assert weights["sha256"] == read_config(tiny_weights).sha256
     assert weights["card"] == str(tiny_weights / "README.md")
+    assert set(told["classes"]) == {name for name in matminer_unate.__all__ if name[0].isupper()}
 
     assert cli.main(["info", "--weights", str(tiny_weights)]) == cli.OK
     shown = capsys.readouterr().out
     assert re.search(r"cutoff \(Å\) +4\.5", shown)
     assert re.search(r"featurizers +unate \(749 columns\), site-descriptors \(104 columns\)", shown)
     assert re.search(r"pretraining_crystals +—", shown)
+    assert re.search(r"UnateFeaturizer +Learned columns for crystal structures, from", shown)
 
 
 def test_info_prints_the_card(tiny_weights: Path, capsys: pytest.CaptureFixture[str]) -> None:

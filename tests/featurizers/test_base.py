@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import re
 import subprocess
@@ -28,6 +29,8 @@ import matminer_unate
 from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.featurizers.base import StructureFeaturizer
+from matminer_unate.featurizers.notebook_view import summary_of
+from matminer_unate.network.weights import read_config
 
 NAMES = ("NaCl", "Si", "SrTiO3")
 
@@ -351,13 +354,29 @@ def test_warnings_of_a_cross_validation_point_at_its_line() -> None:
 # -- notebooks and the interpreter
 
 
-@pytest.mark.parametrize("name", [n for n in matminer_unate.__all__ if n[0].isupper()])
-def test_showing_an_estimator_in_a_notebook_warns_of_nothing(name: str) -> None:
+ESTIMATORS = [
+    name for name in matminer_unate.__all__ if name[0].isupper() and name != "UnateElementData"
+]
+"""The data source is no estimator."""
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_a_notebook_shows_what_an_estimator_is_and_which_weights_and_warns_of_nothing(
+    name: str,
+) -> None:
     estimator = getattr(matminer_unate, name)()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        shown = estimator._repr_html_()
-    assert "on_error" in shown or "dropout" in shown
+        for shown in (estimator, make_pipeline(estimator)):
+            (caption,) = re.findall(r'<div class="caption">(.*?)</div>', shown._repr_html_())
+            assert summary_of(type(estimator)) in html.unescape(caption)
+            if hasattr(estimator, "weights"):
+                assert f"mp_v2 (sha256 {read_config('mp_v2').sha256[:12]}…)" in caption
+    assert "on_error" in estimator._repr_html_()
+
+
+def test_weights_that_are_not_there_are_told_where_an_estimator_is_shown() -> None:
+    assert "neither shipped" in UnateFeaturizer("nowhere")._repr_html_()
 
 
 def test_dir_lists_the_public_classes() -> None:

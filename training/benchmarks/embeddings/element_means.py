@@ -60,6 +60,38 @@ class ElementMeans:
         return float(within / around)
 
 
+def empirical_bayes(
+    means: ElementMeans,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean vectors of the elements, drawn toward the mean over the elements where they are rare.
+
+    An element's own mean x̄ over its n vectors scatters about its true one with the variance σ²/n,
+    and true ones scatter about the mean m over the elements with the variance τ². The best guess is
+    w·x̄ + (1 − w)·m with w = τ²/(τ² + σ²/n), and m is the mean of all x̄, weighted by w. Both
+    variances are those of a component, averaged over the components: σ² within elements, pooled,
+    and τ² the variance of the x̄ less the mean of σ²/n, and at least 0.
+
+    Returns
+    -------
+    vectors : (n_elements, d)
+        Of :attr:`ElementMeans.elements`.
+    own_share : (n_elements,)
+        w.
+
+    References
+    ----------
+    Morris, J. Am. Stat. Assoc. 78, 47 (1983), doi:10.1080/01621459.1983.10477920.
+    """
+    own, n = means.means(), means.count[means.elements].astype(np.float64)
+    within = (means.square - n @ np.square(own).sum(axis=1)) / own.shape[1]
+    within /= max(n.sum() - len(n), 1)
+    between = own.var(axis=0, ddof=1).mean() if len(n) > 1 else 0.0
+    between = max(between - within * (1 / n).mean(), 0.0)
+    share = between / np.maximum(between + within / n, 1e-12)
+    centre = np.average(own, axis=0, weights=share if share.any() else n)
+    return share[:, None] * own + (1 - share[:, None]) * centre, share
+
+
 def component_names(dimension: int) -> list[str]:
     return [f"z_{k:03d}" for k in range(dimension)]
 

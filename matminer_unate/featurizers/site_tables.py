@@ -1,0 +1,299 @@
+"""Crystals → a table each, with a row for every site: what ``UnateSiteFeaturizer`` gives."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate.crystals.batching import fill_batches
+from matminer_unate.crystals.checked import CheckedCrystal
+from matminer_unate.crystals.structures import CrystalArrays
+from matminer_unate.errors import StructureError
+from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned, of_crystal
+from matminer_unate.featurizers.rows import PlacedCrystal, PreparedCrystal, RowNotes
+from matminer_unate.featurizers.site_descriptor_stats import (
+    BATCH_EDGES,
+    DECIMALS,
+    MeasuredCrystal,
+    SiteDescriptorStats,
+)
+from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
+from matminer_unate.featurizers.unate import EncodingNotes, embed, prepare
+from matminer_unate.network.encoding import encode
+from matminer_unate.network.weights import weights_config
+from matminer_unate.physics.band_quantities import SITE_QUANTITIES, PhysicalCell, quantities
+from matminer_unate.physics.site_descriptors import DESCRIPTORS, DescriptorGroup, site_descriptors
+
+Table = NDArray[np.float32]
+NumberedTable = tuple[int, Table]
+
+KEPT = 8
+"""Crystals whose tables are kept for further calls."""
+
+SAME_PLACE = 0.05
+"""Å. Copies of a site are nearer than this to where the primitive cell has it."""
+
+
+class SiteGroup(Protocol):
+    """A group of columns of sites; equal ones give equal columns."""
+
+    def meanings(self) -> list[ColumnMeaning]:
+        """Name, unit and meaning of every column."""
+        ...
+
+    def notes(self) -> RowNotes:
+        """What counts the rows that got their columns all the same."""
+        ...
+
+    def prepare(self, crystal: CheckedCrystal) -> PreparedCrystal:
+        """Build the graph; raises StructureError."""
+        ...
+
+    def tables(self, crystals: Iterator[tuple[int, Any]]) -> Iterator[NumberedTable]:
+        """Numbered prepared crystals → each number with (n_sites, n_columns)."""
+        ...
+
+
+@dataclass(frozen=True)
+class NetworkColumns:
+    """The site embedding, or the named predictions that are made from it.
+
+    Attributes
+    ----------
+    weights : str or Path
+    sha256 : str
+        Of the weights.
+    device : str
+    batch_size : int
+        Edges.
+    predicted : bool
+        Whether these are the predictions.
+    """
+
+    weights: str | Path
+    sha256: str
+    device: str
+    batch_size: int
+    predicted: bool
+
+    def meanings(self) -> list[ColumnMeaning]:
+        config = weights_config(self.weights)
+        components = [f"z_{k:03d}" for k in range(config.latent_dim)]
+        labels = config.encoder.predicted if self.predicted else components
+        return [learned(f"unate_{config.name}", label) for label in labels]
+
+    def notes(self) -> RowNotes:
+        return EncodingNotes(weights_config(self.weights))
+
+    def prepare(self, crystal: CheckedCrystal) -> PreparedCrystal:
+        return prepare(crystal, weights_config(self.weights))
+
+    def tables(self, crystals: Iterator[tuple[int, PreparedCrystal]]) -> Iterator[NumberedTable]:
+        graphs = ((k, crystal.graph) for k, crystal in crystals)
+        if not self.predicted:
+            yield from embed(graphs, self.weights, self.device, self.batch_size)
+            return
+        n = len(weights_config(self.weights).encoder.predicted)
+        for batch in encode(graphs, self.weights, self.device, self.batch_size, "columns"):
+            # The last of the site vector, after the channels of the layers.
+            parts = np.split(batch.sites[:, -n:], batch.site_start[1:-1])
+            yield from zip(batch.rows, parts, strict=True)
+
+
+@dataclass(frozen=True)
+class FoldedCrystal(PlacedCrystal):
+    """A primitive cell, and which of its sites each site of the given cell is.
+
+    Attributes
+    ----------
+    site : (n_given,) int64
+    """
+
+    site: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TightBindingColumns:
+    """What the tight-binding model of ``TightBindingStats`` says of each site."""
+
+    def meanings(self) -> list[ColumnMeaning]:
+        return [of_crystal("tight_binding", quantity) for quantity in SITE_QUANTITIES]
+
+    def notes(self) -> RowNotes:
+        return TightBindingStats()._notes()
+
+    def prepare(self, crystal: CheckedCrystal) -> FoldedCrystal:
+        cell = TightBindingStats()._prepare(crystal)
+        place = (cell.lattice, cell.frac_coords, cell.graph.atomic_numbers)
+        site = copies_in(crystal.arrays, place)
+        return FoldedCrystal(cell.graph, cell.unknown, cell.lattice, cell.frac_coords, site)
+
+    def tables(self, crystals: Iterator[tuple[int, FoldedCrystal]]) -> Iterator[NumberedTable]:
+        waiting: deque[tuple[int, NDArray[np.int64]]] = deque()
+
+        def cells() -> Iterator[PhysicalCell]:
+            for k, crystal in crystals:
+                waiting.append((k, crystal.site))
+                yield crystal.lattice, crystal.frac_coords, crystal.graph
+
+        for sites, _ in quantities(cells()):
+            k, site = waiting.popleft()
+            # Adding 0 makes −0 a 0.
+            yield k, sites[site].round(DECIMALS).astype(np.float32) + np.float32(0.0)
+
+
+@dataclass(frozen=True)
+class DescriptorColumns:
+    """The site descriptors that ``SiteDescriptorStats`` pools.
+
+    Attributes
+    ----------
+    group : {"physics", "fingerprint"}
+    """
+
+    group: DescriptorGroup
+
+    def meanings(self) -> list[ColumnMeaning]:
+        return [of_crystal("site", quantity) for quantity in DESCRIPTORS[self.group]]
+
+    def notes(self) -> RowNotes:
+        return self._stats()._notes()
+
+    def prepare(self, crystal: CheckedCrystal) -> MeasuredCrystal:
+        return self._stats()._prepare(crystal)
+
+    def tables(self, crystals: Iterator[tuple[int, MeasuredCrystal]]) -> Iterator[NumberedTable]:
+        cutoff = self._stats().cutoff
+        items = (((k, crystal.volume), crystal.graph) for k, crystal in crystals)
+        for batch in fill_batches(items, BATCH_EDGES):
+            graphs = [graph for _, graph in batch]
+            volumes = [volume for (_, volume), _ in batch]
+            found = site_descriptors(graphs, volumes, cutoff, self.group).round(DECIMALS)
+            ends = np.cumsum([graph.n_sites for graph in graphs])
+            parts = np.split(found + np.float32(0.0), ends[:-1])
+            yield from ((k, part) for ((k, _), _), part in zip(batch, parts, strict=True))
+
+    def _stats(self) -> SiteDescriptorStats:
+        return SiteDescriptorStats(descriptors=self.group)
+
+
+def copies_in(given: CrystalArrays, primitive: CrystalArrays) -> NDArray[np.int64]:
+    """Which site of the primitive cell each site of a given cell is, (n_given,).
+
+    Raises
+    ------
+    StructureError
+        A site is no copy of any, which never should be.
+    """
+    lattice, frac_coords, numbers = given
+    small, places, of = primitive
+    inside = frac_coords @ lattice @ np.linalg.inv(small)
+    found = np.empty(len(numbers), dtype=np.int64)
+    for z in np.unique(numbers):
+        sites, others = np.flatnonzero(numbers == z), np.flatnonzero(of == z)
+        # In blocks, so that large cells take no gigabytes.
+        for block in np.array_split(sites, 1 + len(sites) * len(others) // 1_000_000):
+            apart = inside[block, None] - places[others]
+            apart = (apart - np.rint(apart)) @ small
+            distance = np.linalg.norm(apart, axis=2)
+            nearest = distance.argmin(axis=1)
+            if (distance[np.arange(len(block)), nearest] > SAME_PLACE).any():
+                raise StructureError(
+                    "the sites of the primitive cell could not be told apart; please report this"
+                )
+            found[block] = others[nearest]
+    return found
+
+
+@dataclass(frozen=True)
+class SiteTable:
+    """The columns of all sites of a crystal.
+
+    Attributes
+    ----------
+    crystal : CheckedCrystal
+    values : (n_sites, n_columns) float32
+    prepared : list of PreparedCrystal
+        For the notes, one a group.
+    """
+
+    crystal: CheckedCrystal
+    values: Table
+    prepared: list[PreparedCrystal]
+
+
+def site_tables(
+    crystals: Sequence[CheckedCrystal], groups: Sequence[SiteGroup]
+) -> list[SiteTable | StructureError]:
+    """The table of each crystal, or why it has none; those of equal crystals are made once."""
+    distinct = {crystal.digest: crystal for crystal in reversed(crystals)}
+    if len(distinct) == 1:
+        try:
+            found = _kept_table(_Wanted.of(crystals[0], groups))
+        except StructureError as e:
+            return [e] * len(crystals)
+        return [found] * len(crystals)
+    made = dict(zip(distinct, _site_tables(list(distinct.values()), groups), strict=True))
+    return [made[crystal.digest] for crystal in crystals]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A crystal and groups of columns, the same where what is in them is the same."""
+
+    key: tuple[bytes, tuple[SiteGroup, ...]]
+    crystal: CheckedCrystal
+
+    @classmethod
+    def of(cls, crystal: CheckedCrystal, groups: Sequence[SiteGroup]) -> _Wanted:
+        return cls((crystal.digest, tuple(groups)), crystal)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Wanted) and self.key == other.key
+
+
+@lru_cache(maxsize=KEPT)
+def _kept_table(wanted: _Wanted) -> SiteTable:
+    """matminer asks for one site at a time, and a Structure may be changed in between: what is kept
+    is known by the coordinates and species that it was made from."""
+    (found,) = _site_tables([wanted.crystal], wanted.key[1])
+    if isinstance(found, StructureError):
+        raise found
+    return found
+
+
+def _site_tables(
+    crystals: Sequence[CheckedCrystal], groups: Sequence[SiteGroup]
+) -> list[SiteTable | StructureError]:
+    prepared: dict[int, list[PreparedCrystal]] = {}
+    errors: dict[int, StructureError] = {}
+    for k, crystal in enumerate(crystals):
+        try:
+            prepared[k] = [group.prepare(crystal) for group in groups]
+        except StructureError as e:
+            errors[k] = e
+        crystal.forget_graphs()  # the prepared ones hold what is needed
+    parts: dict[int, list[Table]] = {k: [] for k in prepared}
+    for number, group in enumerate(groups):
+        for k, table in group.tables((k, several[number]) for k, several in prepared.items()):
+            parts[k].append(table)
+    found: list[SiteTable | StructureError] = []
+    for k, crystal in enumerate(crystals):
+        if k in errors:
+            found.append(errors[k])
+        elif np.isfinite(values := np.hstack(parts[k])).all():
+            values.setflags(write=False)
+            found.append(SiteTable(crystal, values, prepared[k]))
+        else:
+            found.append(StructureError("its columns are not finite; please report this"))
+    return found
