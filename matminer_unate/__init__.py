@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matminer_unate.engine.frames import featurize_batch, featurize_dask
+    from matminer_unate.familiarity.index import UnateIndex
     from matminer_unate.featurizers.cell_stats import CellStats
     from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
@@ -30,6 +31,7 @@ __all__ = [
     "UnateClassifier",
     "UnateFeaturizer",
     "UnateFineTuneRegressor",
+    "UnateIndex",
     "UnateRegressor",
     "__version__",
     "featurize_batch",
@@ -46,6 +48,7 @@ _MODULES = {
     "UnateClassifier": "regressors.unate_classifier",
     "UnateFeaturizer": "featurizers.unate",
     "UnateFineTuneRegressor": "finetuning.fine_tune_regressor",
+    "UnateIndex": "familiarity.index",
     "UnateRegressor": "regressors.unate_regressor",
     "featurize_batch": "engine.frames",
     "featurize_dask": "engine.frames",
