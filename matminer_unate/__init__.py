@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matminer_unate.engine.frames import featurize_batch, featurize_dask
+    from matminer_unate.familiarity.index import UnateIndex
     from matminer_unate.featurizers.cell_stats import CellStats
     from matminer_unate.featurizers.element_data import UnateElementData
     from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
@@ -35,6 +36,7 @@ __all__ = [
     "UnateElementData",
     "UnateFeaturizer",
     "UnateFineTuneRegressor",
+    "UnateIndex",
     "UnateRegressor",
     "UnateSiteFeaturizer",
     "__version__",
@@ -54,6 +56,7 @@ _MODULES = {
     "UnateElementData": "featurizers.element_data",
     "UnateFeaturizer": "featurizers.unate",
     "UnateFineTuneRegressor": "finetuning.fine_tune_regressor",
+    "UnateIndex": "familiarity.index",
     "UnateRegressor": "regressors.unate_regressor",
     "UnateSiteFeaturizer": "featurizers.unate_sites",
     "featurize_batch": "engine.frames",

@@ -21,7 +21,7 @@ ORDER = (
     ("matminer_unate.crystals",),
     ("matminer_unate.network", "matminer_unate.physics"),
     ("matminer_unate.featurizers",),
-    ("matminer_unate.finetuning",),
+    ("matminer_unate.familiarity", "matminer_unate.finetuning", "matminer_unate.maps"),
     ("matminer_unate.regressors",),
     ("matminer_unate.engine",),
     # The public names.

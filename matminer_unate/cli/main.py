@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from matminer_unate import __version__
+from matminer_unate.cli.map import add_map
 from matminer_unate.cli.printable import use_printable_output
+from matminer_unate.cli.similar import add_similar
 from matminer_unate.engine.blocks import PART_ROWS, Shard
 from matminer_unate.engine.columns import COLUMNS, FEATURIZERS, make_featurizer
 from matminer_unate.errors import UnateError
@@ -129,6 +131,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_featurize(commands)
     _add_predict(commands)
     _add_merge(commands)
+    add_similar(commands).set_defaults(run=_similar)
+    add_map(commands).set_defaults(run=_map)
     _add_info(commands)
     return parser
 
@@ -390,6 +394,14 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _merge(args: argparse.Namespace) -> int:
     return _run_command(args, "merge")
+
+
+def _similar(args: argparse.Namespace) -> int:
+    return _run_command(args, "similar")
+
+
+def _map(args: argparse.Namespace) -> int:
+    return _run_command(args, "draw_map")
 
 
 def _run_command(args: argparse.Namespace, command: str) -> int:

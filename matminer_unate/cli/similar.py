@@ -1,0 +1,221 @@
+"""``unate similar``: the crystals of a corpus that are most like some, or that are there twice."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matminer_unate.errors import InputError, UnateWarning
+from matminer_unate.network.weights import DEFAULT_WEIGHTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from matminer_unate.engine.report import RowReport
+    from matminer_unate.familiarity.index import UnateIndex
+    from matminer_unate.io.input_rows import InputRow, Source
+
+_ROWS_AT_ONCE = 1_000
+_SHOWN = 50
+
+
+def add_similar(commands: Any) -> Any:
+    """Add the command to those of a parser; returns its own parser."""
+    parser = commands.add_parser(
+        "similar",
+        help="find the crystals of a corpus that are most like some",
+        description=(
+            "Find the crystals of a corpus whose site embeddings are most like those of the\n"
+            "queries (UnateIndex), or, with --duplicates, the crystals that are in it twice.\n"
+            "QUERY and CORPUS are any input of unate featurize; the corpus may also be an index\n"
+            "that --save has written."
+        ),
+        epilog=(
+            "examples:\n"
+            "  unate similar query.cif --in corpus.parquet -k 10\n"
+            "  unate similar my_cifs/ --in corpus.parquet --out nearest.csv\n"
+            "  unate similar --in corpus.parquet --save corpus_index/\n"
+            "  unate similar query.cif --in corpus_index/\n"
+            "  unate similar --in corpus.parquet --duplicates --out twice.csv"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(errors=None)
+    add = parser.add_argument
+    add("input", nargs="*", type=Path, metavar="QUERY", help="crystals to compare with the corpus")
+    add(
+        "--in",
+        dest="corpus",
+        nargs="+",
+        required=True,
+        type=Path,
+        metavar="CORPUS",
+        help="crystals to search, or a saved index of them",
+    )
+    add("-k", type=int, default=10, metavar="N", help="neighbours of each query (default: 10)")
+    add(
+        "--duplicates",
+        action="store_true",
+        help="list crystals of the corpus that are the same as an earlier one",
+    )
+    add(
+        "--distance",
+        type=float,
+        metavar="D",
+        help="of the same formula and no farther apart are the same crystal (default: as "
+        "UnateIndex.duplicates)",
+    )
+    add("--out", type=Path, metavar="FILE", help="write to this .csv or .parquet, not the screen")
+    add("--save", type=Path, metavar="FOLDER", help="keep the index of the corpus")
+    add("--column", metavar="NAME", help="column of structures (default: found by its name)")
+    add(
+        "--weights",
+        default=DEFAULT_WEIGHTS,
+        metavar="NAME|FOLDER",
+        help=f"weights that come with the package, or a folder (default: {DEFAULT_WEIGHTS})",
+    )
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
+    add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
+    add("--overwrite", action="store_true", help="replace --out if it exists")
+    add("--quiet", action="store_true", help="print nothing but the result and errors")
+    return parser
+
+
+def similar(args: argparse.Namespace) -> Callable[[], int]:
+    """Search, or look for duplicates; what is returned prints the result.
+
+    Parameters
+    ----------
+    args : Namespace
+        Of the command line, and ``progress`` (CommandProgress).
+
+    Returns
+    -------
+    callable
+        Tells of what was done, after the progress has gone; returns how many rows failed.
+    """
+    from matminer_unate.cli.report import print_report
+    from matminer_unate.engine.report import RowReport
+    from matminer_unate.familiarity.index import UnateIndex
+
+    _check(args)
+    report = RowReport()
+    sources: list[Source] = []
+    if len(args.corpus) == 1 and (args.corpus[0] / "rows.json").is_file():
+        index = UnateIndex.load(args.corpus[0], device=args.device, on_error="nan")
+    else:
+        index = UnateIndex((), None, args.weights, args.device, on_error="nan")
+        sources += _fill(index, args.corpus, args, report)
+    if args.save is not None:
+        index.save(args.save)
+    found = None
+    if args.duplicates:
+        found = _duplicates(index, args.distance)
+    elif args.input:
+        asked = UnateIndex((), None, index.weights, args.device, on_error="nan")
+        sources += _fill(asked, args.input, args, report)
+        found = _neighbours(index, asked, args.k)
+
+    def finish() -> int:
+        print_report(report, [], sources, args)
+        if found is not None:
+            _give(found, args)
+        if args.save is not None and not args.quiet:
+            print(f"{len(index):,} crystals: {args.save}")
+        return report.n_failed
+
+    return finish
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.duplicates and args.input:
+        raise InputError("--duplicates looks within --in; give no queries beside it")
+    if not (args.input or args.duplicates or args.save):
+        raise InputError("nothing to do; give queries, --duplicates or --save")
+    if args.out is not None and args.out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{args.out}: the table must end in .csv or .parquet")
+    if args.out is not None and args.out.exists() and not args.overwrite:
+        raise InputError(f"{args.out} exists already; name another file or pass --overwrite")
+
+
+def _fill(
+    index: UnateIndex, paths: list[Path], args: argparse.Namespace, report: RowReport
+) -> list[Source]:
+    """Put crystals into an index, a thousand at a time, and tell what became of them."""
+    from matminer_unate.io.readers import open_inputs
+
+    bar = args.progress
+    bar.stage("looking at the input")
+    sources = open_inputs(paths, args.column, accept_doubtful=args.accept_doubtful)
+    bar.stage("embedding", sum(source.n_rows for source in sources))
+    rows = chain.from_iterable(source.rows() for source in sources)
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        good = list(_readable(some, report))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UnateWarning)
+            index.add([row.structure for row in good], [row.identifier for row in good])
+        report.warned(good, [str(warning.message) for warning in caught])
+        report.n_good += len(good)
+        bar.update(len(some))
+    if not len(index):
+        raise InputError("no crystal could be read")
+    return sources
+
+
+def _readable(rows: list[InputRow], report: RowReport) -> Iterator[InputRow]:
+    for row in rows:
+        if row.structure is None:
+            report.failed(row, row.error or InputError("it could not be read"))
+        else:
+            report.remark(row)
+            yield row
+
+
+def _neighbours(index: UnateIndex, asked: UnateIndex, k: int) -> pd.DataFrame:
+    """Of all queries, with the ids of these in place of their numbers."""
+    found = index.query_embeddings(asked.embeddings, k)
+    found["query"] = [asked.ids[row] for row in found["query"]]
+    return found
+
+
+def _duplicates(index: UnateIndex, distance: float | None) -> pd.DataFrame:
+    """Rows that repeat an earlier one."""
+    import numpy as np
+    import pandas as pd
+
+    first = index.duplicates() if distance is None else index.duplicates(distance)
+    rows = np.flatnonzero(first != np.arange(len(index)))
+    apart = index.embeddings[rows].astype(np.float64) - index.embeddings[first[rows]]
+    return pd.DataFrame(
+        {
+            "row": rows,
+            "id": [index.ids[row] for row in rows],
+            "formula": [index.formulas[row] for row in rows],
+            "same_as_row": first[rows],
+            "same_as_id": [index.ids[row] for row in first[rows]],
+            "distance": np.linalg.norm(apart, axis=1),
+        }
+    )
+
+
+def _give(found: pd.DataFrame, args: argparse.Namespace) -> None:
+    if args.out is None:
+        shown = found.head(_SHOWN * args.k) if args.input else found.head(_SHOWN)
+        print(shown.to_string(index=False, float_format="{:.4f}".format))
+        if len(shown) < len(found):
+            print(f"… and {len(found) - len(shown):,} more (--out FILE.csv writes all of them)")
+    else:
+        from matminer_unate.io.writing import fresh_file
+
+        with fresh_file(args.out) as part:
+            if args.out.suffix == ".csv":
+                found.to_csv(part, index=False)
+            else:
+                found.to_parquet(part, index=False)
+    if not args.quiet:
+        what = "duplicates" if args.duplicates else "neighbours"
+        print(f"{len(found):,} {what}" + (f": {args.out}" if args.out else ""))
