@@ -25,6 +25,7 @@ import pretrain
 import teachers
 from matminer_unate import datasets
 from matminer_unate.cli import main as cli
+from matminer_unate.cli.arguments import make_parser
 from matminer_unate.errors import UnateWarning
 from matminer_unate.network.weights import shipped_weights
 from pretraining.config import PretrainConfig
@@ -143,7 +144,7 @@ def test_every_command_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: 
             assert words[-1] == "pytest" or (ROOT / words[-1]).is_file()
             continue
         if words[0] == "unate":
-            cli._parser().parse_args(words[1:])
+            make_parser().parse_args(words[1:])
             continue
         (script,) = [k for k, word in enumerate(words) if word.startswith("training/")]
         understood[words[script]](words[script + 1 :])

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from corpora.crystal import Crystal
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.io.databases import is_database, read_database
+from matminer_unate.io.databases import is_database, open_database
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.io.readers import open_inputs
 from matminer_unate.io.table_rows import ARRAY_COLUMNS
@@ -23,10 +23,11 @@ Entry = tuple[str, Crystal | StructureError]
 """Where in a source a crystal is, in words, and the crystal or why there is none."""
 
 
-def open_source(source: str, accept_doubtful: bool = False) -> tuple[Iterator[Entry], int | None]:
-    """The entries of a source, and how many there are, if that is known."""
+def open_source(source: str, accept_doubtful: bool = False) -> tuple[Iterator[Entry], int]:
+    """The entries of a source, and how many there are."""
     if is_database(source):
-        return (_entry(source, row) for row in read_database(source)), None
+        database = open_database(source)
+        return (_entry(source, row) for row in database.rows()), database.n_rows
     if not source.strip():
         raise InputError("a source without a name; check the quotes and variables of the command")
     path = Path(source)
