@@ -305,7 +305,8 @@ class _Ridge:
         self._n_outputs = targets.shape[1]
         root = np.sqrt(np.ones(len(targets)) if row_weights is None else row_weights)[:, None]
         for fold in folds:
-            gram, moment = np.float64(0.0), np.float64(0.0)
+            gram: Any = 0.0
+            moment: Any = 0.0
             for rows in _chunks(fold):
                 weighted = features[rows] * root[rows]
                 gram += weighted.T @ weighted
