@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-Matrix = NDArray[np.floating[Any]]
+Matrix = NDArray[Any]
 Vector = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
