@@ -5,7 +5,8 @@
 ``unate featurize`` turns the same rows into columns in processes of its own, several times: in one
 go; killed with SIGKILL at random, as often as ``--kills`` says, and resumed; in shards that are
 merged; and on Dask, with one and with several single-threaded workers, and with one of these
-killed, of which the scheduler's own record is kept. All tables must be equal to the first, value by value, or the script ends with an error.
+killed, of which the scheduler's own record is kept. All tables must be equal to the first, value by
+value, or the script ends with an error.
 
 Memory, of the command and not of Dask's workers, is looked at twice a second; where it is constant,
 the largest after the first minute is that of the first minute. The time of Dask is that of the
