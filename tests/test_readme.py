@@ -24,6 +24,7 @@ import matminer_unate
 import pretrain
 import teachers
 from matminer_unate import datasets
+from matminer_unate.cli import arguments, info
 from matminer_unate.cli import main as cli
 from matminer_unate.errors import UnateWarning
 from matminer_unate.network.weights import shipped_weights
@@ -147,7 +148,7 @@ def test_every_command_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: 
             assert words[-1] == "pytest" or (ROOT / words[-1]).is_file()
             continue
         if words[0] == "unate":
-            cli._parser().parse_args(words[1:])
+            arguments.make_parser().parse_args(words[1:])
             continue
         (script,) = [k for k, word in enumerate(words) if word.startswith("training/")]
         understood[words[script]](words[script + 1 :])
@@ -156,7 +157,7 @@ def test_every_command_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_every_option_in_the_text_exists() -> None:
-    sources = " ".join(map(inspect.getsource, (cli, bandgap, teachers, pretrain)))
+    sources = " ".join(map(inspect.getsource, (arguments, info, cli, bandgap, teachers, pretrain)))
     parser = argparse.ArgumentParser()
     add_options(parser, PretrainConfig())
     known = {option for action in parser._actions for option in action.option_strings}

@@ -8,7 +8,9 @@ A few minutes on a CPU:
 
     python training/pretrain.py --data my_cifs/ --epochs 5 --limit 2000 --out runs/small
 
-The shipped weights, on two processes (or GPUs):
+The shipped weights, on two processes (or GPUs), which deal the formulas out among them: none holds
+all crystals. On several machines, with the files on each of them or on a common disk, likewise:
+``torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 …``.
 
     torchrun --nproc-per-node 2 training/pretrain.py --name mp_v2 --out runs/mp_v2 --data \\
         mp_mtcgcnn.parquet mp20_val_test.parquet mpts52_val_test.parquet mp_elasticity.parquet \\
@@ -49,6 +51,7 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
 
+from corpora.shares import Share
 from harness.command import run_script, torch_threads
 from harness.stopping import whole_steps
 from matminer_unate.errors import InputError
@@ -81,7 +84,7 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool) -> None:
     if rank == 0 and not resuming:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(config.to_json())
-    corpus, held_out = read_corpora(config, out, rank)
+    corpus, held_out = read_corpora(config, out, Share(rank, world))
     run = Run(config, corpus, held_out, out, (rank, world, device), resuming)
     try:
         while run.progress.epoch < config.epochs:

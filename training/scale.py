@@ -5,7 +5,8 @@
 ``unate featurize`` turns the same rows into columns in processes of its own, several times: in one
 go; killed with SIGKILL at random, as often as ``--kills`` says, and resumed; in shards that are
 merged; and on Dask, with one and with several single-threaded workers, and with one of these
-killed. All tables must be equal to the first, value by value, or the script ends with an error.
+killed, of which the scheduler's own record is kept. All tables must be equal to the first, value by
+value, or the script ends with an error.
 
 Memory, of the command and not of Dask's workers, is looked at twice a second; where it is constant,
 the largest after the first minute is that of the first minute. The time of Dask is that of the
@@ -15,6 +16,7 @@ command, with workers that are there but have not computed yet.
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import random
 import resource
@@ -23,7 +25,8 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -231,8 +234,30 @@ def on_dask(
                 os.kill(pids.pop(), signal.SIGKILL)
             return False
 
-        found = watch(unate(args, table, out, "--dask", cluster.scheduler_address), kill)
-    return {**figures(args, [found]), "workers": n_workers, "kills": kills - len(pids)}
+        with distributed.get_task_stream(client) as stream:
+            found = watch(unate(args, table, out, "--dask", cluster.scheduler_address), kill)
+    gaps = gaps_between_tasks(stream.data)
+    return {
+        **figures(args, [found]),
+        "workers": n_workers,
+        "kills": kills - len(pids),
+        "longest_gap_s": max(gaps, default=0.0),
+        "median_gap_s": float(pd.Series(gaps).median()),
+    }
+
+
+def gaps_between_tasks(records: Iterable[dict[str, Any]]) -> list[float]:
+    """Seconds that a worker does nothing between two of its tasks; all workers', in turn."""
+    by_worker: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for record in records:
+        for step in record["startstops"]:
+            if step["action"] == "compute":
+                by_worker[record["worker"]].append((step["start"], step["stop"]))
+    gaps = []
+    for spans in by_worker.values():
+        spans.sort()
+        gaps += [max(b[0] - a[1], 0.0) for a, b in itertools.pairwise(spans)]
+    return gaps
 
 
 def figures(args: Namespace, runs: list[Watched]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from matminer_unate.cli.map import draw_map as draw_map
+from matminer_unate.cli.map import draw_map as map  # noqa: F401
 from matminer_unate.cli.report import print_report
-from matminer_unate.cli.similar import similar as similar
+from matminer_unate.cli.similar import similar  # noqa: F401
 from matminer_unate.engine.computing import FeaturizeOptions, Options, PredictOptions
 from matminer_unate.engine.running import Run, Target
 from matminer_unate.engine.running import merge as merge_parts

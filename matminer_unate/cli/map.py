@@ -21,8 +21,8 @@ _ROWS_AT_ONCE = 1_000
 _LAYOUTS = ("pca", "umap")
 
 
-def add_map(commands: Any) -> Any:
-    """Add the command to those of a parser; returns its own parser."""
+def add_map(commands: Any) -> None:
+    """Add the command to those of a parser."""
     parser = commands.add_parser(
         "map",
         help="draw the crystals of a corpus on an interactive page",
@@ -61,7 +61,6 @@ def add_map(commands: Any) -> Any:
     add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
     add("--overwrite", action="store_true", help="replace --out if it exists")
     add("--quiet", action="store_true", help="print nothing but errors")
-    return parser
 
 
 def draw_map(args: argparse.Namespace) -> Callable[[], int]:

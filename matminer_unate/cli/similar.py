@@ -23,8 +23,8 @@ _ROWS_AT_ONCE = 1_000
 _SHOWN = 50
 
 
-def add_similar(commands: Any) -> Any:
-    """Add the command to those of a parser; returns its own parser."""
+def add_similar(commands: Any) -> None:
+    """Add the command to those of a parser."""
     parser = commands.add_parser(
         "similar",
         help="find the crystals of a corpus that are most like some",
@@ -82,7 +82,6 @@ def add_similar(commands: Any) -> Any:
     add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
     add("--overwrite", action="store_true", help="replace --out if it exists")
     add("--quiet", action="store_true", help="print nothing but the result and errors")
-    return parser
 
 
 def similar(args: argparse.Namespace) -> Callable[[], int]:

@@ -107,7 +107,12 @@ def cluster_parts(
         weights, or workers died with a block again and again; all other blocks are finished then.
     """
     distributed = _distributed()
-    relative = [source.path for source in blocks.sources if not source.path.is_absolute()]
+    # What a database has is fetched here, and goes to the workers with their tasks.
+    relative = [
+        source.path
+        for source in blocks.sources
+        if source.files and not Path(source.path).is_absolute()
+    ]
     if address and relative:
         raise InputError(
             f"{relative[0]} is found from this folder only; give whole paths, which workers "

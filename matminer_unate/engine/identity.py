@@ -18,13 +18,16 @@ _PIECE = 2**20
 def input_identities(sources: Sequence[Source]) -> list[dict[str, Any]]:
     """One for each input, in their order; folders of other names may hold the same."""
     return [
-        {"name": source.path.name, "rows": source.n_rows, **_identity(source)} for source in sources
+        {"name": Path(source.path).name, "rows": source.n_rows, **_identity(source)}
+        for source in sources
     ]
 
 
 def _identity(source: Source) -> dict[str, Any]:
+    if source.digest:
+        return {"database": str(source.path), "sha256": source.digest}
     if source.files == (source.path,):
-        return file_identity(source.path)
+        return file_identity(Path(source.path))
     # Names, sizes and times: to read a million files twice would take as long as the work.
     digest = hashlib.sha256()
     for path in source.files:

@@ -73,7 +73,7 @@ class Target:
         """The folder of finished parts: beside the file, or the folder itself."""
         return self.out if self.is_folder else self.out.with_name(f"{self.out.name}.parts")
 
-    def check(self, inputs: Sequence[Path], overwrite: bool) -> None:
+    def check(self, inputs: Sequence[str | Path], overwrite: bool) -> None:
         """Find what is wrong with the files to be written before any work is done.
 
         Raises
@@ -89,7 +89,7 @@ class Target:
         if self.errors is not None and self.errors.suffix.lower() != ".csv":
             raise InputError(f"--errors {self.errors}: the name must end in .csv")
         targets = [path for path in (self.out, self.errors) if path is not None]
-        given = {path.resolve() for path in inputs}
+        given = {path.resolve() for path in inputs if isinstance(path, Path)}
         for path in targets:
             is_folder = path == self.out and self.is_folder
             if path.resolve() in given:

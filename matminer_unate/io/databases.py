@@ -1,4 +1,4 @@
-"""Databases and data sets by name → structures, one at a time, each failure with its entry.
+"""Databases and data sets by name → inputs like files: counted, streamed, told when they change.
 
 - ``matminer:NAME``: a data set of matminer with a column ``structure``
 - ``jarvis:NAME``: a data set of JARVIS, as ``dft_3d`` (extra ``jarvis``)
@@ -11,29 +11,35 @@ crystals near the hull, without those of GNoMe, which have another licence (CC B
 
     mp:energy_above_hull=0:0.05,num_sites=1:40,include_gnome=false
 
-The clients are imported when they are needed. matminer and JARVIS keep what they have downloaded;
-from the others, write a table once with ``training/sources.py``.
+A database is first asked which entries it has, and when each was changed, so that a run that was
+stopped goes on only with the same ones; structures are fetched as they are asked for. The clients
+are imported when they are needed. matminer and JARVIS load a data set whole, and keep it on disk.
 """
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
-from matminer_unate.errors import InputError
-from matminer_unate.io.input_rows import InputRow
+from matminer_unate.errors import InputError, StructureError
+from matminer_unate.io.input_rows import InputRow, Ranges, Source, selected, within
 from matminer_unate.io.objects import as_structure
 from matminer_unate.io.parsing import attempt
 from matminer_unate.io.structure_dicts import from_jarvis, from_optimade
 from matminer_unate.io.table_rows import ID_COLUMNS
+
+Content = tuple[str, str, Any]
+"""Identifier of an entry, its place for people, and the structure as the database gives it."""
 
 MP_BATCH = 500
 """Structures of the Materials Project that are in memory at once."""
@@ -51,11 +57,11 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")  # not NaN or InF, whic
 
 def is_database(source: str) -> bool:
     """Whether a source is one of those above, and not a table, folder or structure file."""
-    return source.partition(":")[0] in _READERS
+    return source.partition(":")[0] in _OPENERS
 
 
-def read_database(source: str) -> Iterator[InputRow]:
-    """Read one source of the kinds above.
+def open_database(source: str) -> Source:
+    """Ask which entries a source of the kinds above has.
 
     Raises
     ------
@@ -65,13 +71,33 @@ def read_database(source: str) -> Iterator[InputRow]:
         Its client is not installed.
     """
     kind, _, query = source.partition(":")
-    return _READERS[kind](query)
+    return _OPENERS[kind](query)
+
+
+def _source(
+    name: str,
+    fetch: Callable[[Ranges], Iterator[tuple[int, Content]]],
+    parse: Callable[[Any], Any],
+    entries: Iterable[Any],
+) -> Source:
+    """A database, whose entries are told apart by what is JSON of each."""
+    digest, n = hashlib.sha256(), 0
+    for entry in entries:
+        digest.update(json.dumps(entry, sort_keys=True, default=str).encode() + b"\n")
+        n += 1
+    return Source(name, fetch, partial(_row, parse), n, (), digest=digest.hexdigest())
+
+
+def _row(parse: Callable[[Any], Any], number: int, content: Content) -> list[InputRow]:
+    identifier, place, given = content
+    parsed = attempt(parse, given)
+    return [InputRow(identifier, place, parsed.structure, parsed.error)]
 
 
 # -- data sets ------------------------------------------------------------------------------------
 
 
-def read_matminer(name: str) -> Iterator[InputRow]:
+def open_matminer(name: str) -> Source:
     """A data set by its name in ``matminer.datasets.get_available_datasets()``."""
     try:
         table = _client("matminer.datasets").load_dataset(name, pbar=False)
@@ -82,54 +108,79 @@ def read_matminer(name: str) -> Iterator[InputRow]:
             f"matminer:{name} has no column 'structure'; it has {', '.join(map(str, table))}"
         )
     key = next((column for column in ID_COLUMNS if column in table), None)
-    identifiers = range(len(table)) if key is None else table[key]
-    for n, (own, content) in enumerate(zip(identifiers, table["structure"], strict=True)):
-        identifier = f"matminer:{name}#{n}" if key is None else str(own)
-        yield _row(identifier, f"matminer:{name}, row {n}", as_structure, content)
+    own = [f"matminer:{name}#{n}" for n in range(len(table))] if key is None else table[key]
+    contents = [
+        (str(identifier), f"matminer:{name}, row {n}", structure)
+        for n, (identifier, structure) in enumerate(zip(own, table["structure"], strict=True))
+    ]
+    told = ((identifier, _written(structure)) for identifier, _, structure in contents)
+    return _source(f"matminer:{name}", partial(selected, contents), as_structure, told)
 
 
-def read_jarvis(name: str) -> Iterator[InputRow]:
+def _written(structure: Any) -> Any:
+    return structure.as_dict() if hasattr(structure, "as_dict") else structure
+
+
+def open_jarvis(name: str) -> Source:
     """A data set by its name in ``jarvis.db.figshare`` (Choudhary et al. 2020,
     doi:10.1038/s41524-020-00440-1)."""
-    for entry in _client("jarvis.db.figshare", "jarvis").data(name):
-        identifier = str(entry["jid"])
-        yield _row(identifier, f"jarvis:{name}, {identifier}", from_jarvis, entry["atoms"])
+    contents = [
+        (str(entry["jid"]), f"jarvis:{name}, {entry['jid']}", entry["atoms"])
+        for entry in _client("jarvis.db.figshare", "jarvis").data(name)
+    ]
+    return _source(f"jarvis:{name}", partial(selected, contents), from_jarvis, contents)
 
 
 # -- Materials Project ----------------------------------------------------------------------------
 
 
-def read_materials_project(query: str) -> Iterator[InputRow]:
+def open_materials_project(query: str) -> Source:
     """Crystals of the Materials Project (Jain et al. 2013, doi:10.1063/1.4812323) that fit a query.
 
     The identifiers come first and the structures by batches, so that few are in memory at once.
     """
     criteria = parse_query(query)
-    key = os.environ.get("MP_API_KEY")
-    if not key:
+    if not os.environ.get("MP_API_KEY"):
         raise InputError(
             f"mp:{query} needs your key of the Materials Project in the environment variable "
             "MP_API_KEY; find it at https://next-gen.materialsproject.org/api"
         )
+    # With no criterion at all the client would download every field of every material.
+    found = _search(["material_id", "last_updated"], **{"deprecated": False, **criteria})
+    entries = sorted((str(one["material_id"]), str(one.get("last_updated"))) for one in found)
+    fetch = partial(_materials, [identifier for identifier, _ in entries])
+    return _source(f"mp:{query}", fetch, _given, entries)
+
+
+def _search(fields: list[str], **criteria: Any) -> list[dict[str, Any]]:
     client = _client("mp_api.client", "mp").MPRester(
-        key, use_document_model=False, mute_progress_bars=True
+        os.environ["MP_API_KEY"], use_document_model=False, mute_progress_bars=True
     )
     with client as rester:
-        search = rester.materials.summary.search
-        # With no criterion at all the client would download every field of every material.
-        found = search(
-            **{"deprecated": False, **criteria}, all_fields=False, fields=["material_id"]
-        )
-        identifiers = [str(document["material_id"]) for document in found]
-        for start in range(0, len(identifiers), MP_BATCH):
-            documents = search(
-                material_ids=identifiers[start : start + MP_BATCH],
-                all_fields=False,
-                fields=["material_id", "structure"],
-            )
-            for document in documents:
-                identifier = str(document["material_id"])
-                yield _row(identifier, f"mp:{identifier}", as_structure, document.get("structure"))
+        return list(rester.materials.summary.search(**criteria, all_fields=False, fields=fields))
+
+
+def _materials(identifiers: Sequence[str], ranges: Ranges) -> Iterator[tuple[int, Content]]:
+    for start in range(0, len(identifiers), MP_BATCH):
+        numbers = [n for part in within(ranges, start, start + MP_BATCH) for n in part]
+        asked = [identifiers[n] for n in numbers if n < len(identifiers)]
+        if not asked:
+            continue
+        found = {
+            str(document["material_id"]): document.get("structure")
+            for document in _search(["material_id", "structure"], material_ids=asked)
+        }
+        for number, identifier in zip(numbers, asked, strict=False):
+            yield number, (identifier, f"mp:{identifier}", found.get(identifier, _GONE))
+
+
+_GONE = StructureError("the Materials Project did not return it; ask for it again later")
+
+
+def _given(content: Any) -> Any:
+    if isinstance(content, StructureError):
+        raise content
+    return as_structure(content)
 
 
 def parse_query(query: str) -> dict[str, Any]:
@@ -171,10 +222,10 @@ def _value(text: str) -> bool | int | float | str:
 # -- OPTIMADE -------------------------------------------------------------------------------------
 
 
-def read_optimade(
-    url: str, fetch: Callable[[str], dict[str, Any]] | None = None
-) -> Iterator[InputRow]:
+def open_optimade(url: str, fetch: Callable[[str], dict[str, Any]] | None = None) -> Source:
     """Structures of an OPTIMADE provider (Andersen et al. 2021, doi:10.1038/s41597-021-00974-z).
+
+    Its pages are gone through twice: for the identifiers, and for the structures.
 
     Parameters
     ----------
@@ -185,7 +236,34 @@ def read_optimade(
         URL → parsed JSON; by default over HTTP.
     """
     fetch = fetch or fetch_json
-    page_url, base = optimade_url(url)
+    first, base = optimade_url(url, ("last_modified",))
+    entries = [
+        (str(entry["id"]), (entry.get("attributes") or {}).get("last_modified"))
+        for entry in _optimade_entries(first, fetch)
+    ]
+    identifiers = [identifier for identifier, _ in entries]
+    pages = partial(_optimade_contents, url, base, identifiers, fetch)
+    return _source(f"optimade:{url}", pages, from_optimade, entries)
+
+
+def _optimade_contents(
+    url: str,
+    base: str,
+    identifiers: Sequence[str],
+    fetch: Callable[[str], dict[str, Any]],
+    ranges: Ranges,
+) -> Iterator[tuple[int, Content]]:
+    for number, entry in selected(_optimade_entries(optimade_url(url)[0], fetch), ranges):
+        if number >= len(identifiers) or str(entry["id"]) != identifiers[number]:
+            raise InputError(f"optimade:{url} changed while it was read; start anew")
+        place = f"{base}/{entry['id']}"
+        yield number, (place, place, entry.get("attributes") or {})
+
+
+def _optimade_entries(
+    page_url: str, fetch: Callable[[str], dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """All entries from a page on."""
     seen: set[str] = set()
     while page_url:
         if page_url in seen:
@@ -194,16 +272,14 @@ def read_optimade(
         page = fetch(page_url)
         if not isinstance(page, dict) or not isinstance(page.get("data"), list):
             raise InputError(f"{page_url} is no list of OPTIMADE structures; check the base URL")
-        for entry in page["data"]:
-            place = f"{base}/{entry['id']}"
-            yield _row(place, place, from_optimade, entry.get("attributes") or {})
+        yield from page["data"]
         following = (page.get("links") or {}).get("next")
         if isinstance(following, dict):  # a JSON:API link may be an object
             following = following.get("href")
         page_url = urljoin(page_url, following) if following else ""
 
 
-def optimade_url(url: str) -> tuple[str, str]:
+def optimade_url(url: str, fields: Sequence[str] = OPTIMADE_FIELDS) -> tuple[str, str]:
     """URL of the first page, and the base without protocol, version or query, for identifiers."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
@@ -213,7 +289,7 @@ def optimade_url(url: str) -> tuple[str, str]:
     base = path[: version.start()] if version else path
     path += "/structures" if version else "/v1/structures"
     query = {"page_limit": "100", **dict(parse_qsl(parts.query))}
-    query["response_fields"] = ",".join(OPTIMADE_FIELDS)
+    query["response_fields"] = ",".join(fields)
     encoded = urlencode(query, quote_via=quote)
     return parts._replace(path=path, query=encoded, fragment="").geturl(), parts.netloc + base
 
@@ -247,17 +323,12 @@ def fetch_json(url: str) -> dict[str, Any]:
 
 # -- all ------------------------------------------------------------------------------------------
 
-_READERS: dict[str, Callable[[str], Iterator[InputRow]]] = {
-    "matminer": read_matminer,
-    "jarvis": read_jarvis,
-    "mp": read_materials_project,
-    "optimade": read_optimade,
+_OPENERS: dict[str, Callable[[str], Source]] = {
+    "matminer": open_matminer,
+    "jarvis": open_jarvis,
+    "mp": open_materials_project,
+    "optimade": open_optimade,
 }
-
-
-def _row(identifier: str, place: str, parse: Callable[..., Any], *content: Any) -> InputRow:
-    parsed = attempt(parse, *content)
-    return InputRow(identifier, place, parsed.structure, parsed.error)
 
 
 def _client(module: str, extra: str = "") -> Any:

@@ -65,7 +65,8 @@ class Source:
 
     Attributes
     ----------
-    path : Path
+    path : Path or str
+        File or folder; text of a database.
     fetch : callable
         Starts reading the items of some ranges: an iterator of their numbers and contents, which
         can be pickled.
@@ -84,9 +85,11 @@ class Source:
         Files of a folder or archive that are no structure files.
     left_behind : tuple of str
         Columns of a table that are not carried: lists, dicts, and further columns of structures.
+    digest : str
+        Of a database: SHA-256 of what tells its entries and their states apart.
     """
 
-    path: Path
+    path: Path | str
     fetch: Callable[[Ranges], Iterator[tuple[int, Any]]]
     parse: Callable[[int, Any], list[InputRow]]
     n_rows: int
@@ -95,6 +98,7 @@ class Source:
     carried: dict[str, pa.DataType] = field(default_factory=dict)
     skipped: tuple[Path, ...] = ()
     left_behind: tuple[str, ...] = ()
+    digest: str = ""
 
     def rows(self) -> Iterator[InputRow]:
         """All rows, in their order."""

@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -219,13 +220,21 @@ def _listed(name: str, value: Any) -> list[Any]:
 
 
 def _element(species: Any) -> Any:
-    from pymatgen.core import Element, get_el_sp
+    from pymatgen.core import get_el_sp
 
     if isinstance(species, str):
         return get_el_sp(species)
     if isinstance(species, bool) or species is None or species != int(species):
         raise StructureError(f"species {species!r} is neither an atomic number nor a symbol")
-    return Element.from_Z(int(species))
+    return _element_of(int(species))
+
+
+@lru_cache(maxsize=256)
+def _element_of(number: int) -> Any:
+    # pymatgen looks through all elements for it.
+    from pymatgen.core import Element
+
+    return Element.from_Z(number)
 
 
 def _texts(caught: list[warnings.WarningMessage]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.archives import Member, is_archive, open_archive
 from matminer_unate.io.ase_files import ASE_SUFFIXES, is_ase_json, open_ase, open_ase_json
 from matminer_unate.io.data_sets import open_data_set
+from matminer_unate.io.databases import is_database, open_database
 from matminer_unate.io.input_rows import InputRow, Source, path_text, selected
 from matminer_unate.io.json_tables import open_json, open_json_lines
 from matminer_unate.io.parsing import Parsed, attempt, decode, from_cell, from_poscar
@@ -48,8 +49,8 @@ def iter_inputs(
     ----------
     paths : iterable of path
         Structure files, folders of them (with their subfolders, sorted), archives of them, tables,
-        folders of Parquet files (whose subfolders may be named ``key=value``), and patterns of
-        these, as ``parts/*.parquet``.
+        folders of Parquet files (whose subfolders may be named ``key=value``), patterns of these,
+        as ``parts/*.parquet``, and databases by name (:mod:`~matminer_unate.io.databases`).
     column : str, optional
         The column of structures in tables; by default it is found by its name.
     accept_doubtful : bool
@@ -93,7 +94,7 @@ def open_inputs(
     sources = [
         source
         for path in paths
-        for one in _expanded(Path(path))
+        for one in ([path] if is_database(str(path)) else _expanded(Path(path)))
         for source in _open(one, column, site_tolerance)
     ]
     limits = RowLimits(accept_doubtful, max_sites)
@@ -146,7 +147,10 @@ class RowLimits:
         return row if error is None else replace(row, structure=None, error=error)
 
 
-def _open(path: Path, column: str | None, site_tolerance: float) -> list[Source]:
+def _open(path: str | Path, column: str | None, site_tolerance: float) -> list[Source]:
+    if isinstance(path, str) and is_database(path):
+        return [open_database(path)]
+    path = Path(path)
     if path.is_dir():
         return _folder(path, column, site_tolerance)
     if not path.is_file():

@@ -20,7 +20,11 @@ from matminer_unate.io.input_rows import InputRow, Source
 from matminer_unate.io.tables import plain_text
 
 CHUNK_ROWS = 1_000
-"""Rows that are written at once: a row group in Parquet."""
+"""Rows that are written at once: a row group of a part."""
+
+JOINED_BYTES = 16 * 2**20
+"""Of a row group of the whole table. The writer keeps some 3 kB for each column of each group until
+the file is closed, which small groups of many rows and columns would fill the memory with."""
 
 
 def carried_types(sources: Iterable[Source]) -> dict[str, pa.DataType]:
@@ -161,8 +165,20 @@ def join_tables(tables: Iterable[pa.Table], path: Path, suffix: str, schema: pa.
                 csv.write_table(table.replace_schema_metadata())
         return
     with open_parquet_writer(path, schema) as parquet:
-        for table in tables:
-            parquet.write_table(table, row_group_size=CHUNK_ROWS)
+        for table in _gathered(tables):
+            parquet.write_table(table, row_group_size=len(table))
+
+
+def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Tables of :data:`JOINED_BYTES` at least, but the last."""
+    some: list[pa.Table] = []
+    for table in tables:
+        some.append(table)
+        if sum(one.nbytes for one in some) >= JOINED_BYTES:
+            yield pa.concat_tables(some)
+            some = []
+    if some:
+        yield pa.concat_tables(some)
 
 
 def _csv_type(kind: pa.DataType) -> pa.DataType:

@@ -15,7 +15,14 @@ from scipy.special import log_softmax
 from sklearn.utils.parallel import Parallel, delayed
 
 from matminer_unate.regressors.blend import DIRECT, QUICK, grow, share_gain
-from matminer_unate.regressors.kernel_ridge import BlockKernelRidge, HeldOut, Rows, Vector
+from matminer_unate.regressors.kernel_ridge import (
+    BlockKernelRidge,
+    ByRows,
+    HeldOut,
+    Matrix,
+    Rows,
+    Vector,
+)
 from matminer_unate.regressors.target_models import (
     BlockLayout,
     Blocks,
@@ -149,7 +156,7 @@ class FittedClassModel:
             Probabilities, by trees and a calibration that have not seen the rows' folds.
         """
         quick, codes = like is not None, rows.targets.astype(np.int64)
-        columns, n_trees = layout.of(rows.columns, without), layout.n_tree_columns(without)
+        columns, n_trees = rows.columns(layout, without), layout.n_tree_columns(without)
         indicators = np.eye(n_classes)[codes][:, 1 if n_classes == 2 else 0 :]
         weights = rows.weights
 
@@ -163,7 +170,7 @@ class FittedClassModel:
         given = indicators, rows.folds, start, judge, weights, quick, tell[0]
         held_out = kernel.fit(columns, layout.slices(without), *given)
         trees, margins = _grow_folds(
-            columns[:, :n_trees], held_out, codes, n_classes, rows, options, quick, tell[1]
+            columns.first(n_trees), held_out, codes, n_classes, rows, options, quick, tell[1]
         )
         found = np.empty((len(codes), n_classes))
         for fold in rows.folds:
@@ -173,7 +180,7 @@ class FittedClassModel:
         calibration = Calibration.fit(margins, codes, weights)
         return cls(without, kernel, trees, calibration, log_loss(found, codes, weights)), found
 
-    def predict(self, columns: Vector, layout: BlockLayout) -> Vector:
+    def predict(self, columns: Matrix, layout: BlockLayout) -> Vector:
         """Probabilities from columns of all blocks, (n_rows, n_classes)."""
         columns = layout.of(columns, self.without)
         n_trees = layout.n_tree_columns(self.without)
@@ -181,7 +188,7 @@ class FittedClassModel:
         margins = np.mean([_margins(booster, joined) for booster in self.trees], axis=0)
         return self.calibration.probabilities(margins)
 
-    def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector:
+    def importances(self, columns: ByRows, layout: BlockLayout, seed: int) -> Vector:
         """Of all columns, (n_columns,); 0 for those it does not see."""
 
         def combine(sensitivity: Vector, n_trees: int) -> Vector:
@@ -228,7 +235,7 @@ class FittedClasses(Variants[FittedClassModel]):
         error = log_loss(held_out, rows.targets.astype(np.int64), rows.weights)
         return cls(models, importances, held_out, error, classes)
 
-    def predict(self, columns: Vector, layout: BlockLayout, lacking: Sequence[Blocks]) -> Vector:
+    def predict(self, columns: Matrix, layout: BlockLayout, lacking: Sequence[Blocks]) -> Vector:
         """Probabilities, (n_rows, n_classes); as ``FittedTarget.predict``."""
         found = np.full((len(columns), len(self.classes)), np.nan)
         for model, rows in self.by_model(lacking):
@@ -237,7 +244,7 @@ class FittedClasses(Variants[FittedClassModel]):
 
 
 def _grow_folds(
-    X: Vector,
+    X: Matrix,
     held_out: HeldOut,
     codes: Rows,
     n_classes: int,
@@ -278,7 +285,7 @@ def _grow_folds(
     return trees, margins
 
 
-def _margins(booster: Any, X: Vector) -> Vector:
+def _margins(booster: Any, X: Matrix) -> Vector:
     """Of each class, (n_rows, n_classes); of two, they are opposite."""
     found = booster.predict(X, raw_score=True, num_threads=1)
     return np.column_stack([-found / 2, found / 2]) if found.ndim == 1 else found

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-Matrix = NDArray[np.floating[Any]]
+Matrix = NDArray[Any]
 Vector = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
@@ -29,6 +29,11 @@ PENALTIES = (1e-4, 1.0)
 LEAST_GAIN = 2e-3
 """Relative. The search ends with a round that gains less."""
 
+CHUNK = 2_000
+"""Rows that are worked on at once."""
+KEPT_ROWS = 8_000
+"""Up to so many rows, their features are kept between two passes; of more, they are made anew."""
+
 USUAL_TRIALS = 70
 """Of the search; how far it has come is told by them."""
 
@@ -36,6 +41,15 @@ _JITTER = 1e-8
 """On the diagonal of the kernel, for rows that are there twice."""
 
 Start = tuple[Sequence[float] | Vector, float]
+
+
+class ByRows(Protocol):
+    """A matrix whose rows are taken when they are asked for, (n_rows, n_columns)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any) -> Matrix: ...
+
 
 Judge = Callable[[Vector, Rows], float]
 """Held-out predictions of rows, (n, n_outputs), and the numbers of these rows → their error."""
@@ -89,7 +103,7 @@ class BlockKernelRidge:
 
     def fit(
         self,
-        X: Matrix,
+        X: ByRows,
         blocks: Sequence[slice],
         targets: Vector,
         folds: Sequence[Rows],
@@ -129,7 +143,6 @@ class BlockKernelRidge:
         order = rng.permutation(len(X))
         w = np.ones(len(X)) if row_weights is None else row_weights
         self._standardise(X, w)
-        Z = self._scaled(X)
         offset = w @ targets / w.sum()
         spread = np.sqrt(w @ (targets - offset) ** 2 / w.sum())
         spread = np.where(spread > 0, spread, 1.0)
@@ -142,33 +155,32 @@ class BlockKernelRidge:
             return _Sample(standard[rows], w[rows], _within(folds, rows), judge_standard)
 
         few = np.sort(order[:SEARCH_ROWS])
-        distances = [_squared_distances(Z[few][:, b], Z[few][:, b]) / _width(b) for b in blocks]
+        Z = self._scaled(X[few])
+        distances = [_squared_distances(Z[:, b], Z[:, b]) / _width(b) for b in blocks]
         self.scales, self.penalty = _choose(distances, sample_of(few), start, keep_ratios, tell)
         for block, scale in zip(blocks, self.scales, strict=True):
             factor = np.sqrt(scale / _width(block))
             self.scale[block] *= factor
             self.limit[block] *= factor
-        Z = self._scaled(X)
         if len(X) > SEARCH_ROWS:
             more = np.sort(order[:PENALTY_ROWS])
-            self.penalty = _best_penalty(Z[more], sample_of(more), self.penalty)
+            self.penalty = _best_penalty(self._scaled(X[more]), sample_of(more), self.penalty)
         chosen = np.sort(order[: self.max_rows])
-        self.basis = Z[chosen]
-        kernel = _matern(_squared_distances(Z, self.basis))
-        root = _root(kernel[chosen])
-        ridge = _Ridge(_features(kernel, root), standard, folds, self.penalty, w)
+        self.basis = self._scaled(X[chosen])
+        features = _BasisFeatures(self._kernel, X, chosen, self.basis, folds)
+        ridge = _Ridge(features, standard, folds, self.penalty, w)
         solution = ridge.without()
-        weights = solve_triangular(root, solution[:-1], lower=True, trans="T")
+        weights = solve_triangular(features.root, solution[:-1], lower=True, trans="T")
         self.weights = np.vstack([weights, solution[-1:]]) * spread
         self.weights[-1] += offset
-        return HeldOut(ridge, offset, spread, _similarity(kernel, folds, chosen))
+        return HeldOut(ridge, offset, spread, features.similarity)
 
     def predict(self, X: Matrix) -> tuple[Vector, Vector]:
         """Predictions (n_rows, n_outputs), and the largest kernel value with any basis row."""
         values, nearest = np.empty((len(X), self.weights.shape[1])), np.empty(len(X))
-        for start in range(0, len(X), 1_000):
-            part = slice(start, start + 1_000)
-            kernel = _matern(_squared_distances(self._scaled(X[part]), self.basis))
+        for start in range(0, len(X), CHUNK):
+            part = slice(start, start + CHUNK)
+            kernel = self._kernel(X[part])
             values[part] = kernel @ self.weights[:-1] + self.weights[-1]
             nearest[part] = kernel.max(axis=1)
         return values, nearest
@@ -190,16 +202,22 @@ class BlockKernelRidge:
             found.append(np.mean((3 * slope * self.limit / FAR_OUT) ** 2, axis=0))
         return np.stack(found, axis=-1)
 
-    def _standardise(self, X: Matrix, row_weights: Vector) -> None:
-        w = np.where(np.isnan(X), 0.0, row_weights[:, None])
-        total = w.sum(axis=0)
+    def _standardise(self, X: ByRows, row_weights: Vector) -> None:
+        total = squared = moment = np.zeros(X[:1].shape[1])
+        for part, w in _known(X, row_weights):
+            total, moment = total + w.sum(axis=0), moment + (part * w).sum(axis=0)
         count = np.where(total > 0, total, 1.0)
-        self.mean = (np.where(w > 0, X, 0.0) * w).sum(axis=0) / count
-        squared = np.where(w > 0, X - self.mean, 0.0) ** 2
-        deviation = np.sqrt((squared * w).sum(axis=0) / count)
+        self.mean = moment / count
+        for part, w in _known(X, row_weights):
+            squared = squared + ((part - self.mean) ** 2 * w).sum(axis=0)
+        deviation = np.sqrt(squared / count)
         varies = deviation > 1e-6 * (1 + np.abs(self.mean))
         self.scale = np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
         self.limit = np.where(varies, FAR_OUT, 0.0)
+
+    def _kernel(self, X: Matrix) -> Vector:
+        """Of rows with the basis rows, (n_rows, n_basis)."""
+        return _matern(_squared_distances(self._scaled(X), self.basis))
 
     def _scaled(self, X: Matrix) -> Vector:
         Z = np.clip((X - self.mean) * self.scale, -self.limit, self.limit)
@@ -217,22 +235,66 @@ class HeldOut:
 
     def __init__(self, ridge: _Ridge, offset: Vector, spread: Vector, similarity: Vector) -> None:
         self.similarity = similarity
-        self._ridge, self._offset, self._spread = ridge, offset, spread
+        self._found = [values * spread + offset for values in ridge.held_out()]
 
     def predictions(self, also: int | None = None) -> Vector:
         """Predictions of every row by all rows but those of its fold and of fold ``also``.
 
         Of shape (n_rows, n_outputs).
         """
-        return self._ridge.held_out(also) * self._spread + self._offset
+        return self._found[-1 if also is None else also]
 
 
-class _Ridge:
-    """Ridge regression of which any folds can be left out without going through the rows again."""
+class _BasisFeatures:
+    """Rows whose products are the kernel of the rows, and a constant; made in chunks.
+
+    Those of few rows are kept.
+
+    Attributes
+    ----------
+    root : (n_basis, n_basis)
+        Lower Cholesky factor of the kernel of the basis.
+    similarity : (n_rows,)
+        Largest kernel value with a basis row of another fold, of the rows that were asked for.
+    """
 
     def __init__(
         self,
-        features: Vector,
+        kernel: Callable[[Matrix], Vector],
+        X: ByRows,
+        chosen: Rows,
+        basis: Vector,
+        folds: Sequence[Rows],
+    ) -> None:
+        self.root = _root(_matern(_squared_distances(basis, basis)))
+        self.similarity = np.zeros(len(X))
+        self._kernel, self._X, self._fold = kernel, X, np.empty(len(X), dtype=np.int64)
+        for k, fold in enumerate(folds):
+            self._fold[fold] = k
+        self._of_basis = self._fold[chosen]
+        self._kept: Vector | None = None
+        if len(X) <= KEPT_ROWS:
+            self._kept = np.vstack([self._made(rows) for rows in _chunks(np.arange(len(X)))])
+
+    def __len__(self) -> int:
+        return len(self._X)
+
+    def __getitem__(self, rows: Rows) -> Vector:
+        return self._made(rows) if self._kept is None else self._kept[rows]
+
+    def _made(self, rows: Rows) -> Vector:
+        kernel = self._kernel(self._X[rows])
+        others = self._fold[rows][:, None] != self._of_basis
+        self.similarity[rows] = kernel.max(axis=1, initial=0.0, where=others)
+        return _features(kernel, self.root)
+
+
+class _Ridge:
+    """Ridge regression of which any folds can be left out, in two passes through the rows."""
+
+    def __init__(
+        self,
+        features: ByRows,
         targets: Vector,
         folds: Sequence[Rows],
         penalty: float,
@@ -241,11 +303,16 @@ class _Ridge:
         self.features, self.folds = features, folds
         self._grams, self._moments = [], []
         self._n_outputs = targets.shape[1]
-        w = np.ones(len(targets)) if row_weights is None else row_weights
-        for f in folds:
-            rows = features[f].T
-            self._grams.append(rows @ (features[f] * w[f][:, None]))
-            self._moments.append(rows @ (w[f][:, None] * targets[f]))
+        root = np.sqrt(np.ones(len(targets)) if row_weights is None else row_weights)[:, None]
+        for fold in folds:
+            gram: Any = 0.0
+            moment: Any = 0.0
+            for rows in _chunks(fold):
+                weighted = features[rows] * root[rows]
+                gram += weighted.T @ weighted
+                moment += weighted.T @ (root[rows] * targets[rows])
+            self._grams.append(gram)
+            self._moments.append(moment)
         self.penalty = penalty
         self._solutions: dict[frozenset[int], Vector] = {}
 
@@ -258,17 +325,26 @@ class _Ridge:
 
     def _solve(self, left_out: frozenset[int]) -> Vector:
         kept = [k for k in range(len(self.folds)) if k not in left_out]
-        gram = sum((self._grams[k] for k in kept[1:]), self._grams[kept[0]].copy())
+        gram = self._grams[kept[0]].copy()
+        for k in kept[1:]:
+            gram += self._grams[k]
         gram[np.diag_indices_from(gram)] += self.penalty
         moment = sum(self._moments[k] for k in kept)
         return cho_solve(cho_factor(gram, overwrite_a=True, check_finite=False), moment)
 
-    def held_out(self, also: int | None = None) -> Vector:
-        """Predictions of each row without its fold, nor fold ``also``."""
-        found = np.empty((len(self.features), self._n_outputs))
+    def held_out(self) -> Vector:
+        """Predictions of each row without its fold, (n_folds + 1, n_rows, n_outputs).
+
+        The k-th leave out fold k as well, and the last no other.
+        """
+        n_folds = len(self.folds)
+        found = np.empty((n_folds + 1, len(self.features), self._n_outputs))
         for k, fold in enumerate(self.folds):
-            left_out = {k} if also is None else {k, also}
-            found[fold] = self.features[fold] @ self.without(*left_out)
+            for rows in _chunks(fold):
+                features = self.features[rows]
+                for also in range(n_folds + 1):
+                    left_out = {k, also} - {n_folds}
+                    found[also, rows] = features @ self.without(*left_out)
         return found
 
 
@@ -376,12 +452,18 @@ def _features(kernel: Vector, root: Vector) -> Vector:
     return np.hstack([features, np.ones((len(features), 1))])
 
 
-def _similarity(kernel: Vector, folds: Sequence[Rows], chosen: Rows) -> Vector:
-    nearest = np.empty(len(kernel))
-    for fold in folds:
-        others = ~np.isin(chosen, fold)
-        nearest[fold] = kernel[fold][:, others].max(axis=1, initial=0.0)
-    return nearest
+def _chunks(rows: Rows) -> Iterator[Rows]:
+    """Rows in their order, up to :data:`CHUNK` at once."""
+    for start in range(0, len(rows), CHUNK):
+        yield rows[start : start + CHUNK]
+
+
+def _known(X: ByRows, row_weights: Vector) -> Iterator[tuple[Vector, Vector]]:
+    """Chunks of a matrix and the weights of its values, 0 both where one is NaN."""
+    for rows in _chunks(np.arange(len(X))):
+        part = X[rows].astype(np.float64)
+        unknown = np.isnan(part)
+        yield np.where(unknown, 0.0, part), np.where(unknown, 0.0, row_weights[rows, None])
 
 
 def _within(folds: Sequence[Rows], rows: Rows) -> list[Rows]:
@@ -401,4 +483,4 @@ def _matern(squared_distances: Vector) -> Vector:
 
 def _squared_distances(A: Vector, B: Vector) -> Vector:
     squared = (A * A).sum(1)[:, None] + (B * B).sum(1) - 2 * A @ B.T
-    return squared.clip(0)
+    return squared.clip(0, out=squared)

@@ -106,7 +106,7 @@ class AnsweredRows:
     """
 
     used: NDArray[np.int64]
-    columns: NDArray[np.float64]
+    columns: NDArray[np.float32]
     lacking: list[Blocks]
     reasons: dict[int, Exception]
     failed: dict[int, str]
@@ -140,7 +140,8 @@ class AnsweredRows:
             There is such a row and errors are not ignored.
         """
         used = np.flatnonzero(wanted & described.table[FORMULA].notna().to_numpy())
-        columns = described.table.iloc[used, 1:].to_numpy(np.float64)
+        columns = described.table.iloc[:, 1:].to_numpy(np.float32)
+        columns = columns if len(used) == len(columns) else columns[used]
         lacking = layout.lacking(columns)
         keep = np.array([any(b <= m for m in models) for b in lacking], dtype=bool)
         failed = {row: str(error) for row, error in described.unusable.items()}

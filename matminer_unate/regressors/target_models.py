@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from matminer_unate.regressors.blend import QUICK, BlendedModel, combine_importances, fit_blend
 from matminer_unate.regressors.error_bars import ConformalScale
-from matminer_unate.regressors.kernel_ridge import PENALTIES, BlockKernelRidge, Rows, Start, Vector
+from matminer_unate.regressors.kernel_ridge import (
+    PENALTIES,
+    BlockKernelRidge,
+    ByRows,
+    Matrix,
+    Rows,
+    Start,
+    Vector,
+)
 from matminer_unate.regressors.network_expert import NetworkExpert
 from matminer_unate.regressors.recipe import FINGERPRINT, OPTIONAL, TIGHT_BINDING, is_wide
 from matminer_unate.regressors.transformed_target import Scoring, TransformedTarget, mean_error
@@ -45,6 +53,9 @@ LEAST_COMPLETE = 0.5
 
 SENSITIVITY_ROWS = 300
 
+PREDICTED_ROWS = 10_000
+"""Rows that a model predicts at once."""
+
 Tell = Callable[[float], Any]
 Tells = tuple[Tell, Tell]
 """Of kernel ridge, and of the trees."""
@@ -66,7 +77,7 @@ class BlockLayout:
         """Columns that are in none of these blocks, (n_columns,)."""
         return np.repeat([b not in without for b in self.widths], list(self.widths.values()))
 
-    def of(self, columns: Vector, without: Blocks = NONE) -> Vector:
+    def of(self, columns: Matrix, without: Blocks = NONE) -> Matrix:
         """The kept ones of columns, (n_rows, n_kept)."""
         return columns[:, self.kept(without)] if without else columns
 
@@ -80,17 +91,16 @@ class BlockLayout:
         """How many of the kept columns, from the first, the trees learn from."""
         return sum(w for b, w in self.widths.items() if b not in without and not is_wide(b))
 
-    def electrons(self, columns: Vector) -> NDArray[np.float32] | None:
+    def electrons(self, columns: Matrix) -> NDArray[np.float32] | None:
         """The tight-binding ones of columns, which a network reads too; None without them."""
         if TIGHT_BINDING not in self.widths:
             return None
         of_block = dict(zip(self.widths, self.slices(), strict=True))
         return columns[:, of_block[TIGHT_BINDING]].astype(np.float32)
 
-    def lacking(self, columns: Vector) -> list[Blocks]:
+    def lacking(self, columns: Matrix) -> list[Blocks]:
         """Blocks that each row lacks: those of which a column is NaN."""
-        bad = np.isnan(columns)
-        each = [bad[:, part].any(axis=1).tolist() for part in self.slices()]
+        each = [np.isnan(columns[:, part]).any(axis=1).tolist() for part in self.slices()]
         rows = zip(*each, strict=True)
         return [frozenset(itertools.compress(self.widths, row)) for row in rows]
 
@@ -105,25 +115,65 @@ class BlockLayout:
 
 
 @dataclass(frozen=True)
+class SomeColumns:
+    """Some rows and columns of a table; nothing is copied but the rows that are asked for.
+
+    Attributes
+    ----------
+    table : (n_table_rows, n_table_columns)
+    rows : row array or None
+        Of the table; all by None.
+    kept : (n_table_columns,) bool
+    """
+
+    table: Matrix
+    rows: Rows | None
+    kept: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.table) if self.rows is None else len(self.rows)
+
+    def __getitem__(self, rows: Any) -> Matrix:
+        found = self.table[rows if self.rows is None else self.rows[rows]]
+        return found if self.kept.all() else found[:, self.kept]
+
+    def first(self, n: int) -> Matrix:
+        """The first of the kept columns, of all rows, (n_rows, n)."""
+        columns: Any = np.flatnonzero(self.kept)[:n]
+        if n and columns[-1] == n - 1:
+            columns = slice(n)
+        found = self.table[:, columns]
+        return found if self.rows is None else found[self.rows]
+
+
+@dataclass(frozen=True)
 class TrainingRows:
     """What a model learns from.
 
     Attributes
     ----------
-    columns : (n_rows, n_columns)
+    table : (n_table_rows, n_columns)
+        NaN where a row lacks a block.
     targets : (n_rows,), or (n_rows, n_targets)
     weights : (n_rows,)
         Above 0, with a mean of 1.
     folds : list of row arrays
     structures : list
         For a network; empty where there is none.
+    of_table : row array or None
+        Which rows of the table these are, which is shared with other rows; all by None.
     """
 
-    columns: Vector
+    table: Matrix
     targets: Vector
     weights: Vector
     folds: list[Rows]
     structures: Sequence[Any] = ()
+    of_table: Rows | None = None
+
+    def columns(self, layout: BlockLayout, without: Blocks = NONE) -> SomeColumns:
+        """All columns but those of some blocks."""
+        return SomeColumns(self.table, self.of_table, layout.kept(without))
 
     def of_target(self, k: int, known: Rows) -> TrainingRows:
         """One of several targets, and the rows where it is known."""
@@ -135,11 +185,12 @@ class TrainingRows:
         folds = [np.searchsorted(rows, fold[np.isin(fold, rows)]) for fold in self.folds]
         weights = self.weights[rows]
         return TrainingRows(
-            self.columns[rows],
+            self.table,
             self.targets[rows],
             weights / weights.mean(),
             [fold for fold in folds if len(fold)],
             [self.structures[row] for row in rows] if len(self.structures) else (),
+            rows if self.of_table is None else self.of_table[rows],
         )
 
 
@@ -226,7 +277,7 @@ class FittedModel:
         """
         quick, seed, y = like is not None, options.seed, rows.targets
         target = TransformedTarget.of(y, rows.weights, options.target, minimum, options.scoring)
-        columns, n_trees = layout.of(rows.columns, without), layout.n_tree_columns(without)
+        columns, n_trees = rows.columns(layout, without), layout.n_tree_columns(without)
         kernel = BlockKernelRidge(options.max_kernel_rows // (QUICK if quick else 1) or 1, seed)
         start = search_start(layout, without, like)
         given = target.values, rows.folds, start, target.first_error, rows.weights, quick, tell[0]
@@ -237,7 +288,7 @@ class FittedModel:
             nonlocal network
             network, found = NetworkExpert.fit(
                 rows.structures,
-                layout.electrons(rows.columns),
+                layout.electrons(rows.columns(layout)[:]),
                 target,
                 outputs,
                 rows.folds,
@@ -250,7 +301,7 @@ class FittedModel:
 
         wanted = options.network_weights is not None and not quick and len(rows.structures)
         how = options.n_jobs, seed, quick, tell[1], fit_network if wanted else None
-        blend, parts, raw = fit_blend(columns[:, :n_trees], held_out, target, rows.folds, *how)
+        blend, parts, raw = fit_blend(columns.first(n_trees), held_out, target, rows.folds, *how)
         known = raw, blend.opinions(parts), held_out.similarity, y, rows.folds, minimum
         scale = ConformalScale.fit(*known, seed, rows.weights)
         model = cls(without, kernel, blend, scale, target.error(raw), network)
@@ -258,7 +309,7 @@ class FittedModel:
 
     def predict(
         self,
-        columns: Vector,
+        columns: Matrix,
         layout: BlockLayout,
         minimum: float,
         structures: Sequence[Any] = (),
@@ -279,7 +330,7 @@ class FittedModel:
         size = self.scale.predict(raw, opinions, similarity, minimum)
         return np.maximum(raw, minimum), size
 
-    def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector:
+    def importances(self, columns: ByRows, layout: BlockLayout, seed: int) -> Vector:
         """Of all columns, (n_columns,); 0 for those it does not see."""
         return importances_of(self, columns, layout, seed, partial(combine_importances, self.blend))
 
@@ -291,12 +342,12 @@ class Fitted(Protocol):
     kernel: BlockKernelRidge
     held_out_error: float
 
-    def importances(self, columns: Vector, layout: BlockLayout, seed: int) -> Vector: ...
+    def importances(self, columns: ByRows, layout: BlockLayout, seed: int) -> Vector: ...
 
 
 def importances_of(
     model: Fitted,
-    columns: Vector,
+    columns: ByRows,
     layout: BlockLayout,
     seed: int,
     combine: Callable[[Vector, int], Vector],
@@ -342,9 +393,11 @@ class Variants(Generic[Model]):
         return next(m for m in self.models if lacking <= m.without)
 
     def by_model(self, lacking: Sequence[Blocks]) -> Iterator[tuple[Model, Rows]]:
-        """Each model with the rows that it answers for, by what each row lacks."""
+        """Each model with rows that it answers for, by what each row lacks; not many at once."""
         for blocks in set(lacking):
-            yield self.model_for(blocks), np.flatnonzero([blocks == other for other in lacking])
+            rows = np.flatnonzero([blocks == other for other in lacking])
+            for start in range(0, len(rows), PREDICTED_ROWS):
+                yield self.model_for(blocks), rows[start : start + PREDICTED_ROWS]
 
 
 FitModel = Callable[[TrainingRows, Blocks, Model | None, Tells], tuple[Model, Vector]]
@@ -386,19 +439,19 @@ def fit_variants(
     """
     models: list[Model] = []
     known, main = np.zeros(len(rows.targets), dtype=bool), None
-    held_out, seen = np.empty(0), rows.columns
+    held_out, seen = np.empty(0), rows
     if enough_complete(rows, complete):
         part = rows if complete.all() else rows.part(np.flatnonzero(complete))
         main, found = fit(part, NONE, None, tell[0])
         models.append(main)
         held_out = np.full((len(known), *found.shape[1:]), np.nan)
-        held_out[complete], known, seen = found, complete, part.columns
+        held_out[complete], known, seen = found, complete, part
     for without, told in zip(layout.variants(), tell[1:], strict=True):
         model, found = fit(rows, without, main, told)
         models.append(model)
         held_out = held_out if known.any() else np.full(found.shape, np.nan)
         held_out[~known], known = found[~known], np.ones_like(known)
-    return models, models[0].importances(seen, layout, seed), held_out
+    return models, models[0].importances(seen.columns(layout), layout, seed), held_out
 
 
 @dataclass
@@ -443,7 +496,7 @@ class FittedTarget(Variants[FittedModel]):
 
     def predict(
         self,
-        columns: Vector,
+        columns: Matrix,
         layout: BlockLayout,
         lacking: Sequence[Blocks],
         coverage: float,

@@ -80,13 +80,13 @@ def test_the_log_loss_is_weighted_and_finite() -> None:
 
 
 def test_margins_of_a_fold_do_not_depend_on_its_classes(rows, n_classes) -> None:
-    kernel = _matern(squared_distances(rows.columns, rows.columns))
+    kernel = _matern(squared_distances(rows.table, rows.table))
     features = _features(kernel, _root(kernel))
 
     def margins(codes):
         indicators = np.eye(n_classes)[codes][:, 1 if n_classes == 2 else 0 :]
         held_out = HeldOut(_Ridge(features, indicators, rows.folds, 0.05), 0.0, 1.0, np.ones(120))
-        given = rows.columns, held_out, codes, n_classes, rows, OPTIONS
+        given = rows.table, held_out, codes, n_classes, rows, OPTIONS
         return _grow_folds(*given, False, lambda share: None)[1]
 
     codes = rows.targets.astype(np.int64)
@@ -101,10 +101,10 @@ def test_a_class_that_a_fold_has_for_itself_is_no_trouble(rows, n_classes) -> No
     alone = rows.targets.copy()
     alone[alone == n_classes - 1] = 0
     alone[rows.folds[1][:3]] = n_classes - 1
-    changed = TrainingRows(rows.columns, alone, rows.weights, rows.folds)
+    changed = TrainingRows(rows.table, alone, rows.weights, rows.folds)
     layout = BlockLayout({"composition and cell": 2, "unate tiny": 2})
     quiet = (lambda share: None, lambda share: None)
     model, held_out = FittedClassModel.fit(changed, layout, NONE, n_classes, OPTIONS, None, quiet)
     assert np.isfinite(held_out).all()
-    assert np.isfinite(model.predict(rows.columns, layout)).all()
-    assert model.importances(rows.columns, layout, 0).sum() == pytest.approx(1)
+    assert np.isfinite(model.predict(rows.table, layout)).all()
+    assert model.importances(rows.table, layout, 0).sum() == pytest.approx(1)

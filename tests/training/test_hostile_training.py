@@ -31,7 +31,7 @@ from harness.command import run_script
 from matminer_unate.crystals.checks import check_crystal
 from matminer_unate.datasets import load_semiconductors
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.io.databases import read_matminer
+from matminer_unate.io.databases import open_matminer
 from pretraining import options as options_module
 from pretraining.checkpointing import load_checkpoint
 from pretraining.config import LossWeights
@@ -413,7 +413,7 @@ def test_a_list_of_formulas_without_any_is_no_list(tmp_path: Path) -> None:
 
 def test_a_data_set_that_matminer_does_not_have_is_named() -> None:
     with pytest.raises(InputError, match="matminer:nope: Unrecognized dataset name"):
-        list(read_matminer("nope"))
+        open_matminer("nope")
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_reading(

@@ -701,45 +701,101 @@ def test_a_start_that_is_not_there_is_an_error(
 # -- several processes ---------------------------------------------------------------------------
 
 
-def torchrun(*options: str) -> None:
+def torchrun(script: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """Two processes on this machine; the run is over when this returns."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [sys.executable, *launcher, str(TRAINING / "pretrain.py"), *options],
-        env=environment,
+    return subprocess.run(
+        [sys.executable, *launcher, str(script), *options],
+        env=environment | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         timeout=400,  # a busy machine
     )
-    assert done.returncode == 0, done.stderr[-3000:]
 
 
 @pytest.mark.slow
 def test_two_processes_train_one_model(table: str, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    torchrun("--data", table, "--out", str(out), *SMALL)
+    out, script = tmp_path / "run", TRAINING / "pretrain.py"
+    done = torchrun(script, "--data", table, "--out", str(out), *SMALL)
+    assert done.returncode == 0, done.stderr[-3000:]
     config = read_config(out / "weights")
     assert config.training["run"]["processes"] == 2
+    assert config.training["n_crystals"] == 24
     assert len(log_of(out)) == 2
     columns = UnateFeaturizer(out / "weights", device="cpu").featurize(prototypes()[0])
     assert np.isfinite(columns).all()
     # And it goes on from a checkpoint: here from the one after the last epoch.
     before = weights_of(out)
     shutil.rmtree(out / "weights")
-    torchrun("--data", table, "--out", str(out), *SMALL, "--resume")
+    done = torchrun(script, "--data", table, "--out", str(out), *SMALL, "--resume")
+    assert done.returncode == 0, done.stderr[-3000:]
     assert weights_of(out) == before
 
 
-def test_fewer_batches_than_processes_is_an_error(
-    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else nobody would train, and untrained weights would be exported."""
-    monkeypatch.setattr(pretrain, "start_processes", lambda: (0, 2, torch.device("cpu")))
-    monkeypatch.setattr(nn.parallel, "DistributedDataParallel", lambda model, **_: model)
-    monkeypatch.setattr(run_module.dist, "destroy_process_group", lambda: None)
-    with pytest.raises(ValueError, match=r"1 batch.* 2 processes.*--max-edges"):
-        pretrain.main(["--data", table, "--out", str(tmp_path), *SMALL, "--max-edges", "10000000"])
+@pytest.mark.slow
+def test_more_processes_than_formulas_is_an_error(tmp_path: Path) -> None:
+    table = write_parquet(tmp_path / "one.parquet", [as_crystal(prototypes()[0])])
+    script, out = TRAINING / "pretrain.py", tmp_path / "out"
+    done = torchrun(script, "--data", table, "--out", str(out), *SMALL)
+    assert done.returncode
+    assert "1 crystals are too few for 2 processes" in done.stderr
+
+
+SHARES = """
+import json, sys
+from pathlib import Path
+import torch.distributed as dist
+from corpora.corpus import Corpus
+from corpora.reading import read_with_report
+from corpora.shares import Share
+
+dist.init_process_group("gloo")
+share = Share(dist.get_rank(), dist.get_world_size())
+table, limit, out = sys.argv[1], int(sys.argv[2]) or None, Path(sys.argv[3])
+crystals, report = read_with_report([table], 100, None, limit, share=share)
+targets = {"teacher": {c.identifier: c.frac_coords.astype("f4") for c in crystals[::2]}}
+targets = targets if share.rank else {}
+corpus = Corpus(crystals, 4.0, targets, progress=False, share=share)
+found = {
+    "identifiers": [c.identifier for c in crystals],
+    "formulas": sorted({c.formula for c in crystals}),
+    "kept": report.kept,
+    "elements": corpus.element_counts.tolist(),
+    "spacegroups": corpus.spacegroup_counts.tolist(),
+    "mean": corpus.scales["descriptors"][0].tolist(),
+    "deviation": corpus.scales["descriptors"][1].tolist(),
+    "n_targets": corpus.n_targets("teacher"),
+    "knows": corpus.knows("teacher"),
+    "n_in_all": corpus.n_in_all,
+}
+(out / f"{share.rank}.json").write_text(json.dumps(found))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [0, 9])
+def test_shares_are_disjoint_and_have_the_scales_of_the_whole(tmp_path: Path, limit: int) -> None:
+    crystals = [as_crystal(s, f"id-{k}") for k, s in enumerate(prototypes()[:24])]
+    table = write_parquet(tmp_path / "t.parquet", [*crystals, crystals[3]])
+    script = tmp_path / "shares.py"
+    script.write_text(SHARES)
+    done = torchrun(script, table, str(limit), str(tmp_path))
+    assert done.returncode == 0, done.stderr[-3000:]
+    one, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    both = [*one["identifiers"], *other["identifiers"]]
+    assert not {*one["formulas"]} & {*other["formulas"]}
+    assert len({*both}) == len(both) == (limit or 24)
+    assert min(len(one["identifiers"]), len(other["identifiers"])) > 0
+    whole = Corpus([c for c in crystals if c.identifier in both], 4.0, progress=False)
+    for found in (one, other):
+        assert found["kept"] == found["n_in_all"] == len(both)
+        assert found["elements"] == whole.element_counts.tolist()
+        assert found["spacegroups"] == whole.spacegroup_counts.tolist()
+        np.testing.assert_allclose(found["mean"], whole.scales["descriptors"][0], rtol=1e-5)
+        np.testing.assert_allclose(found["deviation"], whole.scales["descriptors"][1], rtol=1e-5)
+        assert (found["n_targets"], found["knows"]) == (3, True)
 
 
 # -- presets -------------------------------------------------------------------------------------

@@ -60,8 +60,8 @@ class CleanBatch:
     pair_rdf: Tensor  # (p, 8) standardised log neighbour counts
     slot_start: Tensor  # (g + 1,)
     site_start: Tensor  # (g + 1,)
-    formula: Tensor  # (g,) number of the reduced formula
-    system: Tensor  # (g,) number of the chemical system
+    formula: Tensor  # (g,) number of the reduced formula, the same in every process
+    system: Tensor  # (g,) number of the chemical system, likewise
     spacegroup: Tensor  # (g,) 1 to 230
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from corpora.shares import WHOLE, Share
 from matminer_unate.crystals.graph import RadiusGraph
 
 SKIN = 0.4
@@ -50,9 +51,16 @@ Scale = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Mean and standard deviation of every component."""
 
 
-def measure_scale(values: NDArray[np.float32]) -> Scale:
-    """Mean and standard deviation over the rows without NaN."""
+def measure_scale(values: NDArray[np.float32], share: Share = WHOLE) -> Scale:
+    """Mean and standard deviation over the rows without NaN, of all shares."""
     known = values[~np.isnan(values).any(axis=1)]
+    if share.world > 1:
+        n = share.total(np.array([len(known)]))
+        count = np.maximum(n, 1)
+        mean = share.total(known.sum(axis=0, dtype=np.float64)) / count
+        variance = share.total(((known - mean) ** 2).sum(axis=0)) / count
+        spread = np.where(variance > 0, np.sqrt(variance), 1.0)
+        return mean, spread
     if not len(known):
         return np.zeros(values.shape[1]), np.ones(values.shape[1])
     spread = known.std(axis=0, dtype=np.float64)

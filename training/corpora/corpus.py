@@ -25,6 +25,7 @@ from corpora.clean_targets import (
     undirected_pairs,
 )
 from corpora.crystal import Crystal
+from corpora.shares import WHOLE, Share, stable_number
 from matminer_unate.crystals.graph import RadiusGraph, radius_graph
 from matminer_unate.errors import InputError
 from matminer_unate.physics.site_descriptors import site_descriptors
@@ -47,6 +48,8 @@ class Corpus:
     site_targets : mapping, optional
         Site vectors from files, ``{"tight_binding": …, "teacher": …}``, each a mapping of the
         crystals' identifiers to (n_sites, k) arrays; crystals that are missing stay unknown.
+    share : Share
+        Which of the crystals these are: means, deviations and counts are of all shares.
     like : Corpus, optional
         Standardise the targets with the means and deviations of this corpus, not with one's own.
     progress : bool
@@ -61,7 +64,9 @@ class Corpus:
     site_start : (n_crystals + 1,) int64
     chemical_system : (n_crystals,) int64
     element_counts : (119,) int64
-        Sites of each element.
+        Sites of each element, in all shares.
+    n_in_all : int
+        Crystals of all shares.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class Corpus:
         site_targets: Mapping[str, SiteTargets] | None = None,
         like: Corpus | None = None,
         progress: bool = True,
+        share: Share = WHOLE,
     ) -> None:
         self.cutoff = cutoff
         arrays, sizes, raw = _describe(crystals, cutoff, progress)
@@ -83,17 +89,22 @@ class Corpus:
         self._edge_pair = arrays["edge_pair"]
         for name in FROM_FILES:
             known = (site_targets or {}).get(name, {})
-            raw[name] = _look_up(known, crystals, like.n_targets(name) if like else None)
+            width = like.n_targets(name) if like else max(share.all_of(_width(known, crystals)))
+            raw[name] = _look_up(known, crystals, width)
         self.scales: dict[str, Scale] = (
-            like.scales if like else {name: measure_scale(values) for name, values in raw.items()}
+            like.scales if like else {name: measure_scale(v, share) for name, v in raw.items()}
         )
         self._targets = {n: standardise(values, self.scales[n]) for n, values in raw.items()}
-        self._formula = pd.factorize(np.array([c.formula for c in crystals]))[0]
+        self._formula = np.array([stable_number(c.formula) for c in crystals])
         systems = ["-".join(map(str, np.unique(c.atomic_numbers))) for c in crystals]
         self.chemical_system = pd.factorize(np.array(systems))[0]
+        self._system = np.array([stable_number(system) for system in systems])
         self._spacegroup = np.array([c.spacegroup_number for c in crystals])
-        self.spacegroup_counts = torch.from_numpy(np.bincount(self._spacegroup, minlength=231))
-        self.element_counts = np.bincount(self.z, minlength=119)
+        spacegroups = share.total(np.bincount(self._spacegroup, minlength=231))
+        self.spacegroup_counts = torch.from_numpy(spacegroups)
+        self.element_counts = share.total(np.bincount(self.z, minlength=119))
+        self.n_in_all = int(share.total(np.array([len(crystals)]))[0])
+        self._known = {n: any(share.all_of(not np.isnan(v).all())) for n, v in raw.items()}
 
     def __len__(self) -> int:
         return len(self.n_sites)
@@ -103,8 +114,8 @@ class Corpus:
         return self._targets[name].shape[1]
 
     def knows(self, name: str) -> bool:
-        """Whether any site has targets of this kind."""
-        return not np.isnan(self._targets[name]).all()
+        """Whether any site of any share has targets of this kind."""
+        return self._known[name]
 
     def batch(self, members: NDArray[np.int64]) -> CleanBatch:
         """Collect crystals by index into one batch."""
@@ -131,7 +142,7 @@ class Corpus:
             "slot_start": slot_start,
             "site_start": site_start,
             "formula": self._formula[members],
-            "system": self.chemical_system[members],
+            "system": self._system[members],
             "spacegroup": self._spacegroup[members],
         }
         return CleanBatch(
@@ -194,13 +205,17 @@ def _inside(graph: RadiusGraph, cutoff: float) -> RadiusGraph:
     )
 
 
+def _width(site_targets: SiteTargets, crystals: Sequence[Crystal]) -> int:
+    """Length of the site vectors of these crystals; 0 if none has any."""
+    found = (site_targets.get(c.identifier) for c in crystals)
+    return next((vectors.shape[1] for vectors in found if vectors is not None), 0)
+
+
 def _look_up(
-    site_targets: SiteTargets, crystals: Sequence[Crystal], width: int | None
+    site_targets: SiteTargets, crystals: Sequence[Crystal], width: int
 ) -> NDArray[np.float32]:
-    """Vectors of all sites, (n_sites, k), NaN for crystals without; k is ``width`` if given."""
+    """Vectors of all sites, (n_sites, width), NaN for crystals without."""
     found = [site_targets.get(c.identifier) for c in crystals]
-    if width is None:
-        width = next((f.shape[1] for f in found if f is not None), 0)
     values = np.full((sum(len(c.atomic_numbers) for c in crystals), width), np.nan, np.float32)
     start = 0
     for crystal, vectors in zip(crystals, found, strict=True):

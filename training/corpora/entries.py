@@ -14,27 +14,30 @@ import pyarrow.parquet as pq
 from corpora.crystal import Crystal
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.io.databases import is_database, read_database
+from matminer_unate.io.databases import is_database, open_database
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.io.readers import open_inputs
 from matminer_unate.io.table_rows import ARRAY_COLUMNS
+
+ROWS = 10_000
+"""Rows of a table that are in memory at once."""
 
 Entry = tuple[str, Crystal | StructureError]
 """Where in a source a crystal is, in words, and the crystal or why there is none."""
 
 
-def open_source(source: str, accept_doubtful: bool = False) -> tuple[Iterator[Entry], int | None]:
-    """The entries of a source, and how many there are, if that is known."""
+def open_source(source: str, accept_doubtful: bool = False) -> tuple[Iterator[Entry], int]:
+    """The entries of a source, and how many there are."""
     if is_database(source):
-        return (_entry(source, row) for row in read_database(source)), None
+        database = open_database(source)
+        return (_entry(source, row) for row in database.rows()), database.n_rows
     if not source.strip():
         raise InputError("a source without a name; check the quotes and variables of the command")
     path = Path(source)
     if path.suffix.lower() in (".parquet", ".pq") and path.is_file():
         names = _array_columns(path)
         if names:
-            table = pd.read_parquet(path, columns=names)
-            return _array_entries(source, table), len(table)
+            return _array_entries(source, path, names), pq.read_metadata(path).num_rows
     opened = open_inputs([path], accept_doubtful=accept_doubtful)
     rows = (row for one in opened for row in one.rows())
     return (_entry(source, row) for row in rows), sum(one.n_rows for one in opened)
@@ -77,12 +80,9 @@ def _array_columns(path: Path) -> list[str]:
     return [*ARRAY_COLUMNS, *({"material_id", "spacegroup_number"} & set(schema.names))]
 
 
-def _array_entries(source: str, table: pd.DataFrame) -> Iterator[Entry]:
-    nothing = pd.Series([None] * len(table), dtype=object)
-    columns = [table[name] for name in ARRAY_COLUMNS]
-    columns += [table.get(name, nothing) for name in ("material_id", "spacegroup_number")]
-    rows = zip(*columns, strict=True)
-    for k, (lattice, coords, species, name, spacegroup) in enumerate(rows):
+def _array_entries(source: str, path: Path, names: list[str]) -> Iterator[Entry]:
+    """From a table of numbers, of which some rows are in memory at once."""
+    for k, (lattice, coords, species, name, spacegroup) in enumerate(_array_rows(path, names)):
         own = f"{Path(source)}#{k}" if pd.isna(name) else str(name)
         place = f"{Path(source)}, row {k} ({own})"
         try:
@@ -96,6 +96,16 @@ def _array_entries(source: str, table: pd.DataFrame) -> Iterator[Entry]:
             continue
         known = _known_spacegroup(spacegroup)
         yield place, Crystal(cell, positions, numbers, _unique(source, own), known)
+
+
+def _array_rows(path: Path, names: list[str]) -> Iterator[tuple[Any, ...]]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(ROWS, columns=names):
+            table = batch.to_pandas()
+            nothing = pd.Series([None] * len(table), dtype=object)
+            columns = [table[name] for name in ARRAY_COLUMNS]
+            columns += [table.get(name, nothing) for name in ("material_id", "spacegroup_number")]
+            yield from zip(*columns, strict=True)
 
 
 def _unique(source: str, identifier: str) -> str:

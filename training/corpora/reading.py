@@ -15,6 +15,7 @@ from corpora.crystal import Crystal
 from corpora.duplicates import deduplicate
 from corpora.entries import open_source
 from corpora.formulas import formula_part, read_formulas
+from corpora.shares import WHOLE, Share
 from matminer_unate.crystals.checks import check_crystal
 from matminer_unate.crystals.symmetry import find_spacegroup
 from matminer_unate.errors import InputError, StructureError, UnateWarning
@@ -30,7 +31,8 @@ class ReadReport:
     Attributes
     ----------
     read : int
-        Entries that were looked at; the others say how many of them were left out, and why.
+        Entries of this share that were looked at; the others say how many of them were left out,
+        and why.
     too_large, other_part, excluded, unusable, duplicates, beyond_limit : int
     problems : list of str
         Place and reason of each unusable one.
@@ -49,6 +51,15 @@ class ReadReport:
     def kept(self) -> int:
         left_out = self.too_large + self.other_part + self.excluded + self.unusable
         return self.read - left_out - self.duplicates - self.beyond_limit
+
+    @classmethod
+    def of_all(cls, reports: Sequence[ReadReport]) -> ReadReport:
+        """What became of the entries of all shares."""
+        found = cls()
+        for report in reports:
+            for name, value in vars(report).items():
+                setattr(found, name, getattr(found, name) + value)
+        return found
 
     def __str__(self) -> str:
         reasons = {
@@ -71,6 +82,7 @@ def read_with_report(
     limit: int | None = None,
     exclude_formulas: str | None = None,
     accept_doubtful: bool = False,
+    share: Share = WHOLE,
 ) -> tuple[list[Crystal], ReadReport]:
     """Read, filter and deduplicate crystals.
 
@@ -92,6 +104,8 @@ def read_with_report(
     accept_doubtful : bool
         Take crystals of files that may be others than the file means, such as a CIF without the
         hydrogens that its formula has.
+    share : Share
+        Keep what is this share's; all processes must call this. The report is of all shares.
 
     Entries that cannot be used, because they are damaged, disordered or empty, or have atoms that
     coincide, are left out, with one warning for all.
@@ -116,22 +130,28 @@ def read_with_report(
         excluded = read_formulas(exclude_formulas) if exclude_formulas else frozenset()
         wanted = partial(_is_wanted, max_sites, part, excluded)
         for source in sources:
-            before, unusable = report.read, report.unusable
-            crystals.extend(_selected(source, wanted, accept_doubtful, report))
-            if before < report.read == before + report.unusable - unusable:
+            of_source = ReadReport()
+            crystals.extend(_selected(source, wanted, accept_doubtful, share, of_source))
+            report = ReadReport.of_all([report, of_source])
+            of_source = ReadReport.of_all(share.all_of(of_source))
+            if of_source.read and of_source.read == of_source.unusable:
                 raise InputError(
-                    f"none of the {report.read - before:,} crystals of {source} can be used: "
-                    + "; ".join(report.problems[unusable : unusable + SHOWN])
+                    f"none of the {of_source.read:,} crystals of {source} can be used: "
+                    + "; ".join(of_source.problems[:SHOWN])
                 )
     if report.unusable:
         _warn_of_unusable(report)
-    distinct = deduplicate(crystals)
+    distinct = deduplicate(crystals) if crystals else []
     report.duplicates = len(crystals) - len(distinct)
-    if limit is not None and limit < len(distinct):
-        report.beyond_limit = len(distinct) - limit
-        chosen = np.random.default_rng(0).choice(len(distinct), limit, replace=False)
-        distinct = [distinct[i] for i in np.sort(chosen)]
-    if not distinct:
+    counts = share.all_of(len(distinct))
+    n_distinct, before = sum(counts), sum(counts[: share.rank])
+    if limit is not None and limit < n_distinct:
+        chosen = np.random.default_rng(0).choice(n_distinct, limit, replace=False) - before
+        own = np.sort(chosen[(chosen >= 0) & (chosen < len(distinct))])
+        report.beyond_limit = len(distinct) - len(own)
+        distinct = [distinct[i] for i in own]
+    report = ReadReport.of_all(share.all_of(report))
+    if not report.kept:
         raise InputError(
             f"no crystals of part {part!r} with up to {max_sites} sites in {sources}: {report}"
         )
@@ -142,12 +162,18 @@ def _selected(
     source: str,
     wanted: Callable[[Crystal, ReadReport], bool],
     accept_doubtful: bool,
+    share: Share,
     report: ReadReport,
 ) -> Iterator[Crystal]:
-    """The crystals of one source that are wanted and can be used; the others are counted."""
+    """The crystals of one source that are wanted and can be used; the others are counted.
+
+    Each by its own share alone.
+    """
     entries, total = open_source(source, accept_doubtful)
     bar = tqdm(entries, desc=f"reading {Path(source).name}", total=total, delay=2)
     for place, crystal in bar:
+        if not share.has(place if isinstance(crystal, StructureError) else crystal.formula):
+            continue
         report.read += 1
         try:
             if isinstance(crystal, StructureError):

@@ -50,7 +50,7 @@ class ProjectedContrast(nn.Module):
         metrics = contrast_metrics(a, b)
         formula, system = batch.formula, batch.system
         if self.training:
-            # Formulas and systems are numbered by the corpus, so alike in all processes.
+            # Formulas and systems have the same numbers in all processes.
             a, b, formula, system = gather_rows(a, b, formula, system)
         with full_precision(a):
             return self.loss(a, b, formula, system), metrics

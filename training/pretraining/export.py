@@ -38,7 +38,8 @@ def export(
 
     BatchNorm statistics of training are of corrupted graphs, and the averaged weights never had any
     of their own: both are measured anew on clean crystals. Then the mean and standard deviation of
-    every component of the site vectors over all sites of the corpus is stored with the weights.
+    every component of the site vectors over all sites of the corpus is stored with the weights; of
+    several processes, over the share of the first, which is a random one.
     """
     batches = epoch_batches(corpus, config.max_edges, np.random.default_rng(0))
     recalibrate(encoder, corpus, batches[:CALIBRATION_BATCHES], device)
@@ -60,8 +61,8 @@ def export(
                 for name in ("tight_binding", "teacher", "exclude_formulas", "start_from")
             },
         },
-        "n_crystals": len(corpus),
-        "n_sites": int(corpus.n_sites.sum()),
+        "n_crystals": corpus.n_in_all,
+        "n_sites": int(corpus.element_counts.sum()),
         "date": datetime.now(UTC).date().isoformat(),
         "torch": torch.__version__,
         "python": platform.python_version(),

@@ -15,7 +15,7 @@ from torch import nn
 
 from corpora.corpus import Corpus
 from corpora.sampling import epoch_batches
-from matminer_unate.errors import InputError
+from corpora.shares import Share
 from matminer_unate.network.initialisation import DrawFrom
 from pretraining.checkpointing import CHECKPOINT, Progress, load_checkpoint, save_checkpoint
 from pretraining.config import PretrainConfig
@@ -91,14 +91,11 @@ class Run:
             trim_log(out / "log.csv", self.progress.epoch)
 
     def batches(self) -> list[NDArray[np.int64]]:
-        """What this process reads in the present epoch, in order."""
-        rng = np.random.default_rng([self.config.seed, self.progress.epoch])
+        """What this process reads in the present epoch, in order: as many as every other one."""
+        seeds = [self.config.seed, self.progress.epoch, *([self.rank] if self.world > 1 else [])]
+        rng = np.random.default_rng(seeds)
         batches = epoch_batches(self.corpus, self.config.max_edges, rng, self.config.grouped_share)
-        if len(batches) < self.world:
-            raise InputError(
-                f"{len(batches)} batches for {self.world} processes; lower --max-edges or use fewer"
-            )
-        return batches[: len(batches) // self.world * self.world][self.rank :: self.world]
+        return batches[: min(Share(self.rank, self.world).all_of(len(batches)))]
 
     def save(self, after_minutes: float = 0.0) -> None:
         """Write a checkpoint, if it is so long since the last one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +112,9 @@ def open_parquet(file: Path) -> pq.ParquetFile:
         raise InputError(f"{file} is no readable Parquet file ({e}); delete or make it anew") from e
 
 
-def read_site_targets(path: str | Path) -> dict[str, SiteVectors]:
+def read_site_targets(
+    path: str | Path, wanted: Container[str] | None = None
+) -> dict[str, SiteVectors]:
     """Read a teacher's site vectors.
 
     Parameters
@@ -121,12 +123,14 @@ def read_site_targets(path: str | Path) -> dict[str, SiteVectors]:
         A file made by this script, or the folder of parts of an unfinished one. Any parquet file
         with the columns ``identifier``, ``n_sites`` and ``values`` (a list of n_sites · k numbers,
         site by site) will do.
+    wanted : container of str, optional
+        Keep the vectors of these crystals only.
 
     Returns
     -------
     dict of str to (n_sites, k) float32
-        By the crystals' identifiers. The arrays are views of one array a row group, so the memory
-        is that of the numbers.
+        By the crystals' identifiers. Without ``wanted``, the arrays are views of one array a row
+        group, so the memory is that of the numbers.
 
     Raises
     ------
@@ -137,17 +141,24 @@ def read_site_targets(path: str | Path) -> dict[str, SiteVectors]:
     path = Path(path)
     targets: dict[str, SiteVectors] = {}
     width: int | None = None
+    seen: set[str] = set()
+    any_known = False
     for file in _files_of(path):
         source = _open_site_targets(file)
         for group in range(source.num_row_groups):
             table = source.read_row_group(group, columns=COLUMNS).combine_chunks()
             for identifier, vectors in _rows(file, table, width) if table.num_rows else ():
-                if identifier in targets:
+                if identifier in seen:
                     raise InputError(f"{file}: {identifier} comes twice; drop one of the rows")
                 if np.isinf(vectors).any():
                     raise InputError(f"{file}: {identifier} has infinite values; drop its row")
-                targets[identifier], width = vectors, vectors.shape[1]
-    if not any(np.isfinite(vectors).any() for vectors in targets.values()):
+                seen.add(identifier)
+                width, any_known = vectors.shape[1], any_known or bool(np.isfinite(vectors).any())
+                if wanted is None:
+                    targets[identifier] = vectors
+                elif identifier in wanted:
+                    targets[identifier] = vectors.copy()
+    if not any_known:
         raise InputError(f"{path} holds no values; make it again with training/teachers.py")
     return targets
 
