@@ -11,10 +11,9 @@ import numpy as np
 from scipy.special import expit
 from threadpoolctl import ThreadpoolController
 
-from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.quantity import Quantity, names_of, slug
-from matminer_unate.physics.tight_binding import LARGE, Bands, n_orbitals, solve
+from matminer_unate.physics.tight_binding import LARGE, Bands, PhysicalCell, n_orbitals, solve
 
 THERMAL = 0.1  # eV, of the Fermi function
 EDGE_WIDTH = 0.6  # eV, of the windows at the top of the valence and bottom of the conduction band
@@ -121,9 +120,6 @@ CRYSTAL_QUANTITIES = (
 SITE_NAMES, CRYSTAL_NAMES = names_of(SITE_QUANTITIES), names_of(CRYSTAL_QUANTITIES)
 
 
-PhysicalCell = tuple[Floats, Floats, RadiusGraph]
-"""Lattice (3, 3) in Å, reduced, fractional coordinates (n_sites, 3), and the bonds within
-``CUTOFF``, none drawn in."""
 Described = tuple[Floats, Floats]
 """``SITE_QUANTITIES`` (n_sites, …) and ``CRYSTAL_QUANTITIES`` (…)."""
 
@@ -131,36 +127,56 @@ MAX_THREADS = 8
 """More would wait for Python's lock most of the time."""
 
 
+TOGETHER = 32, 60_000
+"""Crystals, and orbitals squared, that are computed together: a few megabytes of matrices."""
+
+
 def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
     """What the model says of checked crystals, in their order.
 
-    As many are computed at once as BLAS would use threads, each by one thread: on small matrices
-    BLAS's own mostly wait for each other. (With four of them on four busy cores, 60 crystals took
-    more than ten minutes instead of four seconds.) Cells of more than ``LARGE`` orbitals, which
-    take gigabytes, are computed alone.
+    Small ones are computed together, and as many of such batches at once as BLAS would use threads,
+    each by one thread: on small matrices BLAS's own mostly wait for each other. (With four of them
+    on four busy cores, 60 crystals took more than ten minutes instead of four seconds.) Cells of
+    more than ``LARGE`` orbitals, which take gigabytes, are computed alone.
     """
     libraries = _blas()
     most = [lib.num_threads for lib in libraries.lib_controllers if lib.user_api == "blas"]
     n_threads = min(max(most, default=1), MAX_THREADS)
     with libraries.limit(limits=1, user_api="blas"), ThreadPoolExecutor(n_threads) as pool:
-        waiting: deque[Future[Described]] = deque()
+        waiting: deque[Future[list[Described]]] = deque()
         try:
-            for cell in cells:
-                alone = n_orbitals(cell[2].atomic_numbers) > LARGE
-                while waiting and (alone or len(waiting) >= 4 * n_threads):
-                    yield waiting.popleft().result()
-                waiting.append(pool.submit(_quantities, cell))
+            for batch, alone in batches(cells):
+                while waiting and (alone or len(waiting) >= 2 * n_threads):
+                    yield from waiting.popleft().result()
+                waiting.append(pool.submit(_quantities, batch))
                 if alone:
-                    yield waiting.popleft().result()
+                    yield from waiting.popleft().result()
             while waiting:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         finally:
             for unfinished in waiting:  # after an exception, Ctrl-C among them
                 unfinished.cancel()
 
 
-def _quantities(cell: PhysicalCell) -> Described:
-    return describe(solve(*cell))
+def batches(cells: Iterable[PhysicalCell]) -> Iterator[tuple[list[PhysicalCell], bool]]:
+    """Crystals to be computed together, and whether nothing else should be at the same time."""
+    batch, squared, (most, most_squared) = list[PhysicalCell](), 0, TOGETHER
+    for cell in cells:
+        size = n_orbitals(cell[2].atomic_numbers)
+        if batch and (len(batch) == most or squared + size**2 > most_squared):
+            yield batch, False
+            batch, squared = [], 0
+        if size > LARGE:
+            yield [cell], True
+        else:
+            batch.append(cell)
+            squared += size**2
+    if batch:
+        yield batch, False
+
+
+def _quantities(cells: list[PhysicalCell]) -> list[Described]:
+    return [describe(bands) for bands in solve(cells)]
 
 
 @cache

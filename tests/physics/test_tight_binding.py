@@ -130,7 +130,7 @@ def test_symmetry_leaves_the_sums_over_all_k_points_as_they_are(name, monkeypatc
     monkeypatch.setattr(tight_binding, "symmetrised", identity_alone)
     [(each_site, whole)] = quantities([cell])
     np.testing.assert_allclose(crystal, whole, atol=1e-6)
-    orbit = everything((*cell[:2], cell[2].atomic_numbers)).orbits()
+    orbit = everything((*cell[:2], cell[2].atomic_numbers)).orbit
     for number in range(orbit.max() + 1):
         expected = each_site[orbit == number].mean(axis=0)
         linear = slice(0, SITE_NAMES.index("centre of occupied states"))  # the others are ratios
