@@ -214,14 +214,17 @@ def nearest_sites(moved: Floats, sites: Floats, lattice: Floats) -> tuple[Ints, 
     apart : (g, m, 3)
         Fractional, from the site to the moved one.
     """
-    apart = moved[:, :, None] - sites
+    # Components first, where NumPy is fast.
+    apart = moved.transpose(2, 0, 1)[..., None] - sites.T[:, None, None]
     apart -= np.rint(apart)
-    if len(sites) == 1:
-        return np.zeros(apart.shape[:2], dtype=np.int64), apart[:, :, 0]
-    flat = apart.reshape(-1, 3)
-    square = np.einsum("ij,ij->i", flat @ (lattice @ lattice.T), flat)
-    nearest = square.reshape(apart.shape[:3]).argmin(axis=2)
-    return nearest, np.take_along_axis(apart, nearest[..., None, None], 2)[:, :, 0]
+    if len(sites) > 1:
+        flat = apart.reshape(3, -1)
+        square = np.einsum("xi,xi->i", lattice @ lattice.T @ flat, flat).reshape(apart.shape[1:])
+        nearest = square.argmin(axis=2)
+        apart = np.take_along_axis(apart, nearest[None, ..., None], 3)
+    else:
+        nearest = np.zeros(apart.shape[1:3], dtype=np.int64)
+    return nearest, apart[..., 0].transpose(1, 2, 0)
 
 
 def _is_below(distance: Floats, tolerance: float) -> NDArray[np.bool_]:

@@ -123,7 +123,7 @@ def inverse_of_triangular(L: NDArray) -> NDArray:
 def has_independent_orbitals(S: NDArray) -> bool:
     """Whether no eigenvalue of the overlaps needs to be raised."""
     lifted = S.copy()
-    lifted[:, range(S.shape[1]), range(S.shape[1])] -= SMALLEST_OVERLAP
+    np.einsum("kii->ki", lifted)[...] -= SMALLEST_OVERLAP
     try:
         np.linalg.cholesky(lifted)
     except np.linalg.LinAlgError:

@@ -43,8 +43,6 @@ CUTOFF, TAPER = 5.0, 0.5
 LARGE = 1_000
 """Orbitals. Larger cells, which have Γ alone, are solved in single precision: half the time and
 memory."""
-SPLIT = 64
-"""Orbitals. In smaller cells, even and odd states take less time together than by themselves."""
 
 PhysicalCell = tuple[Floats, Floats, RadiusGraph]
 """Lattice (3, 3) in Å, reduced, fractional coordinates (n_sites, 3), and the bonds within
@@ -152,55 +150,53 @@ class Model:
         """
         inversion = Inversion.of(self.crystal, self.site, self.orbital)
         own_opposite = (2 * self.points % 1 == 0).all(axis=1)
-        if inversion is not None and len(self.site) < SPLIT and not own_opposite.all():
-            own_opposite[:] = False  # all at once
-        for real in (True, False):
-            k = np.flatnonzero(own_opposite == real)
-            if not len(k):
-                continue
-            problem = Eigenproblems(k, 0, self.matrices(self.points[k], real), self.groups())
-            if inversion is None or (real and len(self.site) < SPLIT):
+        real, complex_ = np.flatnonzero(own_opposite), np.flatnonzero(~own_opposite)
+        groups = self.groups()
+        cosines, waves = self.matrices(self.points[real], self.points[complex_])
+        if len(real):
+            problem = Eigenproblems(real, 0, cosines, groups)
+            if inversion is None:
                 yield problem
-            elif real:
-                yield from inversion.even_and_odd(problem, self.points[k])
             else:
-                yield inversion.made_real(problem)
+                yield from inversion.even_and_odd(problem, self.points[real])
+        if len(complex_):
+            problem = Eigenproblems(complex_, 0, waves, groups)
+            yield problem if inversion is None else inversion.made_real(problem)
 
-    def matrices(self, points: Floats, real: bool) -> NDArray:
-        """Hamiltonian (eV) and overlap at k points, (2, n_k, n_orbitals, n_orbitals).
+    def matrices(self, real: Floats, others: Floats) -> tuple[Floats, NDArray[np.complex128]]:
+        """Hamiltonian (eV) and overlap at k points, (2, n_k, n, n) each.
 
-        Real if asked for, which they are where k and −k are the same point.
+        Those of the first points, where k and −k are the same, are real, with the phases of cells;
+        those of the others complex, with the phases of vectors.
         """
         bonds = self.hoppings
-        angle = 2 * np.pi * points @ (bonds.image if real else bonds.vector).T
-        phase = np.cos(angle)[None] if real else np.stack([np.cos(angle), np.sin(angle)])
+        angle = np.concatenate([real @ bonds.image.T, others @ bonds.vector.T]) * (2 * np.pi)
+        phase = np.concatenate([np.cos(angle), np.sin(angle[len(real) :])])
         # One sparse matrix for all k points: a row is a pair of sites at one of them, the last one
         # of each k point no pair at all.
-        n_bonds, n_pairs, n_rows = len(bonds.block), len(bonds.pair), phase[..., 0].size
+        n_rows, n_bonds = phase.shape
         columns = np.tile(np.arange(n_bonds, dtype=np.int32), n_rows)
         starts = n_bonds * np.arange(n_rows, dtype=np.int32)[:, None]
         starts = starts + np.append(bonds.start, n_bonds).astype(np.int32)
         starts = np.append(starts, np.int32(n_rows * n_bonds))
-        shape = n_rows * (n_pairs + 1), n_bonds
-        sums = csr_array((phase.ravel(), columns, starts), shape) @ bonds.block
-        sums = sums.reshape(*phase.shape[:2], -1)
+        shape = n_rows * (len(bonds.pair) + 1), n_bonds
+        sums = (csr_array((phase.ravel(), columns, starts), shape) @ bonds.block).reshape(n_rows, -1)
+
         # Where the sum for each element of the upper triangle is.
-        number = np.full((len(self.level), len(self.level)), n_pairs)
-        number[bonds.pair[:, 0], bonds.pair[:, 1]] = np.arange(n_pairs)
-        place = 162 * number[self.site[:, None], self.site] + 9 * self.orbital[:, None]
-        place += self.orbital
-        size = len(place)
-        kind = np.float32 if size > LARGE else np.float64 if real else np.complex128
-        result = np.empty((2, len(points), size, size), kind)
-        diagonal = self.level[self.site, ANGULAR[self.orbital]], 1.0
-        for operator, matrix in enumerate(result):
-            cosines = sums[0].take(place + 81 * operator, axis=1)
-            np.add(cosines, cosines.swapaxes(1, 2), out=matrix.real)
-            if not real:
-                sines = sums[1].take(place + 81 * operator, axis=1)
-                np.subtract(sines, sines.swapaxes(1, 2), out=matrix.imag)
-            matrix[:, range(size), range(size)] += diagonal[operator]
-        return result
+        pair = np.full((len(self.level), len(self.level)), len(bonds.pair))
+        pair[bonds.pair[:, 0], bonds.pair[:, 1]] = np.arange(len(bonds.pair))
+        place = 162 * pair[self.site[:, None], self.site] + 9 * self.orbital[:, None] + self.orbital
+        n = len(place)
+        cosines = np.empty((2, len(real), n, n), np.float32 if n > LARGE else np.float64)
+        waves = np.empty((2, len(others), n, n), np.complex128)
+        levels = self.level[self.site, ANGULAR[self.orbital]]
+        for operator, diagonal in enumerate((levels, np.ones(n))):
+            parts = np.split(sums.take(place + 81 * operator, axis=1), [len(real), len(angle)])
+            for matrix, part in ((cosines, parts[0]), (waves.real, parts[1])):
+                np.add(part, part.swapaxes(1, 2), out=matrix[operator])
+                np.einsum("kii->ki", matrix[operator])[...] += diagonal
+            np.subtract(parts[2], parts[2].swapaxes(1, 2), out=waves.imag[operator])
+        return cosines, waves
 
     def groups(self) -> Floats:
         """Of the orbitals of a shell, the mean over the sites of an orbit: (3 n_orbits, n)."""
