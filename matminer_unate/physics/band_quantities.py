@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
 
 import numpy as np
 from scipy.special import expit
-from threadpoolctl import ThreadpoolController
 
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.quantity import Quantity, names_of, slug
 from matminer_unate.physics.tight_binding import LARGE, Bands, PhysicalCell, n_orbitals, solve
+from matminer_unate.processes import blas_libraries
 
 THERMAL = 0.1  # eV, of the Fermi function
 EDGE_WIDTH = 0.6  # eV, of the windows at the top of the valence and bottom of the conduction band
@@ -139,10 +138,10 @@ def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
     on four busy cores, 60 crystals took more than ten minutes instead of four seconds.) Cells of
     more than ``LARGE`` orbitals, which take gigabytes, are computed alone.
     """
-    libraries = _blas()
-    most = [lib.num_threads for lib in libraries.lib_controllers if lib.user_api == "blas"]
+    libraries = blas_libraries()
+    most = [library.num_threads for library in libraries.lib_controllers]
     n_threads = min(max(most, default=1), MAX_THREADS)
-    with libraries.limit(limits=1, user_api="blas"), ThreadPoolExecutor(n_threads) as pool:
+    with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
         waiting: deque[Future[list[Described]]] = deque()
         try:
             for batch, alone in batches(cells):
@@ -177,12 +176,6 @@ def batches(cells: Iterable[PhysicalCell]) -> Iterator[tuple[list[PhysicalCell],
 
 def _quantities(cells: list[PhysicalCell]) -> list[Described]:
     return [describe(bands) for bands in solve(cells)]
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """The BLAS libraries of this process; to look for them takes 20 ms."""
-    return ThreadpoolController()
 
 
 def describe(bands: Bands) -> Described:
