@@ -124,9 +124,7 @@ def _basis(vectors: list[list[int]]) -> Ints:
     return np.array(found)
 
 
-def operations(
-    lattice: Floats, frac_coords: Floats, numbers: Ints, tolerance: float
-) -> Operations:
+def operations(lattice: Floats, frac_coords: Floats, numbers: Ints, tolerance: float) -> Operations:
     """Those of the space group.
 
     Parameters
@@ -192,7 +190,9 @@ def _operations(
         if len(of) * len(own) ** 2 > MAX_COMPARED:
             raise NotPlain
         sites = frac_coords[own]
-        nearest, misses[:, own] = nearest_sites((sites @ bases)[of] + shift[:, None], sites, lattice)
+        nearest, misses[:, own] = nearest_sites(
+            (sites @ bases)[of] + shift[:, None], sites, lattice
+        )
         images[:, own] = own[nearest]
         miss = misses[:, own].reshape(-1, 3) @ lattice
         square = np.einsum("ij,ij->i", miss, miss).reshape(len(of), -1)

@@ -70,13 +70,12 @@ def symmetrised(crystal: CrystalArrays) -> SymmetrisedCrystal:
     )
     if len(numbers) > MAX_SITES:
         return as_it_is
+    found: Operations | None
     try:
         found = operations(lattice, coords, numbers, SAME_SITE)
     except NotPlain:
         found = _spglibs(crystal)
-        if found is None:
-            return as_it_is
-    if len(found.rotations) == 1:
+    if found is None or len(found.rotations) == 1:
         return as_it_is
     W, images = found.rotations, found.images
     if (np.sort(images, axis=1) != as_it_is.images).any():

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from matminer_unate.crystals.symmetrised import SymmetrisedCrystal
 from matminer_unate.physics.atoms import Ints

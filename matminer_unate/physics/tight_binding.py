@@ -180,7 +180,9 @@ class Model:
         starts = starts + np.append(bonds.start, n_bonds).astype(np.int32)
         starts = np.append(starts, np.int32(n_rows * n_bonds))
         shape = n_rows * (len(bonds.pair) + 1), n_bonds
-        sums = (csr_array((phase.ravel(), columns, starts), shape) @ bonds.block).reshape(n_rows, -1)
+        sums = (csr_array((phase.ravel(), columns, starts), shape) @ bonds.block).reshape(
+            n_rows, -1
+        )
 
         # Where the sum for each element of the upper triangle is.
         pair = np.full((len(self.level), len(self.level)), len(bonds.pair))
