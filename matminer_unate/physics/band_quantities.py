@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
+from itertools import islice
+from threading import Lock
 
 import numpy as np
 from scipy.special import expit
 
+from matminer_unate.physics.eigenstates import eigenstates
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.quantity import Quantity, names_of, slug
-from matminer_unate.physics.tight_binding import LARGE, Bands, PhysicalCell, n_orbitals, solve
+from matminer_unate.physics.tight_binding import (
+    LARGE,
+    Bands,
+    PhysicalCell,
+    models_of,
+    n_orbitals,
+)
 from matminer_unate.processes import blas_libraries
 
 THERMAL = 0.1  # eV, of the Fermi function
@@ -141,13 +151,19 @@ def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
     libraries = blas_libraries()
     most = [library.num_threads for library in libraries.lib_controllers]
     n_threads = min(max(most, default=1), MAX_THREADS)
+    turn = Lock()
+    ahead = batches(cells)
     with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
         waiting: deque[Future[list[Described]]] = deque()
         try:
-            for batch, alone in batches(cells):
+            while True:
+                with turn:
+                    batch, alone = next(ahead, ([], False))
+                if not batch:
+                    break
                 while waiting and (alone or len(waiting) >= 2 * n_threads):
                     yield from waiting.popleft().result()
-                waiting.append(pool.submit(_quantities, batch))
+                waiting.append(pool.submit(_quantities, batch, turn))
                 if alone:
                     yield from waiting.popleft().result()
             while waiting:
@@ -155,6 +171,23 @@ def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
         finally:
             for unfinished in waiting:  # after an exception, Ctrl-C among them
                 unfinished.cancel()
+
+
+def _quantities(cells: list[PhysicalCell], turn: Lock) -> list[Described]:
+    """Those of a batch; what is many short calls is done while it is this thread's turn.
+
+    Two threads that make short calls at once hand Python's lock to and fro, which takes them longer
+    than one after the other. Eigenproblems are long calls, which leave it to others.
+    """
+    with turn if len(cells) > 1 else nullcontext():
+        models = models_of(cells)
+        problems = [list(model.eigenproblems()) for model in models]
+    states = iter(eigenstates([problem for own in problems for problem in own]))
+    with turn if len(cells) > 1 else nullcontext():
+        return [
+            describe(model.bands(islice(states, len(own))))
+            for model, own in zip(models, problems, strict=True)
+        ]
 
 
 def batches(cells: Iterable[PhysicalCell]) -> Iterator[tuple[list[PhysicalCell], bool]]:
@@ -172,10 +205,6 @@ def batches(cells: Iterable[PhysicalCell]) -> Iterator[tuple[list[PhysicalCell],
             squared += size**2
     if batch:
         yield batch, False
-
-
-def _quantities(cells: list[PhysicalCell]) -> list[Described]:
-    return [describe(bands) for bands in solve(cells)]
 
 
 def describe(bands: Bands) -> Described:

@@ -31,7 +31,7 @@ from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.crystals.symmetrised import SymmetrisedCrystal, symmetrised
 from matminer_unate.physics.atoms import Ints, electrons_of, levels_of
 from matminer_unate.physics.bond_blocks import ANGULAR, bond_blocks
-from matminer_unate.physics.eigenstates import Eigenproblems, States, eigenstates
+from matminer_unate.physics.eigenstates import Eigenproblems, States
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.inversion import Inversion
 from matminer_unate.physics.k_points import Grid, irreducible_points, k_grid
@@ -223,23 +223,13 @@ class Model:
         return Bands(energy, share, self.grid.shares, self.weights, orbit, n_electrons, level)
 
 
-def solve(cells: Sequence[PhysicalCell]) -> list[Bands]:
-    """Bands of the model.
-
-    Calls that take longer to make than to answer are made for all crystals together: for their
-    bonds, and for their eigenproblems of one size.
-    """
+def models_of(cells: Sequence[PhysicalCell]) -> list[Model]:
+    """The models of crystals, whose bonds are computed together."""
     crystals = [symmetrised((cell, x - np.floor(x), g.atomic_numbers)) for cell, x, g in cells]
     hoppings = hoppings_of(crystals, [graph for *_, graph in cells])
-    models = [
+    return [
         Model.of(cell[0], crystal, own)
         for cell, crystal, own in zip(cells, crystals, hoppings, strict=True)
-    ]
-    problems = [list(model.eigenproblems()) for model in models]
-    states = iter(eigenstates([problem for own in problems for problem in own]))
-    return [
-        model.bands(itertools.islice(states, len(own)))
-        for model, own in zip(models, problems, strict=True)
     ]
 
 
