@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from threading import Lock
 
@@ -132,9 +132,10 @@ SITE_NAMES, CRYSTAL_NAMES = names_of(SITE_QUANTITIES), names_of(CRYSTAL_QUANTITI
 Described = tuple[Floats, Floats]
 """``SITE_QUANTITIES`` (n_sites, …) and ``CRYSTAL_QUANTITIES`` (…)."""
 
+Turn = AbstractContextManager[object]
+
 MAX_THREADS = 8
 """More would wait for Python's lock most of the time."""
-
 
 TOGETHER = 32, 60_000
 """Crystals, and orbitals squared, that are computed together: a few megabytes of matrices."""
@@ -151,7 +152,7 @@ def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
     libraries = blas_libraries()
     most = [library.num_threads for library in libraries.lib_controllers]
     n_threads = min(max(most, default=1), MAX_THREADS)
-    turn = Lock()
+    turn: Turn = Lock()
     ahead = batches(cells)
     with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
         waiting: deque[Future[list[Described]]] = deque()
@@ -163,7 +164,8 @@ def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
                     break
                 while waiting and (alone or len(waiting) >= 2 * n_threads):
                     yield from waiting.popleft().result()
-                waiting.append(pool.submit(_quantities, batch, turn))
+                own: Turn = turn if len(batch) > 1 else nullcontext()  # few calls of one are short
+                waiting.append(pool.submit(_quantities, batch, own))
                 if alone:
                     yield from waiting.popleft().result()
             while waiting:
@@ -173,17 +175,17 @@ def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
                 unfinished.cancel()
 
 
-def _quantities(cells: list[PhysicalCell], turn: Lock) -> list[Described]:
+def _quantities(cells: list[PhysicalCell], turn: Turn) -> list[Described]:
     """Those of a batch; what is many short calls is done while it is this thread's turn.
 
     Two threads that make short calls at once hand Python's lock to and fro, which takes them longer
     than one after the other. Eigenproblems are long calls, which leave it to others.
     """
-    with turn if len(cells) > 1 else nullcontext():
+    with turn:
         models = models_of(cells)
         problems = [list(model.eigenproblems()) for model in models]
     states = iter(eigenstates([problem for own in problems for problem in own]))
-    with turn if len(cells) > 1 else nullcontext():
+    with turn:
         return [
             describe(model.bands(islice(states, len(own))))
             for model, own in zip(models, problems, strict=True)
