@@ -33,6 +33,12 @@ forked children its look for one of them never ended (``mm_account_ptr_by_tid``,
 _starting = Lock()
 
 
+@cache
+def blas_libraries() -> ThreadpoolController:
+    """The BLAS libraries of this process; to look for them takes 20 ms."""
+    return ThreadpoolController().select(user_api="blas")
+
+
 def _before_fork() -> None:
     _openmp[:] = ThreadpoolController().select(user_api="openmp").lib_controllers
     _torch[:] = [_torch_library()]

@@ -10,8 +10,7 @@ and is left to spglib.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from operator import itemgetter
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +28,26 @@ _SHORT = np.array([v for v in itertools.product((-1.0, 0.0, 1.0), repeat=3) if a
 """Where an operation can take a basis vector of a reduced cell, (26, 3)."""
 _OWN = [_SHORT.tolist().index(e) for e in np.eye(3).tolist()]
 """Where the basis vectors themselves are among them."""
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Operations x ↦ R x + t, fractional, and what they make of the sites of a crystal.
+
+    Attributes
+    ----------
+    rotations : (n, 3, 3) int64
+    translations : (n, 3)
+    images : (n, n_sites)
+        The site that each one is taken to.
+    misses : (n, n_sites, 3)
+        How far from it, fractional.
+    """
+
+    rotations: Ints
+    translations: Floats
+    images: Ints
+    misses: Floats
 
 
 class NotPlain(Exception):  # noqa: N818, nothing went wrong
@@ -51,7 +70,7 @@ def translations(lattice: Floats, frac_coords: Floats, numbers: Ints, tolerance:
     NotPlain
         A translation is one at this tolerance, but hardly.
     """
-    return _operations(lattice, frac_coords, numbers, np.eye(3)[None], tolerance)[1]
+    return _operations(lattice, frac_coords, numbers, np.eye(3)[None], tolerance).translations
 
 
 def primitive_basis(
@@ -105,10 +124,8 @@ def _basis(vectors: list[list[int]]) -> Ints:
     return np.array(found)
 
 
-def operations(
-    lattice: Floats, frac_coords: Floats, numbers: Ints, tolerance: float
-) -> tuple[Ints, Floats]:
-    """Rotations (n, 3, 3) and translations (n, 3) of the space group, x ↦ R x + t, fractional.
+def operations(lattice: Floats, frac_coords: Floats, numbers: Ints, tolerance: float) -> Operations:
+    """Those of the space group.
 
     Parameters
     ----------
@@ -124,8 +141,7 @@ def operations(
         An operation is one at this tolerance, but hardly.
     """
     bases = _isometries(lattice, tolerance)
-    of, shifts = _operations(lattice, frac_coords, numbers, bases, tolerance)
-    return bases[of].swapaxes(1, 2).astype(np.int64), shifts
+    return _operations(lattice, frac_coords, numbers, bases, tolerance)
 
 
 def _isometries(lattice: Floats, tolerance: float) -> Floats:
@@ -156,34 +172,59 @@ def _isometries(lattice: Floats, tolerance: float) -> Floats:
 
 def _operations(
     lattice: Floats, frac_coords: Floats, numbers: Ints, bases: Floats, tolerance: float
-) -> tuple[Ints, Floats]:
-    """Which bases (n, 3, 3) turn the crystal into itself, and the translations that go with them.
+) -> Operations:
+    """With those of the bases (n, 3, 3) that turn the crystal into itself.
 
     ``frac_coords @ basis`` are the turned sites.
     """
-    kinds = sorted(Counter(numbers.tolist()).items(), key=itemgetter(1))
-    groups = [frac_coords[numbers == z] for z, _ in kinds]
-    fewest = groups[0]
-    n_tried = len(bases) * len(fewest)
-    if n_tried * len(fewest) ** 2 > MAX_COMPARED:
+    kinds = sorted((np.flatnonzero(numbers == z) for z in set(numbers.tolist())), key=len)
+    fewest = frac_coords[kinds[0]]
+    if len(bases) * len(fewest) ** 3 > MAX_COMPARED:
         raise NotPlain
-    turned = fewest @ bases  # (n_bases, n_fewest, 3)
-    shift = (fewest - turned[:, :1]).reshape(-1, 3)
+    shift = (fewest - fewest[:1] @ bases).reshape(-1, 3)
     of = np.repeat(np.arange(len(bases)), len(fewest))
+    images = np.empty((len(of), len(numbers)), dtype=np.int64)
+    misses = np.empty((len(of), len(numbers), 3))
     worst = np.zeros(len(of))
-    for group in groups:
-        if len(of) * len(group) ** 2 > MAX_COMPARED:
+    for own in kinds:
+        if len(of) * len(own) ** 2 > MAX_COMPARED:
             raise NotPlain
-        moved = (group @ bases)[of] + shift[:, None]
-        apart = moved[:, :, None] - group
-        apart -= np.round(apart)
-        apart = apart @ lattice
-        square = np.einsum("...i,...i->...", apart, apart)
-        worst = np.maximum(worst, np.sqrt(square.min(axis=2).max(axis=1)))
+        sites = frac_coords[own]
+        nearest, misses[:, own] = nearest_sites(
+            (sites @ bases)[of] + shift[:, None], sites, lattice
+        )
+        images[:, own] = own[nearest]
+        miss = misses[:, own].reshape(-1, 3) @ lattice
+        square = np.einsum("ij,ij->i", miss, miss).reshape(len(of), -1)
+        worst = np.maximum(worst, np.sqrt(square.max(axis=1)))
         left = worst < MARGIN * tolerance
-        of, shift, worst = of[left], shift[left], worst[left]
+        if not left.all():
+            of, shift, worst = of[left], shift[left], worst[left]
+            images, misses = images[left], misses[left]
     _is_below(worst, tolerance)
-    return of, shift
+    return Operations(bases[of].swapaxes(1, 2).astype(np.int64), shift, images, misses)
+
+
+def nearest_sites(moved: Floats, sites: Floats, lattice: Floats) -> tuple[Ints, Floats]:
+    """Which of the sites (m, 3) moved ones (g, m, 3) are nearest to, and the difference.
+
+    Returns
+    -------
+    nearest : (g, m)
+    apart : (g, m, 3)
+        Fractional, from the site to the moved one.
+    """
+    # Components first, where NumPy is fast.
+    apart = moved.transpose(2, 0, 1)[..., None] - sites.T[:, None, None]
+    apart -= np.rint(apart)
+    if len(sites) > 1:
+        flat = apart.reshape(3, -1)
+        square = np.einsum("xi,xi->i", lattice @ lattice.T @ flat, flat).reshape(apart.shape[1:])
+        nearest = square.argmin(axis=2)
+        apart = np.take_along_axis(apart, nearest[None, ..., None], 3)
+    else:
+        nearest = np.zeros(apart.shape[1:3], dtype=np.int64)
+    return nearest, apart[..., 0].transpose(1, 2, 0)
 
 
 def _is_below(distance: Floats, tolerance: float) -> NDArray[np.bool_]:

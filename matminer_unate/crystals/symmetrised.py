@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from matminer_unate.crystals.operations import Floats, Ints, NotPlain, operations
+from matminer_unate.crystals.operations import (
+    Floats,
+    Ints,
+    NotPlain,
+    Operations,
+    nearest_sites,
+    operations,
+)
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.crystals.symmetry import SAME_SITE, symmetry_dataset
 
@@ -36,7 +44,8 @@ class SymmetrisedCrystal:
     rotations: Ints
     images: Ints
 
-    def orbits(self) -> Ints:
+    @cached_property
+    def orbit(self) -> Ints:
         """Number, from 0 without gaps, of the set of equivalent sites that each belongs to."""
         return np.unique(self.images.min(axis=0), return_inverse=True)[1]
 
@@ -61,29 +70,34 @@ def symmetrised(crystal: CrystalArrays) -> SymmetrisedCrystal:
     )
     if len(numbers) > MAX_SITES:
         return as_it_is
+    found: Operations | None
     try:
-        W, w = operations(lattice, coords, numbers, SAME_SITE)
+        found = operations(lattice, coords, numbers, SAME_SITE)
     except NotPlain:
-        found = symmetry_dataset(crystal, SAME_SITE)
-        if found is None:
-            return as_it_is
-        W, w = np.array(found.rotations, dtype=np.int64), np.array(found.translations)
-    if len(W) == 1:
+        found = _spglibs(crystal)
+    if found is None or len(found.rotations) == 1:
         return as_it_is
-    metric = lattice @ lattice.T
+    W, images = found.rotations, found.images
+    if (np.sort(images, axis=1) != as_it_is.images).any():
+        return as_it_is
+    metric = (W.swapaxes(1, 2) @ (lattice @ lattice.T) @ W).mean(axis=0)
+    back = np.argsort(images, axis=1)[..., None]
+    coords = coords + np.take_along_axis(found.misses, back, 1).mean(axis=0)
+    return SymmetrisedCrystal(np.linalg.cholesky(metric), coords, numbers, W, images)
+
+
+def _spglibs(crystal: CrystalArrays) -> Operations | None:
+    """The operations that spglib finds."""
+    lattice, coords, numbers = crystal
+    dataset = symmetry_dataset(crystal, SAME_SITE)
+    if dataset is None:
+        return None
+    W, w = np.array(dataset.rotations, dtype=np.int64), np.array(dataset.translations)
     images = np.empty((len(W), len(numbers)), dtype=np.int64)
     misses = np.empty((len(W), len(numbers), 3))
     moved = coords @ W.swapaxes(1, 2) + w[:, None]
     for z in np.unique(numbers):
         own = np.flatnonzero(numbers == z)
-        apart = moved[:, own, None] - coords[own]
-        apart -= np.rint(apart)
-        nearest = np.einsum("gijx,gijx->gij", apart @ metric, apart).argmin(axis=2)[..., None]
-        images[:, own] = own[nearest[..., 0]]
-        misses[:, own] = np.take_along_axis(apart, nearest[..., None], 2)[:, :, 0]
-    if (np.sort(images, axis=1) != as_it_is.images).any():
-        return as_it_is
-    metric = (W.swapaxes(1, 2) @ metric @ W).mean(axis=0)
-    back = np.argsort(images, axis=1)[..., None]
-    coords = coords + np.take_along_axis(misses, back, 1).mean(axis=0)
-    return SymmetrisedCrystal(np.linalg.cholesky(metric), coords, numbers, W, images)
+        nearest, misses[:, own] = nearest_sites(moved[:, own], coords[own], lattice)
+        images[:, own] = own[nearest]
+    return Operations(W, w, images, misses)

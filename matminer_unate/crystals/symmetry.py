@@ -141,9 +141,13 @@ def _plain_type(
     tolerance = SYMPRECS[0]
     if _may_repeat(numbers) and len(translations(lattice, frac_coords, numbers, tolerance)) > 1:
         raise NotPlain
-    rotations, shifts = operations(lattice, frac_coords, numbers, tolerance)
+    found = operations(lattice, frac_coords, numbers, tolerance)
     return _answer(
-        spglib.get_spacegroup_type_from_symmetry, rotations, shifts, lattice, symprec=tolerance
+        spglib.get_spacegroup_type_from_symmetry,
+        found.rotations,
+        found.translations,
+        lattice,
+        symprec=tolerance,
     )
 
 

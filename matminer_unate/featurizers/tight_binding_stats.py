@@ -126,7 +126,7 @@ class TightBindingStats(StructureFeaturizer):
     * Columns are continuous in lattice and coordinates, but for such gains of symmetry and for a
       centre or width of states where there are hardly any. Finer grids of k points take over
       gradually as a cell shrinks.
-    * One core takes 5 ms for a crystal (up to 20 sites), and for perovskites without symmetry of 5,
+    * One core takes 3 ms for a crystal (up to 20 sites), and for perovskites without symmetry of 5,
       20, 60, 100, 200, 300 and 1,000 sites 0.01, 0.01, 0.03, 0.1, 0.3, 0.8 and 30 s; k points that
       symmetry makes equal are solved once. Cells of more than 1,000 orbitals are solved in single
       precision, which changes columns by up to 3·10⁻⁵; 5,400 orbitals take 1.7 GB, and the default

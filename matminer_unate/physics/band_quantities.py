@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
+from threading import Lock
 
 import numpy as np
 from scipy.special import expit
-from threadpoolctl import ThreadpoolController
 
-from matminer_unate.crystals.graph import RadiusGraph
+from matminer_unate.physics.eigenstates import eigenstates
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.quantity import Quantity, names_of, slug
-from matminer_unate.physics.tight_binding import LARGE, Bands, n_orbitals, solve
+from matminer_unate.physics.tight_binding import (
+    LARGE,
+    Bands,
+    PhysicalCell,
+    models_of,
+    n_orbitals,
+)
+from matminer_unate.processes import blas_libraries
 
 THERMAL = 0.1  # eV, of the Fermi function
 EDGE_WIDTH = 0.6  # eV, of the windows at the top of the valence and bottom of the conduction band
@@ -121,52 +129,84 @@ CRYSTAL_QUANTITIES = (
 SITE_NAMES, CRYSTAL_NAMES = names_of(SITE_QUANTITIES), names_of(CRYSTAL_QUANTITIES)
 
 
-PhysicalCell = tuple[Floats, Floats, RadiusGraph]
-"""Lattice (3, 3) in Å, reduced, fractional coordinates (n_sites, 3), and the bonds within
-``CUTOFF``, none drawn in."""
 Described = tuple[Floats, Floats]
 """``SITE_QUANTITIES`` (n_sites, …) and ``CRYSTAL_QUANTITIES`` (…)."""
 
+Turn = AbstractContextManager[object]
+
 MAX_THREADS = 8
 """More would wait for Python's lock most of the time."""
+
+TOGETHER = 32, 60_000
+"""Crystals, and orbitals squared, that are computed together: a few megabytes of matrices."""
 
 
 def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
     """What the model says of checked crystals, in their order.
 
-    As many are computed at once as BLAS would use threads, each by one thread: on small matrices
-    BLAS's own mostly wait for each other. (With four of them on four busy cores, 60 crystals took
-    more than ten minutes instead of four seconds.) Cells of more than ``LARGE`` orbitals, which
-    take gigabytes, are computed alone.
+    Small ones are computed together, and as many of such batches at once as BLAS would use threads,
+    each by one thread: on small matrices BLAS's own mostly wait for each other. (With four of them
+    on four busy cores, 60 crystals took more than ten minutes instead of four seconds.) Cells of
+    more than ``LARGE`` orbitals, which take gigabytes, are computed alone.
     """
-    libraries = _blas()
-    most = [lib.num_threads for lib in libraries.lib_controllers if lib.user_api == "blas"]
+    libraries = blas_libraries()
+    most = [library.num_threads for library in libraries.lib_controllers]
     n_threads = min(max(most, default=1), MAX_THREADS)
-    with libraries.limit(limits=1, user_api="blas"), ThreadPoolExecutor(n_threads) as pool:
-        waiting: deque[Future[Described]] = deque()
+    turn: Turn = Lock()
+    ahead = batches(cells)
+    with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
+        waiting: deque[Future[list[Described]]] = deque()
         try:
-            for cell in cells:
-                alone = n_orbitals(cell[2].atomic_numbers) > LARGE
-                while waiting and (alone or len(waiting) >= 4 * n_threads):
-                    yield waiting.popleft().result()
-                waiting.append(pool.submit(_quantities, cell))
+            while True:
+                with turn:
+                    batch, alone = next(ahead, ([], False))
+                if not batch:
+                    break
+                while waiting and (alone or len(waiting) >= 2 * n_threads):
+                    yield from waiting.popleft().result()
+                own: Turn = turn if len(batch) > 1 else nullcontext()  # few calls of one are short
+                waiting.append(pool.submit(_quantities, batch, own))
                 if alone:
-                    yield waiting.popleft().result()
+                    yield from waiting.popleft().result()
             while waiting:
-                yield waiting.popleft().result()
+                yield from waiting.popleft().result()
         finally:
             for unfinished in waiting:  # after an exception, Ctrl-C among them
                 unfinished.cancel()
 
 
-def _quantities(cell: PhysicalCell) -> Described:
-    return describe(solve(*cell))
+def _quantities(cells: list[PhysicalCell], turn: Turn) -> list[Described]:
+    """Those of a batch; what is many short calls is done while it is this thread's turn.
+
+    Two threads that make short calls at once hand Python's lock to and fro, which takes them longer
+    than one after the other. Eigenproblems are long calls, which leave it to others.
+    """
+    with turn:
+        models = models_of(cells)
+        problems = [list(model.eigenproblems()) for model in models]
+    states = iter(eigenstates([problem for own in problems for problem in own]))
+    with turn:
+        return [
+            describe(model.bands(islice(states, len(own))))
+            for model, own in zip(models, problems, strict=True)
+        ]
 
 
-@cache
-def _blas() -> ThreadpoolController:
-    """The BLAS libraries of this process; to look for them takes 20 ms."""
-    return ThreadpoolController()
+def batches(cells: Iterable[PhysicalCell]) -> Iterator[tuple[list[PhysicalCell], bool]]:
+    """Crystals to be computed together, and whether nothing else should be at the same time."""
+    batch, squared, (most, most_squared) = list[PhysicalCell](), 0, TOGETHER
+    for cell in cells:
+        size = n_orbitals(cell[2].atomic_numbers)
+        if batch and (len(batch) == most or squared + size**2 > most_squared):
+            yield batch, False
+            batch, squared = [], 0
+        if size > LARGE:
+            yield [cell], True
+        else:
+            batch.append(cell)
+            squared += size**2
+    if batch:
+        yield batch, False
 
 
 def describe(bands: Bands) -> Described:

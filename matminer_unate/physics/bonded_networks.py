@@ -122,13 +122,15 @@ def bonded_networks(
     strength : (n_edges,)
     """
     networks = _Growing(frac_coords - np.floor(frac_coords), lattice)
-    shares, layers, weakest = np.zeros(4), np.zeros(5), np.zeros(3)
+    counts, layers, weakest = [0.0] * 4, np.zeros(5), np.zeros(3)
     reached, before = 0, 0.0
 
     def average_up_to(here: float) -> None:
-        nonlocal shares, layers
-        shares = shares + (here - before) * networks.shares()
-        layers = layers + (here - before) * networks.layers()
+        nonlocal counts, layers
+        share = here - before
+        counts = [x + share * n for x, n in zip(counts, networks.counts, strict=True)]
+        if networks.counts[2]:
+            layers = layers + share * networks.layers()
 
     for here, value, i, j, image in _from_the_strongest(graph, strength):
         if here > before:
@@ -141,7 +143,7 @@ def bonded_networks(
         if networks.is_one:
             break
     average_up_to(1.0)
-    return Networks(shares, weakest, *layers.tolist())
+    return Networks(np.array(counts) / graph.n_sites, weakest, *layers.tolist())
 
 
 def _from_the_strongest(
@@ -174,6 +176,8 @@ class _Growing:
 
     Attributes
     ----------
+    counts : list of 4 int
+        Of the atoms, by the directions in which their network goes on for ever.
     most_directions : int
         In which any network goes on for ever.
     is_one : bool
@@ -188,9 +192,9 @@ class _Growing:
         self.image: list[Vector] = [(0, 0, 0)] * n_sites
         self.members = [[k] for k in range(n_sites)]
         self.translations: list[list[list[int]]] = [[] for _ in range(n_sites)]
-        self.counts = [n_sites, 0, 0, 0]  # of atoms, by the directions of their network
+        self.counts = [n_sites, 0, 0, 0]
         self.most_directions, self.is_one = 0, False
-        self._layers: Floats | None = np.zeros(5)
+        self._layers: Floats | None = None
 
     def join(self, i: int, j: int, image: Vector) -> None:
         """Add the bond of a site with an image of another."""
@@ -198,7 +202,7 @@ class _Growing:
         (a, b, c), (d, e, f), (p, q, r) = self.image[i], self.image[j], image
         step = (a + p - d, b + q - e, c + r - f)
         if one == other:
-            if any(step):
+            if any(step) and not is_all(self.translations[one]):
                 self._extend(one, [list(step)])
             return
         if len(self.members[one]) < len(self.members[other]):
@@ -227,12 +231,7 @@ class _Growing:
         self.counts[len(before)] -= size
         self.counts[len(rows)] += size
         self.most_directions = max(self.most_directions, len(rows))
-        if len(rows) == 3 and size == len(self.network):
-            self.is_one = abs(rows[0][0] * rows[1][1] * rows[2][2]) == 1
-
-    def shares(self) -> Floats:
-        """Of the atoms by the directions of their network, (4,)."""
-        return np.array(self.counts) / len(self.network)
+        self.is_one = size == len(self.network) and is_all(rows)
 
     def layers(self) -> Floats:
         """Thickness, spacing, gap, area density and vacuum, (5,)."""
@@ -250,19 +249,24 @@ class _Growing:
         sites, period = self.members[network], self.volume / area
         images = np.array([self.image[site] for site in sites], dtype=np.float64)
         heights = (self.positions[sites] + images @ self.lattice) @ normal / area
-        planes = np.sort(self.positions @ normal / area % period)
-        steps = np.diff(planes, append=planes[0] + period)
-        vacuum = float(np.maximum(steps - VAN_DER_WAALS_GAP, 0.0).sum()) / period
-        return len(sites) / len(self.network), area, float(np.ptp(heights)), vacuum
+        planes = self.positions @ normal / area % period
+        planes.sort()
+        above = np.append(planes[1:], planes[0] + period)
+        vacuum = float(np.maximum(above - planes - VAN_DER_WAALS_GAP, 0.0).sum()) / period
+        thickness = float(heights.max() - heights.min())
+        return len(sites) / len(self.network), area, thickness, vacuum
 
     def _over_layers(self, layers: Floats) -> Floats:
-        if not len(layers):
-            return np.zeros(5)
         share, area, thickness, vacuum = layers.T
         mean, total = float(share @ thickness), float(share.sum())
         spacing = total * self.volume / float(area.sum())
         density = float(share @ (share * len(self.network) / area))
         return np.array([mean, spacing, max(spacing - mean, 0.0), density, share @ vacuum])
+
+
+def is_all(rows: list[list[int]]) -> bool:
+    """Whether a lattice in echelon form has all integer vectors."""
+    return len(rows) == 3 and abs(rows[0][0] * rows[1][1] * rows[2][2]) == 1
 
 
 def add_to_lattice(rows: list[list[int]], step: list[int]) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from matminer_unate.crystals.symmetrised import SymmetrisedCrystal
 from matminer_unate.physics.atoms import Ints
@@ -46,26 +45,21 @@ class Inversion:
     own_shift: Ints
 
     @classmethod
-    def of(cls, crystal: SymmetrisedCrystal, position: Ints) -> Inversion | None:
-        """From positions (n_sites, 9) of orbitals; None for a crystal without inversion."""
+    def of(cls, crystal: SymmetrisedCrystal, site: Ints, orbital: Ints) -> Inversion | None:
+        """From the site and orbital (n_orbitals,) of each row; None without inversion."""
         found = (crystal.rotations == -np.eye(3, dtype=np.int64)).all(axis=(1, 2))
         if not found.any():
             return None
         partner = crystal.images[found.argmax()]
         both = crystal.frac_coords + crystal.frac_coords[partner]
         shifts = np.rint(both[0] - both).astype(np.int64)
-        n = np.arange(len(partner))
-        pairs, centres = n[n < partner], n[n == partner]
-        site, orbital = np.nonzero(position[pairs] >= 0)
-        middle, own = np.nonzero(position[centres] >= 0)
+        n = len(crystal.frac_coords)
+        row = np.zeros((n, 9), dtype=np.int64)
+        row[site, orbital] = np.arange(len(site))
+        sign, opposite = SIGN[orbital], row[partner[site], orbital]
+        one, own = np.flatnonzero(site < partner[site]), np.flatnonzero(site == partner[site])
         return cls(
-            position[pairs[site], orbital],
-            position[partner[pairs[site]], orbital],
-            position[centres[middle], own],
-            SIGN[orbital],
-            SIGN[own],
-            shifts[pairs[site]],
-            shifts[centres[middle]],
+            one, opposite[one], own, sign[one], sign[own], shifts[site[one]], shifts[site[own]]
         )
 
     def made_real(self, problem: Eigenproblems) -> Eigenproblems:
@@ -76,27 +70,22 @@ class Inversion:
         itself and leaves the matrices as they are, so the elements between them are real.
         """
         n = len(self.one)
-        phase = np.where(self.own_sign < 0, 1j, 1.0)
-
-        def real_form(matrix: NDArray[np.complex128]) -> Floats:
-            rows = matrix[:, self.one]
-            A, B = rows[:, :, self.one], rows[:, :, self.other] * self.sign
-            plus, minus = A + B, A - B
-            result = np.empty(matrix.shape)
-            result[:, :n, :n], result[:, n : 2 * n, n : 2 * n] = plus.real, minus.real
-            result[:, n : 2 * n, :n], result[:, :n, n : 2 * n] = plus.imag, -minus.imag
-            if len(self.own):
-                F = np.sqrt(2) * rows[:, :, self.own] * phase
-                result[:, :n, 2 * n :], result[:, n : 2 * n, 2 * n :] = F.real, F.imag
-                result[:, 2 * n :, : 2 * n] = result[:, : 2 * n, 2 * n :].swapaxes(1, 2)
-                middle = matrix[:, self.own[:, None], self.own] * phase
-                result[:, 2 * n :, 2 * n :] = (middle * phase.conj()[:, None]).real
-            return result
-
+        rows = problem.matrices.take(self.one, axis=-2)
+        A, B = rows.take(self.one, axis=-1), rows.take(self.other, axis=-1) * self.sign
+        plus, minus = A + B, A - B
+        result = np.empty(problem.matrices.shape)
+        result[..., :n, :n], result[..., n : 2 * n, n : 2 * n] = plus.real, minus.real
+        result[..., n : 2 * n, :n], result[..., :n, n : 2 * n] = plus.imag, -minus.imag
+        if len(self.own):
+            phase = np.where(self.own_sign < 0, 1j, 1.0)
+            F = rows.take(self.own, axis=-1) * (np.sqrt(2) * phase)
+            result[..., :n, 2 * n :], result[..., n : 2 * n, 2 * n :] = F.real, F.imag
+            result[..., 2 * n :, : 2 * n] = result[..., : 2 * n, 2 * n :].swapaxes(-2, -1)
+            middle = problem.matrices[..., self.own[:, None], self.own]
+            result[..., 2 * n :, 2 * n :] = (middle * (phase.conj()[:, None] * phase)).real
         # A pair has the same share on both of its sites, which belong to one orbit.
         basis = np.concatenate([self.one, self.one, self.own])
-        H, S = real_form(problem.H), real_form(problem.S)
-        return replace(problem, H=H, S=S, groups=problem.groups[:, basis])
+        return replace(problem, matrices=result, groups=problem.groups[:, basis])
 
     def even_and_odd(self, problem: Eigenproblems, points: Floats) -> Iterator[Eigenproblems]:
         """The same problems, where k and −k are the same point, for even and for odd states.
@@ -109,7 +98,7 @@ class Inversion:
         patterns, member = np.unique(own_sign, axis=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
             those = np.flatnonzero(member.ravel() == number)
-            H, S = problem.H[those], problem.S[those]
+            matrices = problem.matrices[:, those]
             first = 0
             for parity in (1, -1):
                 own = self.own[pattern == parity]
@@ -117,19 +106,19 @@ class Inversion:
                 yield Eigenproblems(
                     problem.k[those],
                     first,
-                    self._half(H, signs, own),
-                    self._half(S, signs, own),
+                    self._half(matrices, signs, own),
                     problem.groups[:, np.concatenate([self.one, own])],
                 )
                 first += len(self.one) + len(own)
 
-    def _half(self, matrix: Floats, signs: Floats, own: Ints) -> Floats:
-        """Matrices (m, n, n) between the states (aᵢ + sign a_p(i)) / √2 and some of the centres."""
+    def _half(self, matrices: Floats, signs: Floats, own: Ints) -> Floats:
+        """Between the states (aᵢ + sign a_p(i)) / √2 and some of the centres."""
         n, size = len(self.one), len(self.one) + len(own)
-        rows = matrix[:, self.one]
-        result = np.empty((len(matrix), size, size), matrix.dtype)
-        result[:, :n, :n] = rows[:, :, self.one] + rows[:, :, self.other] * signs
-        result[:, :n, n:] = np.sqrt(2) * rows[:, :, own]
-        result[:, n:, :n] = result[:, :n, n:].swapaxes(1, 2)
-        result[:, n:, n:] = matrix[:, own[:, None], own]
+        rows = matrices.take(self.one, axis=-2)
+        result = np.empty((*matrices.shape[:2], size, size), matrices.dtype)
+        turned = rows.take(self.other, axis=-1) * signs
+        result[..., :n, :n] = rows.take(self.one, axis=-1) + turned
+        result[..., :n, n:] = np.sqrt(2) * rows.take(own, axis=-1)
+        result[..., n:, :n] = result[..., :n, n:].swapaxes(-2, -1)
+        result[..., n:, n:] = matrices[..., own[:, None], own]
         return result

@@ -41,8 +41,8 @@ _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _STRAINS = np.zeros((3, 18))
 """Takes a vector to what the six unit strains add to it."""
 for _k, (_i, _j) in enumerate(_VOIGT):
-    _STRAINS[_i, 3 * _k + _j] += 0.5
-    _STRAINS[_j, 3 * _k + _i] += 0.5
+    _STRAINS[_i, 6 * _j + _k] += 0.5
+    _STRAINS[_j, 6 * _i + _k] += 0.5
 
 
 def log_moduli(volume: float, graph: RadiusGraph, distance: Floats) -> Floats:
@@ -85,17 +85,18 @@ def elastic_stiffness(volume: float, graph: RadiusGraph, distance: Floats) -> ND
     spring = np.minimum(np.exp(excess), STIFFEST) * fading(distance)
     kept = spring > WEAKEST
     source, target = source[kept], target[kept]
-    vector = graph.edge_vector[kept].astype(np.float64)
+    vector, spring = graph.edge_vector[kept].astype(np.float64), spring[kept, None, None]
     along = vector / distance[kept, None]
+    strained = (vector @ _STRAINS).reshape(-1, 3, 6)
+    stretch = (along[:, :, None] * strained).sum(axis=1)
+    force = (1 - SIDEWAYS) * along[:, :, None] * stretch[:, None, :] + SIDEWAYS * strained
+    force *= spring
     tensor = (1 - SIDEWAYS) * along[:, :, None] * along[:, None, :] + SIDEWAYS * np.eye(3)
-    tensor *= spring[kept, None, None]
-    strained = (vector @ _STRAINS).reshape(-1, 6, 3)
-    force = strained @ tensor
+    tensor *= spring
     # Every spring is there from both ends, with the same energy.
-    affine = np.einsum("eka,ela->kl", force, strained, optimize=True) / 2
+    affine = force.reshape(-1, 6).T @ strained.reshape(-1, 6) / 2
     n = graph.n_sites
-    pull = -_sums(n, target, force.reshape(-1, 18))
-    pull = pull.reshape(n, 6, 3).transpose(0, 2, 1).reshape(3 * n, 6)
+    pull = -_sums(n, target, force.reshape(-1, 18)).reshape(3 * n, 6)
     solve = _solve_dense if n <= DENSE_SITES else _solve_sparse
     relaxed = (affine - pull.T @ solve(n, source, target, tensor, pull)) / volume
     return (relaxed + relaxed.T) / 2
@@ -113,15 +114,16 @@ def _sums(n: int, target: NDArray[np.int64], values: Floats) -> Floats:
 def _solve_dense(
     n: int, source: NDArray[np.int64], target: NDArray[np.int64], tensor: Floats, pull: Floats
 ) -> Floats:
-    flat, pair = tensor.reshape(-1, 9), target * n + source
-    blocks: Floats = np.zeros((n * n, 9))
-    for k in range(9):
-        blocks[:, k] = -np.bincount(pair, flat[:, k], minlength=n * n)
-    blocks[:: n + 1] += _sums(n, target, flat)
-    matrix = blocks.reshape(n, n, 3, 3).transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
-    scale = float(np.trace(matrix)) / (3 * n) + 1e-12
+    pair, own = target * n + source, _sums(n, target, tensor.reshape(-1, 9)).T
+    matrix: Floats = np.empty((3, 3, n * n))
+    for a, b in _VOIGT:
+        matrix[a, b] = matrix[b, a] = -np.bincount(pair, tensor[:, a, b], minlength=n * n)
+    matrix[:, :, :: n + 1] += own.reshape(3, 3, n)
+    scale = float(np.trace(matrix)[:: n + 1].sum()) / (3 * n) + 1e-12
     # Pulls do not move the crystal as a whole, nor any part of it that nothing holds.
-    matrix = matrix + scale / n * np.tile(np.eye(3), (n, n)) + 1e-9 * scale * np.eye(3 * n)
+    matrix[range(3), range(3)] += scale / n
+    matrix = matrix.reshape(3, 3, n, n).transpose(2, 0, 3, 1).reshape(3 * n, 3 * n)
+    matrix[range(3 * n), range(3 * n)] += 1e-9 * scale
     return np.asarray(np.linalg.solve(matrix, pull))
 
 

@@ -19,7 +19,8 @@ Energies in eV, lengths in Å, unless said otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +31,10 @@ from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.crystals.symmetrised import SymmetrisedCrystal, symmetrised
 from matminer_unate.physics.atoms import Ints, electrons_of, levels_of
 from matminer_unate.physics.bond_blocks import ANGULAR, bond_blocks
-from matminer_unate.physics.eigenstates import Eigenproblems, eigenstates
+from matminer_unate.physics.eigenstates import Eigenproblems, States
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.inversion import Inversion
-from matminer_unate.physics.k_points import irreducible_points, k_grid
+from matminer_unate.physics.k_points import Grid, irreducible_points, k_grid
 from matminer_unate.physics.two_centre import pair_integrals
 
 CUTOFF, TAPER = 5.0, 0.5
@@ -42,8 +43,10 @@ CUTOFF, TAPER = 5.0, 0.5
 LARGE = 1_000
 """Orbitals. Larger cells, which have Γ alone, are solved in single precision: half the time and
 memory."""
-SPLIT = 64
-"""Orbitals. In smaller cells, even and odd states take less time together than by themselves."""
+
+PhysicalCell = tuple[Floats, Floats, RadiusGraph]
+"""Lattice (3, 3) in Å, reduced, fractional coordinates (n_sites, 3), and the bonds within
+``CUTOFF``, none drawn in."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Bands:
 
 @dataclass(frozen=True)
 class Hoppings:
-    """What the matrices of all k points are made of; each bond is there in one direction.
+    """What the matrices of a crystal are made of; each bond is there in one direction.
 
     Attributes
     ----------
@@ -94,9 +97,6 @@ class Hoppings:
         From site to site, fractional.
     block : (n_bonds, 162)
         Hopping (eV) and overlap between the orbitals of both sites, 9 by 9.
-    position : (n_sites, 9)
-        Of orbitals in the matrices, -1 where there is no such shell.
-    level : (n_orbitals,) eV
     """
 
     pair: Ints
@@ -104,140 +104,167 @@ class Hoppings:
     image: Ints
     vector: Floats
     block: Floats
-    position: Ints
-    level: Floats
 
 
-def solve(lattice: Floats, frac_coords: Floats, graph: RadiusGraph) -> Bands:
-    """Bands of the model, on a grid of k points that depends on the size of the cell.
+@dataclass(frozen=True)
+class Model:
+    """A crystal, the matrices of which can be made at k points.
 
-    Parameters
+    Attributes
     ----------
-    lattice : (3, 3) float64, Å
-        Reduced, lattice vectors as rows.
-    frac_coords : (n_sites, 3)
-    graph : RadiusGraph
-        Of the bonds within ``CUTOFF``, none drawn in.
+    crystal : SymmetrisedCrystal
+    hoppings : Hoppings
+    site, orbital : (n_orbitals,)
+        Of each row of the matrices; s, p and d orbitals are numbered from 0 to 8.
+    level : (n_sites, 3) eV
+        NaN where there is no such shell.
+    grid : Grid
+    points : (n_k, 3)
+        Of the grid, those that symmetry leaves different.
+    weights : (n_grids, n_k)
     """
-    z = graph.atomic_numbers
-    level = levels_of(z)
-    used = ~np.isnan(level[:, ANGULAR])
-    grid = k_grid(lattice, int(used.sum()))
-    crystal = symmetrised((lattice, frac_coords - np.floor(frac_coords), z))
-    points, weights = irreducible_points(grid, crystal.rotations)
-    hoppings = hoppings_of(crystal, graph, level, used)
 
-    orbit = crystal.orbits()
-    site, orbital = np.nonzero(used)
-    n_orbits, size = orbit.max() + 1, len(site)
-    mean = np.zeros((3 * n_orbits, size))  # of the orbitals of a shell, over the sites of an orbit
-    mean[3 * orbit[site] + ANGULAR[orbital], np.arange(size)] = 1 / np.bincount(orbit)[orbit[site]]
+    crystal: SymmetrisedCrystal
+    hoppings: Hoppings
+    site: Ints
+    orbital: Ints
+    level: Floats
+    grid: Grid
+    points: Floats
+    weights: Floats
 
-    energy, share = np.empty((len(points), size)), np.empty((len(mean), len(points), size))
-    for some in eigenproblems(hoppings, points, crystal, mean):
-        bands = slice(some.first_band, some.first_band + some.H.shape[1])
-        energy[some.k, bands], found = eigenstates(some)
-        share[:, some.k, bands] = found.swapaxes(0, 1)
-    one = np.empty(n_orbits, dtype=np.int64)
-    one[orbit] = np.arange(len(z))
-    level = np.nan_to_num(level[one])
-    return Bands(energy, share, grid.shares, weights, orbit, electrons_of(z[one]), level)
+    @classmethod
+    def of(cls, lattice: Floats, crystal: SymmetrisedCrystal, hoppings: Hoppings) -> Model:
+        """On a grid of k points that depends on the size of the cell."""
+        level = levels_of(crystal.atomic_numbers)
+        site, orbital = np.nonzero(~np.isnan(level[:, ANGULAR]))
+        grid = k_grid(lattice, len(site))
+        points = irreducible_points(grid, crystal.rotations)
+        return cls(crystal, hoppings, site, orbital, level, grid, *points)
+
+    def eigenproblems(self) -> Iterator[Eigenproblems]:
+        """What is to be solved for the bands, in matrices as small and real as can be.
+
+        Where k and −k are the same point matrices are real, and with a centre of inversion fall
+        apart into even and odd states. Elsewhere they are real if there is a centre of inversion.
+        """
+        inversion = Inversion.of(self.crystal, self.site, self.orbital)
+        own_opposite = (2 * self.points % 1 == 0).all(axis=1)
+        real, complex_ = np.flatnonzero(own_opposite), np.flatnonzero(~own_opposite)
+        groups = self.groups()
+        cosines, waves = self.matrices(self.points[real], self.points[complex_])
+        if len(real):
+            problem = Eigenproblems(real, 0, cosines, groups)
+            if inversion is None:
+                yield problem
+            else:
+                yield from inversion.even_and_odd(problem, self.points[real])
+        if len(complex_):
+            problem = Eigenproblems(complex_, 0, waves, groups)
+            yield problem if inversion is None else inversion.made_real(problem)
+
+    def matrices(self, real: Floats, others: Floats) -> tuple[Floats, NDArray[np.complex128]]:
+        """Hamiltonian (eV) and overlap at k points, (2, n_k, n, n) each.
+
+        Those of the first points, where k and −k are the same, are real, with the phases of cells;
+        those of the others complex, with the phases of vectors.
+        """
+        bonds = self.hoppings
+        angle = np.concatenate([real @ bonds.image.T, others @ bonds.vector.T]) * (2 * np.pi)
+        phase = np.concatenate([np.cos(angle), np.sin(angle[len(real) :])])
+        # One sparse matrix for all k points: a row is a pair of sites at one of them, the last one
+        # of each k point no pair at all.
+        n_rows, n_bonds = phase.shape
+        columns = np.tile(np.arange(n_bonds, dtype=np.int32), n_rows)
+        starts = n_bonds * np.arange(n_rows, dtype=np.int32)[:, None]
+        starts = starts + np.append(bonds.start, n_bonds).astype(np.int32)
+        starts = np.append(starts, np.int32(n_rows * n_bonds))
+        shape = n_rows * (len(bonds.pair) + 1), n_bonds
+        sums = (csr_array((phase.ravel(), columns, starts), shape) @ bonds.block).reshape(
+            n_rows, -1
+        )
+
+        # Where the sum for each element of the upper triangle is.
+        pair = np.full((len(self.level), len(self.level)), len(bonds.pair))
+        pair[bonds.pair[:, 0], bonds.pair[:, 1]] = np.arange(len(bonds.pair))
+        place = 162 * pair[self.site[:, None], self.site] + 9 * self.orbital[:, None] + self.orbital
+        n = len(place)
+        cosines = np.empty((2, len(real), n, n), np.float32 if n > LARGE else np.float64)
+        waves = np.empty((2, len(others), n, n), np.complex128)
+        levels = self.level[self.site, ANGULAR[self.orbital]]
+        for operator, diagonal in enumerate((levels, np.ones(n))):
+            parts = np.split(sums.take(place + 81 * operator, axis=1), [len(real), len(angle)])
+            for matrix, part in ((cosines, parts[0]), (waves.real, parts[1])):
+                np.add(part, part.swapaxes(1, 2), out=matrix[operator])
+                np.einsum("kii->ki", matrix[operator])[...] += diagonal
+            np.subtract(parts[2], parts[2].swapaxes(1, 2), out=waves.imag[operator])
+        return cosines, waves
+
+    def groups(self) -> Floats:
+        """Of the orbitals of a shell, the mean over the sites of an orbit: (3 n_orbits, n)."""
+        orbit, n = self.crystal.orbit, len(self.site)
+        mean = np.zeros((3 * (orbit.max() + 1), n))
+        own = orbit[self.site]
+        mean[3 * own + ANGULAR[self.orbital], np.arange(n)] = 1 / np.bincount(orbit)[own]
+        return mean
+
+    def bands(self, states: Iterable[States]) -> Bands:
+        """From all that was solved."""
+        orbit = self.crystal.orbit
+        one = np.empty(orbit.max() + 1, dtype=np.int64)
+        one[orbit] = np.arange(len(orbit))
+        energy = np.empty((len(self.points), len(self.site)))
+        share = np.empty((3 * len(one), *energy.shape))
+        for some in states:
+            bands = slice(some.first_band, some.first_band + some.energy.shape[1])
+            energy[some.k, bands], share[:, some.k, bands] = some.energy, some.share.swapaxes(0, 1)
+        n_electrons = electrons_of(self.crystal.atomic_numbers[one])
+        level = np.nan_to_num(self.level[one])
+        return Bands(energy, share, self.grid.shares, self.weights, orbit, n_electrons, level)
 
 
-def eigenproblems(
-    hoppings: Hoppings, points: Floats, crystal: SymmetrisedCrystal, mean: Floats
-) -> Iterator[Eigenproblems]:
-    """What is to be solved for the bands at k points, in matrices as small and real as can be.
-
-    Where k and −k are the same point matrices are real, and with a centre of inversion fall apart
-    into even and odd states. Elsewhere they are real if there is a centre of inversion.
-    """
-    inversion = Inversion.of(crystal, hoppings.position)
-    own_opposite = (2 * points % 1 == 0).all(axis=1)
-    if inversion is not None and len(hoppings.level) < SPLIT and not own_opposite.all():
-        own_opposite[:] = False  # all at once
-    for real in (True, False):
-        k = np.flatnonzero(own_opposite == real)
-        if not len(k):
-            continue
-        if real:
-            H, S = bloch_sums(hoppings, np.cos(2 * np.pi * points[k] @ hoppings.image.T))
-        else:
-            H, S = bloch_sums(hoppings, np.exp(2j * np.pi * points[k] @ hoppings.vector.T))
-        problem = Eigenproblems(k, 0, H, S, mean)
-        if inversion is None or (real and len(hoppings.level) < SPLIT):
-            yield problem
-        elif real:
-            yield from inversion.even_and_odd(problem, points[k])
-        else:
-            yield inversion.made_real(problem)
+def models_of(cells: Sequence[PhysicalCell]) -> list[Model]:
+    """The models of crystals, whose bonds are computed together."""
+    crystals = [symmetrised((cell, x - np.floor(x), g.atomic_numbers)) for cell, x, g in cells]
+    hoppings = hoppings_of(crystals, [graph for *_, graph in cells])
+    return [
+        Model.of(cell[0], crystal, own)
+        for cell, crystal, own in zip(cells, crystals, hoppings, strict=True)
+    ]
 
 
 def hoppings_of(
-    crystal: SymmetrisedCrystal, graph: RadiusGraph, level: Floats, used: NDArray[np.bool_]
-) -> Hoppings:
-    """Blocks of all bonds.
-
-    Parameters
-    ----------
-    crystal, graph
-    level : (n_sites, 3) eV
-    used : (n_sites, 9)
-        Which orbitals there are.
-    """
-    n = graph.n_sites
-    j, i = graph.edge_index
-    x, y, z = graph.edge_image.T
+    crystals: Sequence[SymmetrisedCrystal], graphs: Sequence[RadiusGraph]
+) -> list[Hoppings]:
+    """Blocks of all bonds of some crystals."""
+    first = np.cumsum([0, *(graph.n_sites for graph in graphs)])  # of the sites, numbered through
+    n_edges = [graph.n_edges for graph in graphs]
+    j, i = np.concatenate([g.edge_index for g in graphs], axis=1) + np.repeat(first[:-1], n_edges)
+    image = np.concatenate([graph.edge_image for graph in graphs])
+    x, y, z = image.T
     ahead = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
-    code = i * n + j
+    code = i * first[-1] + j
     kept = np.flatnonzero((i < j) | ((i == j) & ahead))
     kept = kept[np.argsort(code[kept], kind="stable")]
-    i, j, image, code = i[kept], j[kept], graph.edge_image[kept], code[kept]
+    i, j, image, code = i[kept], j[kept], image[kept], code[kept]
     start = np.flatnonzero(np.diff(code, prepend=-1))
-    vector = crystal.frac_coords[j] + image - crystal.frac_coords[i]
-    place = vector @ crystal.lattice
+    frac_coords = np.concatenate([crystal.frac_coords for crystal in crystals])
+    vector = frac_coords[j] + image - frac_coords[i]
+    ends = np.searchsorted(i, first)  # of the bonds of each crystal
+    own = [slice(*some) for some in itertools.pairwise(ends)]
+    place = np.concatenate([vector[o] @ c.lattice for o, c in zip(own, crystals, strict=True)])
     distance = np.sqrt((place * place).sum(axis=1))
-    integrals = pair_integrals(graph.atomic_numbers[i], graph.atomic_numbers[j], distance)
+    numbers = np.concatenate([graph.atomic_numbers for graph in graphs])
+    integrals = pair_integrals(numbers[i], numbers[j], distance)
     inside = np.clip((CUTOFF - distance) / TAPER, 0.0, 1.0)
     integrals *= (0.5 - 0.5 * np.cos(np.pi * inside))[:, None, None]
-    return Hoppings(
-        np.stack([i[start], j[start]], axis=1),
-        start,
-        image,
-        vector,
-        bond_blocks(place / np.maximum(distance, 1e-9)[:, None], integrals),
-        np.where(used, np.cumsum(used).reshape(used.shape) - 1, -1),
-        level[:, ANGULAR][used],
-    )
-
-
-def bloch_sums(hoppings: Hoppings, phase: NDArray) -> tuple[NDArray, NDArray]:
-    """Hamiltonian (eV) and overlap at k points, (n_k, n, n) each, from phases (n_k, n_bonds)."""
-    n_k, n_bonds = phase.shape
-    size, n_pairs = len(hoppings.level), len(hoppings.pair)
-    parts = phase.real[None] if np.isrealobj(phase) else np.stack([phase.real, phase.imag])
-    # One sparse matrix for all k points: a row is a pair of sites at one of them.
-    n_rows = len(parts) * n_k
-    columns = np.tile(np.arange(n_bonds, dtype=np.int32), n_rows)
-    starts = n_bonds * np.arange(n_rows + 1, dtype=np.int32)
-    starts = np.append(starts[:-1, None] + hoppings.start.astype(np.int32), starts[-1])
-    sums = csr_array((parts.ravel(), columns, starts), (n_rows * n_pairs, n_bonds)) @ hoppings.block
-    sums = sums.reshape(len(parts), n_k, n_pairs, 2, 81)
-    sums = sums[0] if len(parts) == 1 else sums[0] + 1j * sums[1]
-    row, column = hoppings.position[hoppings.pair].swapaxes(0, 1)
-    place = (row[:, :, None] * size + column[:, None, :]).reshape(n_pairs, 81)
-    pair, element = np.nonzero(((row >= 0)[:, :, None] & (column >= 0)[:, None]).reshape(-1, 81))
-    place = place[pair, element]
-    kind = sums.dtype if size <= LARGE else np.float32
-    matrices = []
-    for operator, diagonal in enumerate((hoppings.level, 1.0)):
-        upper = np.zeros((n_k, size * size), kind)
-        upper[:, place] = sums[:, pair, operator, element]
-        upper = upper.reshape(n_k, size, size)
-        matrix = upper + upper.conj().swapaxes(1, 2)
-        matrix[:, range(size), range(size)] += diagonal
-        matrices.append(matrix)
-    return matrices[0], matrices[1]
+    block = bond_blocks(place / np.maximum(distance, 1e-9)[:, None], integrals)
+    pair = np.stack([i[start], j[start]], axis=1)
+    pairs = [slice(*some) for some in itertools.pairwise(np.searchsorted(start, ends))]
+    return [
+        Hoppings(pair[p] - n, start[p] - o.start, image[o], vector[o], block[o])
+        for p, o, n in zip(pairs, own, first[:-1], strict=True)
+    ]
 
 
 def n_orbitals(atomic_numbers: Ints) -> int:

@@ -32,7 +32,8 @@ def mirrored(structure: Structure) -> Structure:
 @pytest.mark.parametrize("name", CRYSTALS)
 def test_operations_take_every_site_to_one_of_its_kind(name: str) -> None:
     lattice, frac_coords, z = primitive_cell(*arrays(CRYSTALS[name]))
-    rotations, shifts = operations(lattice, frac_coords, z, 0.01)
+    found = operations(lattice, frac_coords, z, 0.01)
+    rotations, shifts = found.rotations, found.translations
     expected = spglib.get_symmetry_dataset((lattice, frac_coords, z), symprec=0.01)
     assert len(rotations) == len(expected.rotations)
     assert len({r.tobytes() for r in rotations}) == len(rotations)
@@ -85,7 +86,7 @@ def test_what_is_near_the_tolerance_is_left_to_spglib(moved: float) -> None:
     expected = spglib.get_symmetry_dataset(given, symprec=0.01)
     assert symmetry_of(given, cell) == (expected.number, 5)
     if moved == 1e-3:
-        assert len(operations(*cell, 0.01)[0]) == 48
+        assert len(operations(*cell, 0.01).rotations) == 48
     else:
         with pytest.raises(NotPlain):
             operations(*cell, 0.01)

@@ -130,7 +130,7 @@ def test_symmetry_leaves_the_sums_over_all_k_points_as_they_are(name, monkeypatc
     monkeypatch.setattr(tight_binding, "symmetrised", identity_alone)
     [(each_site, whole)] = quantities([cell])
     np.testing.assert_allclose(crystal, whole, atol=1e-6)
-    orbit = everything((*cell[:2], cell[2].atomic_numbers)).orbits()
+    orbit = everything((*cell[:2], cell[2].atomic_numbers)).orbit
     for number in range(orbit.max() + 1):
         expected = each_site[orbit == number].mean(axis=0)
         linear = slice(0, SITE_NAMES.index("centre of occupied states"))  # the others are ratios
@@ -138,14 +138,22 @@ def test_symmetry_leaves_the_sums_over_all_k_points_as_they_are(name, monkeypatc
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_even_and_odd_states_by_themselves_are_the_same_states(name, monkeypatch):
+def test_a_centre_of_inversion_changes_the_matrices_and_not_the_bands(name, monkeypatch):
     cell = cell_of(CRYSTALS[name])
-    found = []
-    for size in (1, 10_000):
-        monkeypatch.setattr(tight_binding, "SPLIT", size)
-        [(sites, crystal)] = quantities([cell])
-        found.append(np.concatenate([sites.ravel(), crystal]))
-    np.testing.assert_allclose(found[0], found[1], atol=1e-7)
+    [(sites, crystal)] = quantities([cell])
+    monkeypatch.setattr(tight_binding.Inversion, "of", lambda *given: None)
+    [(expected, whole)] = quantities([cell])
+    np.testing.assert_allclose(sites, expected, atol=1e-7)
+    np.testing.assert_allclose(crystal, whole, atol=1e-7)
+
+
+def test_crystals_that_are_computed_together_have_the_numbers_of_each_by_itself():
+    cells = [cell_of(CRYSTALS[name]) for name in [*SMALL, *SMALL[:3]]]
+    cells.insert(2, cell_of(Structure(Lattice.cubic(12.0), ["Na"], [[0, 0, 0]])))  # no bond
+    for cell, together in zip(cells, quantities(cells), strict=True):
+        [alone] = quantities([cell])
+        for found, expected in zip(together, alone, strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
 def test_edges_and_spreads_do_not_depend_on_the_order_of_equal_energies():

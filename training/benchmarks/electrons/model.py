@@ -1,6 +1,6 @@
 """The tight-binding model in parts: matrices, states, populations; so that parts can be changed.
 
-What :func:`matminer_unate.physics.tight_binding.solve` does, as plainly as can be: the matrices of
+What :mod:`matminer_unate.physics.tight_binding` does, as plainly as can be: the matrices of
 a crystal are made once, at all k points of the grid (of k and −k, one), and solved with several
 Hamiltonians; each site is an orbit of its own.
 """

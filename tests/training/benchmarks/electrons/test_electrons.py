@@ -50,7 +50,7 @@ def test_the_fast_solver_of_the_package_finds_what_the_plain_one_finds(name: str
     [(sites, whole)] = quantities([cell])
     each_site, expected = describe(s.bands)
     np.testing.assert_allclose(whole, expected, atol=1e-6)
-    orbit = s.m.crystal.orbits()
+    orbit = s.m.crystal.orbit
     linear = slice(0, SITE_NAMES.index("centre of occupied states"))  # the others are ratios
     for number in np.unique(orbit):
         mean = each_site[orbit == number].mean(axis=0)
