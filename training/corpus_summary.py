@@ -4,8 +4,8 @@
     python training/corpus_summary.py --data data/ --weights runs/mine/weights
 
 writes ``corpus_summary.safetensors`` into the folder of the weights: k-means centres of the site
-embeddings of crystals of the ``train`` formulas, which pretraining has seen, and how far crystals of
-the ``val`` formulas, which it has not, are from these.
+embeddings of crystals of the ``train`` formulas, which pretraining has seen, and how far crystals
+of the ``val`` formulas, which it has not, are from these.
 """
 
 from __future__ import annotations
