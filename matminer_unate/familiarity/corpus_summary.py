@@ -129,7 +129,7 @@ class CorpusSummary:
             "weights_sha256": weights_config(weights).sha256,
             "corpus": about,
         }
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             "centres": self.centres.astype(np.float16),
             "spreads": self.spreads,
             "held_out": self.held_out.astype(np.float32),

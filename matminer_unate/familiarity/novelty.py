@@ -89,7 +89,8 @@ class UnateNovelty(CrystalEmbedding):
         super().fit()
         self._training: NDArray[np.float32] | None = None
         if X is not None:
-            space = CrystalEmbedding(self.weights, self.device, self.batch_size, self.on_error)
+            given = self.weights, self.device, self.batch_size
+            space = CrystalEmbedding(*given, "nan" if self.on_error == "nan" else "raise")
             found, formulas = space.embed(X)
             usable = np.isfinite(found.values).all(axis=1)
             names = np.array(formulas, dtype=object)[usable]
@@ -112,7 +113,7 @@ class UnateNovelty(CrystalEmbedding):
         many = is_many(structures)
         values = self.transform(structures if many else [structures])
         with np.errstate(invalid="ignore"):
-            familiar = (values < limit).all(axis=1)
+            familiar = np.atleast_1d((values < limit).all(axis=1))
         return familiar if many else bool(familiar[0])
 
     def _check_options(self) -> None:
