@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matminer_unate.engine.frames import featurize_batch, featurize_dask
     from matminer_unate.familiarity.index import UnateIndex
+    from matminer_unate.familiarity.novelty import UnateNovelty
     from matminer_unate.featurizers.cell_stats import CellStats
     from matminer_unate.featurizers.element_data import UnateElementData
     from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
@@ -37,6 +38,7 @@ __all__ = [
     "UnateFeaturizer",
     "UnateFineTuneRegressor",
     "UnateIndex",
+    "UnateNovelty",
     "UnateRegressor",
     "UnateSiteFeaturizer",
     "__version__",
@@ -57,6 +59,7 @@ _MODULES = {
     "UnateFeaturizer": "featurizers.unate",
     "UnateFineTuneRegressor": "finetuning.fine_tune_regressor",
     "UnateIndex": "familiarity.index",
+    "UnateNovelty": "familiarity.novelty",
     "UnateRegressor": "regressors.unate_regressor",
     "UnateSiteFeaturizer": "featurizers.unate_sites",
     "featurize_batch": "engine.frames",

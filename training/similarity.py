@@ -3,11 +3,11 @@
     python training/similarity.py --data data/ --out training/results/similarity.csv
 
 Crystals of the ``val`` formulas look for their nearest one among crystals of the ``train``
-formulas, in the mean of the site embeddings and in the pooled columns of ``UnateFeaturizer``, with several
-scales and distances. The table has the share of nearest ones of the same space group, of the same
-structure type (anonymous formula and space group; of those whose type is there), and the error of
-taking the gap and formation energy of the nearest one. Of the crystals of ``train`` whose formula
-is there twice, it has the share whose nearest one is a polymorph.
+formulas, in the mean of the site embeddings and in the pooled columns of ``UnateFeaturizer``, with
+several scales and distances. The table has the share of nearest ones of the same space group, of
+the same structure type (anonymous formula and space group; of those whose type is there), and the
+error of taking the gap and formation energy of the nearest one. Of the crystals of ``train`` whose
+formula is there twice, it has the share whose nearest one is a polymorph.
 
 ``duplicates.csv`` beside it has the distances of the same material in two files, of which one was
 relaxed anew, and those of polymorphs with other space groups, in the embedding of ``UnateIndex``.

@@ -26,9 +26,9 @@ from matminer_unate.network.weights import weights_config
 class CrystalEmbedding(UnateFeaturizer):
     """The mean of the site embeddings of a crystal; parameters as of the parent, less pooling.
 
-    The same for every cell of a crystal. Of the choices in ``training/results/similarity.csv`` it is
-    among the best for polymorphs and for the gap of the nearest crystal, within 0.03 of the best
-    share of nearest crystals of the same structure type, and needs no scales that hang on a corpus.
+    The same for every cell of a crystal. Of the choices in ``training/results/similarity.csv`` it
+    is among the best for polymorphs and for the gap of the nearest crystal, within 0.03 of the best
+    share of nearest crystals of the same structure type, and needs no scales of a corpus.
     """
 
     def __init__(
