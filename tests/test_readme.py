@@ -24,8 +24,9 @@ import matminer_unate
 import pretrain
 import teachers
 from matminer_unate import datasets
-from matminer_unate.cli import arguments, info
+from matminer_unate.cli import arguments, info, similar
 from matminer_unate.cli import main as cli
+from matminer_unate.cli import map as map_command
 from matminer_unate.errors import UnateWarning
 from matminer_unate.network.weights import shipped_weights
 from pretraining.config import PretrainConfig
@@ -43,6 +44,8 @@ LOADERS = list(datasets.__all__)
 THE_READERS_OWN = {
     "my_cifs/",
     "more.parquet",
+    "map.html",
+    "query.cif",
     "mp.parquet",
     "data/",
     "gap_model",
@@ -157,7 +160,8 @@ def test_every_command_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_every_option_in_the_text_exists() -> None:
-    sources = " ".join(map(inspect.getsource, (arguments, info, cli, bandgap, teachers, pretrain)))
+    modules = arguments, info, cli, similar, map_command, bandgap, teachers, pretrain
+    sources = " ".join(map(inspect.getsource, modules))
     parser = argparse.ArgumentParser()
     add_options(parser, PretrainConfig())
     known = {option for action in parser._actions for option in action.option_strings}
@@ -196,6 +200,8 @@ def labels() -> list[str]:
             *(matminer_unate.UnateFeaturizer(w, poolings) for w in shipped_weights()),
             matminer_unate.SiteDescriptorStats(poolings, "all"),
             matminer_unate.TightBindingStats(poolings),
+            matminer_unate.UnateCompositionFeaturizer(),
+            matminer_unate.UnateNovelty(),
         )
         for label in featurizer.feature_labels()
     ]
@@ -254,6 +260,12 @@ def test_the_numbers_of_columns_are_right() -> None:
         "CellStats": len(matminer_unate.CellStats().feature_labels()),
         "UnateRegressor": len(matminer_unate.UnateRegressor()._recipe().names()),
         "UnateClassifier": len(matminer_unate.UnateClassifier()._recipe().names()),
+        "UnateSiteFeaturizer": len(matminer_unate.UnateSiteFeaturizer().feature_labels()),
+        "UnateCompositionFeaturizer": len(
+            matminer_unate.UnateCompositionFeaturizer().feature_labels()
+        ),
+        "UnateElementData": len(matminer_unate.UnateElementData().prop_names),
+        "UnateNovelty": len(matminer_unate.UnateNovelty().feature_labels()),
     }
     assert {name: int(n.replace(",", "")) for name, n in rows.items()} == found
 

@@ -78,8 +78,8 @@ class UnateIndex:
 
     Notes
     -----
-    A row takes 0.5 kB, in memory and saved, so 10⁶ take 0.5 GB; a query of them takes 0.1 s, many
-    at once less each, in some 100 MB more. The search is that of scikit-learn, by blocks.
+    A row takes 0.5 kB, in memory and saved, so 10⁶ take 0.5 GB. The search is that of scikit-learn,
+    by blocks.
 
     Examples
     --------

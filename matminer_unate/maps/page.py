@@ -47,12 +47,9 @@ def map_page(
     Raises
     ------
     InputError
-        ``color`` is no column, or plotly is not installed.
+        ``color`` is no column.
     """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as e:
-        raise InputError("maps need plotly: pip install plotly") from e
+    from plotly.offline import get_plotlyjs  # which takes a second
 
     columns = {str(name): column_of(points[name]) for name in points if name not in PLACES}
     numeric = [name for name, column in columns.items() if "numbers" in column]

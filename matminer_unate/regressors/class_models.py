@@ -24,15 +24,17 @@ from matminer_unate.regressors.kernel_ridge import (
     Vector,
 )
 from matminer_unate.regressors.target_models import (
+    Variants,
+    fit_variants,
+    importances_of,
+    search_start,
+)
+from matminer_unate.regressors.training_rows import (
     BlockLayout,
     Blocks,
     FitOptions,
     Tell,
     TrainingRows,
-    Variants,
-    fit_variants,
-    importances_of,
-    search_start,
 )
 
 N_TREES = 300

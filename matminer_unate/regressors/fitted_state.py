@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from matminer_unate.regressors.target_models import BlockLayout, Blocks, FittedTarget, Variants
+from matminer_unate.regressors.target_models import FittedTarget, Variants
+from matminer_unate.regressors.training_rows import BlockLayout, Blocks
 from matminer_unate.transforms import TRANSFORMS
 
 FOREST_PARTS = ("trees with its prediction", "trees on its residual")

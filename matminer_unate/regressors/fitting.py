@@ -34,16 +34,15 @@ from matminer_unate.regressors.kernel_ridge import Rows, Vector
 from matminer_unate.regressors.recipe import FORMULA, Recipe
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows
 from matminer_unate.regressors.stages import network_stage, stage_names
-from matminer_unate.regressors.target_models import (
+from matminer_unate.regressors.target_models import FittedTarget, enough_complete
+from matminer_unate.regressors.training_rows import (
     LEAST_GROUPS,
     NONE,
     BlockLayout,
     Blocks,
     FitOptions,
-    FittedTarget,
     RegressionOptions,
     TrainingRows,
-    enough_complete,
 )
 from matminer_unate.targets import interval_floor, target_floor
 

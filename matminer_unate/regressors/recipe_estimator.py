@@ -22,7 +22,7 @@ from matminer_unate.regressors.blend import require_lightgbm
 from matminer_unate.regressors.fitted_state import FittedAttributes, FittedState, Target
 from matminer_unate.regressors.recipe import Recipe
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
-from matminer_unate.regressors.target_models import LEAST_GROUPS, NONE, FitOptions
+from matminer_unate.regressors.training_rows import LEAST_GROUPS, NONE, FitOptions
 from matminer_unate.targets import read_row_weights
 
 RECIPE_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")

@@ -15,7 +15,7 @@ from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.featurizers.rows import row_name
 from matminer_unate.progress import WorkBar
 from matminer_unate.regressors.recipe import FORMULA, Described, Recipe, is_column_table
-from matminer_unate.regressors.target_models import BlockLayout, Blocks
+from matminer_unate.regressors.training_rows import BlockLayout, Blocks
 
 
 @dataclass

@@ -17,7 +17,7 @@ from matminer_unate.network.weights import check_weights, checksums
 from matminer_unate.regressors.blend import require_lightgbm
 from matminer_unate.regressors.fitted_state import FittedState
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
-from matminer_unate.regressors.target_models import BlockLayout, Blocks
+from matminer_unate.regressors.training_rows import BlockLayout, Blocks
 
 KERNEL_ARRAYS = ("mean", "scale", "limit", "basis", "weights", "scales")
 

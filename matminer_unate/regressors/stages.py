@@ -8,7 +8,7 @@ import numpy as np
 
 from matminer_unate.regressors.network_expert import network_seconds
 from matminer_unate.regressors.recipe import OPTIONAL
-from matminer_unate.regressors.target_models import NONE, Blocks
+from matminer_unate.regressors.training_rows import NONE, Blocks
 
 FIT_ROWS = (0, 250, 2_000, 16_000)
 FIT_SECONDS = (3.0, 8.0, 38.0, 150.0)

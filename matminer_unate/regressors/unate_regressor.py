@@ -22,7 +22,8 @@ from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS, RecipeEst
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows
 from matminer_unate.regressors.saved_regressor import load_regressor, save_regressor
 from matminer_unate.regressors.stages import stage_seconds
-from matminer_unate.regressors.target_models import FittedTarget, RegressionOptions
+from matminer_unate.regressors.target_models import FittedTarget
+from matminer_unate.regressors.training_rows import RegressionOptions
 from matminer_unate.regressors.transformed_target import SCORINGS, Scoring
 from matminer_unate.targets import read_targets
 from matminer_unate.transforms import TRANSFORMS, TransformName

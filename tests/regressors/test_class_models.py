@@ -14,12 +14,7 @@ from matminer_unate.regressors.class_models import (
 )
 from matminer_unate.regressors.kernel_ridge import HeldOut, _features, _matern, _Ridge, _root
 from matminer_unate.regressors.kernel_ridge import _squared_distances as squared_distances
-from matminer_unate.regressors.target_models import (
-    NONE,
-    BlockLayout,
-    FitOptions,
-    TrainingRows,
-)
+from matminer_unate.regressors.training_rows import NONE, BlockLayout, FitOptions, TrainingRows
 
 OPTIONS = FitOptions(n_folds=5, max_kernel_rows=100, n_jobs=1, seed=0, ignore_errors=False)
 
