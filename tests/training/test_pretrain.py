@@ -682,6 +682,20 @@ def test_a_run_goes_on_from_other_weights(
     assert f"went on from the weights `small` (sha256 {first.sha256[:12]}…)" in card
 
 
+def test_quantities_that_the_start_predicts_too_are_matched_by_name(finished: Path) -> None:
+    start, config = load_encoder(finished / "weights")
+    names = ("something_new", *reversed(config.encoder.predicted[3:]))
+    encoder = SiteEncoder(replace(config.encoder, predicted=names, crystal_predicted=("a",)))
+    fresh = encoder.predict[2].weight[0].clone()
+    optimisation.load_start(str(finished / "weights"), encoder)
+    assert torch.equal(encoder.predict[2].weight[0], fresh)
+    for part in ("weight", "bias"):
+        ours, theirs = (getattr(e.predict[2], part) for e in (encoder, start))
+        assert torch.equal(ours[1:], theirs[3:].flip(0))
+    assert torch.equal(encoder.predict[0].weight, start.predict[0].weight)
+    assert torch.equal(encoder.latent.weight, start.latent.weight)
+
+
 def test_other_settings_than_those_of_the_start_are_an_error(
     finished: Path, table: str, tmp_path: Path
 ) -> None:

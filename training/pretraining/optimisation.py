@@ -20,6 +20,10 @@ from matminer_unate.network.weights import load_encoder
 from pretraining.config import PretrainConfig
 
 
+HEADS = ("predict", "predict_crystal")
+"""Networks of the encoder that predict its ``predicted`` and ``crystal_predicted``."""
+
+
 def start_processes() -> tuple[int, int, torch.device]:
     """Rank, number of processes and device; joins the process group under torchrun."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -47,6 +51,8 @@ def mixed_precision(
 def load_start(weights: str, encoder: SiteEncoder) -> None:
     """Give an encoder the weights to go on from.
 
+    Quantities that both predict are matched by name; those that are new start anew.
+
     Raises
     ------
     InputError
@@ -54,14 +60,29 @@ def load_start(weights: str, encoder: SiteEncoder) -> None:
     """
     start, _ = load_encoder(weights)
     own, other = (dataclasses.asdict(e.config) for e in (encoder, start))
+    names = [(own.pop(n), other.pop(n)) for n in ("predicted", "crystal_predicted")]
     differing = [name for name in own if own[name] != other[name]]
     if differing:
         told = "; ".join(f"{n} {other[n]} there, {own[n]} here" for n in differing)
         raise InputError(
             f"--start-from {weights}: the encoder there has other settings ({told}); give the same "
-            "--encoder options, and the same --weights above 0 where predictions differ"
+            "--encoder options"
         )
-    encoder.load_state_dict(start.state_dict())
+    state, known = encoder.state_dict(), start.state_dict()
+    answers = [f"{head}.2.{part}" for head in HEADS for part in ("weight", "bias")]
+    state |= {
+        name: known[name]
+        for name, value in state.items()
+        # The scale of columns is measured at the end.
+        if name in known and name not in answers and known[name].shape == value.shape
+    }
+    for head, (ours, theirs) in zip(HEADS, names, strict=True):
+        rows = [(k, theirs.index(name)) for k, name in enumerate(ours) if name in theirs]
+        if rows:
+            to, of = torch.tensor(rows).T
+            for part in ("weight", "bias"):
+                state[f"{head}.2.{part}"][to] = known[f"{head}.2.{part}"][of]
+    encoder.load_state_dict(state)
 
 
 def make_optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.AdamW:

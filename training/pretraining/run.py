@@ -25,6 +25,7 @@ from pretraining.export import export
 from pretraining.monitor import Monitor
 from pretraining.optimisation import load_start, make_optimizer
 from pretraining.pretrainer import Pretrainer
+from pretraining.target_errors import TARGET_ERRORS, target_errors
 from pretraining.targets import with_predictions
 from pretraining.views import ViewMaker
 from site_targets.files import about_site_targets
@@ -84,6 +85,7 @@ class Run:
         self.wrapped: nn.Module = self.model
         if self.world > 1:
             self.wrapped = nn.parallel.DistributedDataParallel(self.model, broadcast_buffers=False)
+        self._held_out = held_out
         if self.first:
             self._monitor = Monitor(held_out, corpus, config.max_edges) if held_out else None
             n_monitor = len(held_out) if held_out else 0
@@ -131,6 +133,9 @@ class Run:
             about["teacher"] = told.get("version", "an unnamed teacher")
         folder = self.out / "weights"
         export(folder, self.average, self.corpus, self.config, self.device, about)
+        if self._held_out is not None:
+            errors = target_errors(self.average, self._held_out, self.config, self.device)
+            errors.to_csv(self.out / TARGET_ERRORS, index=False)
         print(
             f"\nweights: {folder}. To use them:\n\n"
             "    from matminer_unate import UnateFeaturizer\n\n"
