@@ -59,7 +59,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         energies; ``"mp_v2"`` alone saw no label, and the error of formation energies is a tenth
         higher.
     tight_binding : bool
-        Use the tight-binding columns. They take most of the time to featurize (some 5 ms
+        Use the tight-binding columns. They take most of the time to featurize (some 3 ms
         for a crystal of 10 sites) and lower the error of band gaps.
     target : {"auto", "identity", "log", "yeo-johnson", "rank"}
         What is learned in place of the target: its logarithm, power or rank suits targets with a

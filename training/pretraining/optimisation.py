@@ -19,7 +19,6 @@ from matminer_unate.network.optimisation import is_decayed, one_cycle
 from matminer_unate.network.weights import load_encoder
 from pretraining.config import PretrainConfig
 
-
 HEADS = ("predict", "predict_crystal")
 """Networks of the encoder that predict its ``predicted`` and ``crystal_predicted``."""
 

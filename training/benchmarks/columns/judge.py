@@ -90,7 +90,9 @@ def judge(weights: str, properties: list[Judged], brief: bool = False) -> dict[s
         columns = UnateFeaturizer(weights, pooling=POOLING).transform(judged.table["structure"])
         if brief:
             n = max(judged.subsets)
-            result[f"{judged.name}_{n}_kernel_ridge"] = head_error("kernel_ridge", columns, judged, n)
+            result[f"{judged.name}_{n}_kernel_ridge"] = head_error(
+                "kernel_ridge", columns, judged, n
+            )
         else:
             result |= judge_columns(columns, judged)
     return result
