@@ -9,6 +9,7 @@ Every row of the table is one pretraining at the same budget (10,000 crystals of
 errors of ridge, kernel ridge and LightGBM on its columns (``benchmarks/columns/judge.py``),
 accuracy of masked species, share of the variance of site embeddings within elements. The learning
 curves vary the number of epochs and of crystals, cells of up to 60 sites, the rest as the default.
+``mp_v3`` holds trials of settings at equal core time, judged by kernel ridge alone.
 Every run has a process of its own, whose output is in ``output.txt`` of its folder. Finished rows
 are kept in the table; run again to add the missing ones. ``DIR`` holds the parquet files of the
 Materials Project; ``--tight-binding`` is a file of their site targets (``teachers.py``), so that
@@ -180,7 +181,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{len(table.known)} rows done, {len(runs)} to do", flush=True)
     prepare(data, work)
     for weights in args.judge:
-        row = judge_weights(weights, data, work)
+        row = judge_weights(weights, data, work, args.table in BRIEF)
         if (row["row"], 0) not in table.known:
             table.add(row)
     more = ["--tight-binding", args.tight_binding] if args.tight_binding else []
@@ -236,7 +237,7 @@ def prepare(data: Path, work: Path) -> None:
     load_judged(data, work / "cache")
 
 
-def judge_weights(weights: str, data: Path, work: Path) -> dict[str, object]:
+def judge_weights(weights: str, data: Path, work: Path, brief: bool) -> dict[str, object]:
     """A row for weights that were trained elsewhere."""
     from benchmarks.columns.judge import judge, load_judged
     from matminer_unate.network.weights import weights_config
@@ -248,7 +249,7 @@ def judge_weights(weights: str, data: Path, work: Path) -> dict[str, object]:
     if start:  # those before count too
         epochs += weights_config(start).training["config"]["epochs"]
         name += f", from {start}"
-    judged = judge(weights, load_judged(data, work / "cache"))
+    judged = judge(weights, load_judged(data, work / "cache"), brief)
     return {
         "row": f"{epochs} epochs ({name})",
         "seed": 0,

@@ -62,7 +62,8 @@ def test_weights_that_are_there_are_judged_once(
     monkeypatch.setattr(ablation, "prepare", lambda data, work: None)
     monkeypatch.setattr("benchmarks.columns.judge.load_judged", lambda data, cache: [])
     monkeypatch.setattr(
-        "benchmarks.columns.judge.judge", lambda weights, properties: {"gap_2000_kernel_ridge": 0.4}
+        "benchmarks.columns.judge.judge",
+        lambda weights, properties, brief: {"gap_2000_kernel_ridge": 0.4},
     )
     out = str(tmp_path / "table.csv")
     command = ["--table", "learning_curves", "--data", str(tmp_path), "--work", str(tmp_path)]
