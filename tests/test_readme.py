@@ -24,7 +24,7 @@ import matminer_unate
 import pretrain
 import teachers
 from matminer_unate import datasets
-from matminer_unate.cli import arguments, info, similar
+from matminer_unate.cli import arguments, embedding, info, similar
 from matminer_unate.cli import main as cli
 from matminer_unate.cli import map as map_command
 from matminer_unate.errors import UnateWarning
@@ -160,7 +160,7 @@ def test_every_command_is_understood(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_every_option_in_the_text_exists() -> None:
-    modules = arguments, info, cli, similar, map_command, bandgap, teachers, pretrain
+    modules = arguments, embedding, info, cli, similar, map_command, bandgap, teachers, pretrain
     sources = " ".join(map(inspect.getsource, modules))
     parser = argparse.ArgumentParser()
     add_options(parser, PretrainConfig())

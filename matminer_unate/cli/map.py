@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Callable
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matminer_unate.errors import InputError, UnateWarning
-from matminer_unate.network.weights import DEFAULT_WEIGHTS
+from matminer_unate.cli.embedding import (
+    add_embedding_options,
+    check_out,
+    embed_rows,
+    open_corpus,
+)
+from matminer_unate.errors import InputError, StructureError
 
 if TYPE_CHECKING:
-    from matminer_unate.engine.report import RowReport
     from matminer_unate.io.input_rows import InputRow
-    from matminer_unate.maps.corpus_map import CorpusMap
 
-_ROWS_AT_ONCE = 1_000
 _LAYOUTS = ("pca", "umap")
 
 
@@ -38,7 +38,6 @@ def add_map(commands: Any) -> None:
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(errors=None)
     add = parser.add_argument
     add("input", nargs="+", type=Path, metavar="CORPUS", help="any input of unate featurize")
     add("--out", type=Path, required=True, metavar="FILE.html", help="page to write")
@@ -50,17 +49,7 @@ def add_map(commands: Any) -> None:
         help="pca shows distances as they are, umap (pip install umap-learn) groups (default: pca)",
     )
     add("--title", metavar="TEXT", help="of the page (default: the name of the input)")
-    add("--column", metavar="NAME", help="column of structures (default: found by its name)")
-    add(
-        "--weights",
-        default=DEFAULT_WEIGHTS,
-        metavar="NAME|FOLDER",
-        help=f"weights that come with the package, or a folder (default: {DEFAULT_WEIGHTS})",
-    )
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
-    add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
-    add("--overwrite", action="store_true", help="replace --out if it exists")
-    add("--quiet", action="store_true", help="print nothing but errors")
+    add_embedding_options(parser, "print nothing but errors")
 
 
 def draw_map(args: argparse.Namespace) -> Callable[[], int]:
@@ -78,28 +67,25 @@ def draw_map(args: argparse.Namespace) -> Callable[[], int]:
     """
     from matminer_unate.cli.report import print_report
     from matminer_unate.engine.report import RowReport
-    from matminer_unate.io.readers import open_inputs
     from matminer_unate.io.writing import fresh_file
     from matminer_unate.maps.corpus_map import CorpusMap
 
     if args.out.suffix != ".html":
         raise InputError(f"{args.out}: the page must end in .html")
-    if args.out.exists() and not args.overwrite:
-        raise InputError(f"{args.out} exists already; name another file or pass --overwrite")
-    bar, report = args.progress, RowReport()
-    bar.stage("looking at the input")
-    sources = open_inputs(args.input, args.column, accept_doubtful=args.accept_doubtful)
+    check_out(args)
+    report, sources = RowReport(), open_corpus(args.input, args)
     known = {name for source in sources for name in source.carried}
     if args.color is not None and args.color not in known | {"formula", "space group", "id"}:
         names = ", ".join(sorted(known)) or "none"
         raise InputError(f"the input has no column {args.color!r}; its columns are: {names}")
     corpus = CorpusMap(args.weights, args.device)
-    bar.stage("embedding", sum(source.n_rows for source in sources))
-    rows = chain.from_iterable(source.rows() for source in sources)
-    while some := list(islice(rows, _ROWS_AT_ONCE)):
-        _place(corpus, some, report)
-        bar.update(len(some))
-    bar.stage("drawing")
+
+    def place(rows: list[InputRow]) -> dict[int, StructureError]:
+        structures, ids = [row.structure for row in rows], [row.identifier for row in rows]
+        return corpus.add(structures, ids, [row.carried for row in rows])
+
+    embed_rows(sources, args, report, place)
+    args.progress.stage("drawing")
     title = args.title or f"Map of {', '.join(path.name for path in args.input)}"
     page = corpus.html(args.color, args.layout, title)
     with fresh_file(args.out) as part:
@@ -112,26 +98,3 @@ def draw_map(args: argparse.Namespace) -> Callable[[], int]:
         return report.n_failed
 
     return finish
-
-
-def _place(corpus: CorpusMap, rows: list[InputRow], report: RowReport) -> None:
-    good = []
-    for row in rows:
-        if row.structure is None:
-            report.failed(row, row.error or InputError("it could not be read"))
-        else:
-            report.remark(row)
-            good.append(row)
-    if not good:
-        return
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UnateWarning)
-        failed = corpus.add(
-            [row.structure for row in good],
-            [row.identifier for row in good],
-            [row.carried for row in good],
-        )
-    for number, error in failed.items():
-        report.failed(good[number], error)
-    report.warned(good, [str(warning.message) for warning in caught])
-    report.n_good += len(good) - len(failed)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import warnings
-from collections.abc import Callable, Iterator
-from itertools import chain, islice
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matminer_unate.errors import InputError, UnateWarning
-from matminer_unate.network.weights import DEFAULT_WEIGHTS
+from matminer_unate.cli.embedding import (
+    add_embedding_options,
+    check_out,
+    embed_rows,
+    open_corpus,
+)
+from matminer_unate.errors import InputError, StructureError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from matminer_unate.familiarity.index import UnateIndex
     from matminer_unate.io.input_rows import InputRow, Source
 
-_ROWS_AT_ONCE = 1_000
 _SHOWN = 50
 
 
@@ -44,7 +46,6 @@ def add_similar(commands: Any) -> None:
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(errors=None)
     add = parser.add_argument
     add("input", nargs="*", type=Path, metavar="QUERY", help="crystals to compare with the corpus")
     add(
@@ -71,17 +72,7 @@ def add_similar(commands: Any) -> None:
     )
     add("--out", type=Path, metavar="FILE", help="write to this .csv or .parquet, not the screen")
     add("--save", type=Path, metavar="FOLDER", help="keep the index of the corpus")
-    add("--column", metavar="NAME", help="column of structures (default: found by its name)")
-    add(
-        "--weights",
-        default=DEFAULT_WEIGHTS,
-        metavar="NAME|FOLDER",
-        help=f"weights that come with the package, or a folder (default: {DEFAULT_WEIGHTS})",
-    )
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
-    add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
-    add("--overwrite", action="store_true", help="replace --out if it exists")
-    add("--quiet", action="store_true", help="print nothing but the result and errors")
+    add_embedding_options(parser, "print nothing but the result and errors")
 
 
 def similar(args: argparse.Namespace) -> Callable[[], int]:
@@ -137,41 +128,23 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("nothing to do; give queries, --duplicates or --save")
     if args.out is not None and args.out.suffix not in (".csv", ".parquet"):
         raise InputError(f"{args.out}: the table must end in .csv or .parquet")
-    if args.out is not None and args.out.exists() and not args.overwrite:
-        raise InputError(f"{args.out} exists already; name another file or pass --overwrite")
+    check_out(args)
 
 
 def _fill(
     index: UnateIndex, paths: list[Path], args: argparse.Namespace, report: RowReport
 ) -> list[Source]:
-    """Put crystals into an index, a thousand at a time, and tell what became of them."""
-    from matminer_unate.io.readers import open_inputs
+    """Put crystals into an index."""
 
-    bar = args.progress
-    bar.stage("looking at the input")
-    sources = open_inputs(paths, args.column, accept_doubtful=args.accept_doubtful)
-    bar.stage("embedding", sum(source.n_rows for source in sources))
-    rows = chain.from_iterable(source.rows() for source in sources)
-    while some := list(islice(rows, _ROWS_AT_ONCE)):
-        good = list(_readable(some, report))
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UnateWarning)
-            index.add([row.structure for row in good], [row.identifier for row in good])
-        report.warned(good, [str(warning.message) for warning in caught])
-        report.n_good += len(good)
-        bar.update(len(some))
+    def take(rows: list[InputRow]) -> dict[int, StructureError]:
+        index.add([row.structure for row in rows], [row.identifier for row in rows])
+        return {}  # rows that are unusable are NaN, with a warning
+
+    sources = open_corpus(paths, args)
+    embed_rows(sources, args, report, take)
     if not len(index):
         raise InputError("no crystal could be read")
     return sources
-
-
-def _readable(rows: list[InputRow], report: RowReport) -> Iterator[InputRow]:
-    for row in rows:
-        if row.structure is None:
-            report.failed(row, row.error or InputError("it could not be read"))
-        else:
-            report.remark(row)
-            yield row
 
 
 def _neighbours(index: UnateIndex, asked: UnateIndex, k: int) -> pd.DataFrame:

@@ -1,0 +1,80 @@
+"""What ``unate similar`` and ``unate map`` share: options, and the embedding of all rows of inputs."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from matminer_unate.errors import InputError, StructureError, UnateWarning
+from matminer_unate.network.weights import DEFAULT_WEIGHTS
+
+if TYPE_CHECKING:
+    from matminer_unate.engine.report import RowReport
+    from matminer_unate.io.input_rows import InputRow, Source
+
+_ROWS_AT_ONCE = 1_000
+
+Take = Callable[[list["InputRow"]], Mapping[int, StructureError]]
+"""Takes rows with structures; returns the errors of those that are unusable, by number."""
+
+
+def add_embedding_options(parser: argparse.ArgumentParser, quiet: str) -> None:
+    """Add the options of input and weights; ``quiet`` is what that option does."""
+    parser.set_defaults(errors=None)
+    add = parser.add_argument
+    add("--column", metavar="NAME", help="column of structures (default: found by its name)")
+    add(
+        "--weights",
+        default=DEFAULT_WEIGHTS,
+        metavar="NAME|FOLDER",
+        help=f"weights that come with the package, or a folder (default: {DEFAULT_WEIGHTS})",
+    )
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
+    add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
+    add("--overwrite", action="store_true", help="replace --out if it exists")
+    add("--quiet", action="store_true", help=quiet)
+
+
+def check_out(args: argparse.Namespace) -> None:
+    """Raise InputError if ``--out`` exists and is not to be replaced."""
+    if args.out is not None and args.out.exists() and not args.overwrite:
+        raise InputError(f"{args.out} exists already; name another file or pass --overwrite")
+
+
+def open_corpus(paths: Sequence[Path], args: argparse.Namespace) -> list[Source]:
+    """The inputs, looked at."""
+    from matminer_unate.io.readers import open_inputs
+
+    args.progress.stage("looking at the input")
+    return open_inputs(list(paths), args.column, accept_doubtful=args.accept_doubtful)
+
+
+def embed_rows(
+    sources: Sequence[Source], args: argparse.Namespace, report: RowReport, take: Take
+) -> None:
+    """Have all rows taken, a thousand at a time, and tell what became of them."""
+    args.progress.stage("embedding", sum(source.n_rows for source in sources))
+    rows = chain.from_iterable(source.rows() for source in sources)
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        good = list(_readable(some, report))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UnateWarning)
+            failed = take(good)
+        for number, error in failed.items():
+            report.failed(good[number], error)
+        report.warned(good, [str(warning.message) for warning in caught])
+        report.n_good += len(good) - len(failed)
+        args.progress.update(len(some))
+
+
+def _readable(rows: list[InputRow], report: RowReport) -> Iterator[InputRow]:
+    for row in rows:
+        if row.structure is None:
+            report.failed(row, row.error or InputError("it could not be read"))
+        else:
+            report.remark(row)
+            yield row
