@@ -1,4 +1,4 @@
-"""What ``unate similar`` and ``unate map`` share: options, and the embedding of all rows of inputs."""
+"""What ``unate similar`` and ``unate map`` share: options, and the embedding of their inputs."""
 
 from __future__ import annotations
 
