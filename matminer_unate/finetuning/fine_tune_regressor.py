@@ -47,6 +47,13 @@ from matminer_unate.network.weights import DEFAULT_WEIGHTS, WeightsConfig, read_
 from matminer_unate.parameters import check_parameters
 from matminer_unate.processes import single_threaded_workers
 from matminer_unate.targets import read_row_weights, read_targets
+from matminer_unate.transforms import (
+    SCORINGS,
+    TRANSFORMS,
+    Scoring,
+    TargetTransform,
+    TransformName,
+)
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -151,6 +158,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "tight_binding": ["boolean"],
+        "target": [StrOptions({"auto", *TRANSFORMS})],
+        "scoring": [StrOptions(set(SCORINGS))],
         "minimum": [StrOptions({"auto"}), Interval(Real, None, None, closed="neither"), None],
         "validation_share": [Interval(Real, 0, 1, closed="left")],
         "patience": [Interval(Integral, 0, None, closed="left")],
@@ -170,6 +179,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         dropout: float = 0.1,
         n_members: int = 2,
         tight_binding: bool = True,
+        target: Literal["auto"] | TransformName = "identity",
+        scoring: Scoring = "mae",
         minimum: Literal["auto"] | float | None = "auto",
         validation_share: float = 0.1,
         patience: int = 5,
@@ -186,6 +197,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         self.dropout = dropout
         self.n_members = n_members
         self.tight_binding = tight_binding
+        self.target = target
+        self.scoring = scoring
         self.minimum = minimum
         self.validation_share = validation_share
         self.patience = patience
@@ -242,7 +255,9 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             columns = None
         for text in about_constants(scale):
             warn_user(text)
-        self._train(graphs, columns, scale.standardise(values), each, scale, device, config, names)
+        transforms = self._transforms(graphs, columns, values, each, scale)
+        scale = scale.transformed(transforms, values, each)
+        self._train(graphs, columns, values, each, scale, device, config, names)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -328,18 +343,37 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         with self._stage("tight binding", len(graphs.rows)) as bar:
             return tight_binding_columns(structures, graphs, outcome, bar.update)
 
+    def _transforms(
+        self,
+        graphs: Graphs,
+        electrons: NDArray[np.float32] | None,
+        values: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        scale: TargetScale,
+    ) -> list[TargetTransform]:
+        from matminer_unate.finetuning.transform_choice import (
+            pretrained_columns,
+            transforms_of_targets,
+        )
+
+        def columns() -> NDArray[np.float32]:
+            return pretrained_columns(graphs.graphs, electrons, self.weights, self.device)
+
+        given = self.target, values, weights, scale, self.scoring, graphs.formulas(), columns
+        return transforms_of_targets(*given, self._seeds()[-1])
+
     def _train(
         self,
         graphs: Graphs,
         columns: NDArray[np.float32] | None,
-        y: NDArray[np.float64],
+        values: NDArray[np.float64],
         weights: NDArray[np.float64] | None,
         scale: TargetScale,
         device: Any,
         config: WeightsConfig,
         target_names: list[str] | None,
     ) -> None:
-        """Train the members on standardised targets, and take over the fitted state.
+        """Train the members on the targets, and take over the fitted state.
 
         After Ctrl-C as well, which is raised when that is done.
         """
@@ -347,11 +381,16 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         from matminer_unate.finetuning.networks import Crystals
         from matminer_unate.progress import stage
 
-        settings = self._settings(scale.lowest(), len(y), bool(scale.spread.any()))
+        y, varies = scale.standardise(values), bool(scale.spread.any())
+        settings = self._settings(scale.lowest(values), len(y), varies)
         crystals, flat = Crystals(graphs.graphs, columns=columns), y.shape[1] == 1
         seeds = self._seeds()
         splits = self._splits(graphs.formulas(), seeds[-1])
         with stage(f"{KIND}, training", settings.epochs, "epochs", self.progress, 1) as bar:
+
+            def judge(found: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+                known = None if weights is None else weights[rows]
+                return scale.errors(found.reshape(len(rows), -1), values[rows], known, self.scoring)
 
             def show(epochs: float, text: str) -> None:
                 bar.n = epochs
@@ -366,7 +405,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
                 settings,
                 device,
                 show,
-                float(scale.spread[0]) if flat else math.nan,
+                float(scale.unit[0]) if flat else math.nan,
+                judge,
             )
         reports = [report for _, report in found]
         if found:
@@ -382,11 +422,11 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             )
             self._take_over(fitted)
         if interrupt is None:
-            for text in doubts(reports, scale, y, weights, splits):
+            for text in doubts(reports, scale, values, weights, splits, self.scoring):
                 warn_user(text)
             return
         try:
-            warn_user(about_stop(reports, scale, settings.epochs, self.n_members))
+            warn_user(about_stop(reports, scale, settings.epochs, self.n_members, self.scoring))
         finally:
             raise interrupt
 
@@ -394,6 +434,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         self.__dict__.update({f"{name}_": value for name, value in vars(fitted).items()})
         self.validation_error_ = _bare(fitted.validation_error)
         self.minimum_ = _bare(fitted.scale.minimum)
+        self.transforms_ = [transform.name for transform in fitted.scale.transforms]
 
     def _predict(
         self, graphs: Graphs, columns: NDArray[np.float32] | None, device: Any
