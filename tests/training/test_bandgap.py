@@ -25,11 +25,11 @@ from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError
 from matminer_unate.finetuning.fitting import (
-    training_loss,
     fit_network,
     parameter_groups,
     predict,
     set_rates,
+    training_loss,
 )
 from matminer_unate.finetuning.networks import Crystals, PropertyCartNet
 from matminer_unate.finetuning.settings import FitSettings
