@@ -4,8 +4,9 @@ The way of a crystal through ``UnateFineTuneRegressor.fit``:
 
 1. ``targets.read_targets``: y → (n_rows, n_targets), and ``read_row_weights`` the weights.
 2. ``inputs.read_graphs``: structure → arrays → checked → graph; rows that are no crystals go.
-3. ``targets.scale_of``: mean, spread and minimum of each target; ``standardise`` → of order 1.
-4. ``inputs.tight_binding_columns``: what the head reads beside the graph.
+3. ``inputs.tight_binding_columns``: what the head reads beside the graph.
+4. ``targets.scale_of`` and ``transform_choice``: transformation, mean, spread and minimum of each
+   target; ``standardise`` → of order 1.
 5. ``_splits``: formulas → rows to learn from and rows that choose the epoch, for each member.
 6. ``members.new_members``: encoder with its weights and a new head, for each member.
 7. ``members.train_members``: threads, Ctrl-C; ``fitting.fit_network`` in each: batches of
@@ -70,8 +71,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     All weights of the encoder learn on, with a lower learning rate than the new head, which reads
     everything that the columns of :class:`~matminer_unate.UnateFeaturizer` are made of. A part of
     the training rows, of formulas of its own, chooses the epoch. With 2,000 crystals of 10 sites
-    this takes 3 to 4 minutes for each member on one core. Predictions scale with the unit of the
-    target, whatever it is.
+    this takes 3 to 4 minutes for each member on one core. Predictions are in the unit of the target,
+    whatever it is.
 
     Ctrl-C stops ``fit`` within about a second, and the best weights so far stay on the estimator,
     ready to predict; a warning tells how far it came. ``KeyboardInterrupt`` is raised all the same:
@@ -98,6 +99,16 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     tight_binding : bool
         Let the head read the columns of :class:`~matminer_unate.TightBindingStats` too, 10 to
         30 ms for a crystal. A crystal without them is predicted from the rest, with a warning.
+    target : {"auto", "identity", "log", "yeo-johnson", "rank"}
+        What is learned in place of the target: its logarithm, power or rank
+        (:class:`~matminer_unate.transforms.TargetTransform`), each target's own. With ``"auto"``
+        ridge regressions on the pretrained columns choose, by their error on held-out formulas of
+        the training rows: the least one, if that is less than for the identity by more than a
+        standard error. Predictions and errors are in the unit of the target; under a
+        transformation, a prediction is the median rather than the mean of what is likely.
+    scoring : {"mae", "rmse"}
+        What is made small, mean absolute or mean squared errors (of the transformed target), what
+        the epoch is chosen by (in its unit), and what ``validation_error_`` is.
     minimum : "auto", None or float
         Least value the target can have, such as 0 for a band gap: predictions are raised to it, and
         in training a prediction below it is no error where the target is the minimum. ``"auto"``
@@ -122,9 +133,11 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     Attributes
     ----------
     validation_error_ : float, or (n_targets,) array
-        Mean absolute error of the members on their held-out rows; NaN without such rows.
+        Error of the members on their held-out rows, as ``scoring`` says; NaN without such rows.
     reports_ : list of FitReport
         How the training of each member went; the errors are in standard deviations of the target.
+    transforms_ : list of str
+        Name of the transformation of each target.
     weights_config_ : WeightsConfig
         Of the weights it began from.
     minimum_ : float, or (n_targets,) array
