@@ -71,8 +71,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     All weights of the encoder learn on, with a lower learning rate than the new head, which reads
     everything that the columns of :class:`~matminer_unate.UnateFeaturizer` are made of. A part of
     the training rows, of formulas of its own, chooses the epoch. With 2,000 crystals of 10 sites
-    this takes 3 to 4 minutes for each member on one core. Predictions are in the unit of the target,
-    whatever it is.
+    this takes 3 to 4 minutes for each member on one core. Predictions are in the unit of the
+    target, whatever it is.
 
     Ctrl-C stops ``fit`` within about a second, and the best weights so far stay on the estimator,
     ready to predict; a warning tells how far it came. ``KeyboardInterrupt`` is raised all the same:
