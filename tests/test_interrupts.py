@@ -21,7 +21,7 @@ from pymatgen.core import Lattice, Structure
 
 from matminer_unate import CellStats, SiteDescriptorStats, TightBindingStats, UnateFeaturizer
 from matminer_unate.regressors.blend import fit_blend
-from matminer_unate.regressors.transformed_target import TransformedTarget
+from matminer_unate.transforms import TransformedTarget
 
 LIMIT = 2.0
 """Seconds."""

@@ -44,10 +44,12 @@ def test_weights_of_version_1_are_read() -> None:
     np.testing.assert_allclose(sites[0], [-0.416692, -0.503916, -0.400609, -0.265071], rtol=1e-4)
 
 
-def test_a_fine_tuned_model_of_version_2_is_read() -> None:
-    model = UnateFineTuneRegressor.load(FOLDERS / "fine_tuned_2", "cpu")
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_fine_tuned_model_of_an_earlier_version_is_read(version: int) -> None:
+    model = UnateFineTuneRegressor.load(FOLDERS / f"fine_tuned_{version}", "cpu")
     assert model.weights_config_.name == "small"
     assert (model.n_rows_, model.target_names_, model.interrupted_) == (12, None, False)
+    assert (model.target, model.scoring, model.transforms_) == ("identity", "mae", ["identity"])
     found = model.set_params(progress=False).predict(structures(3))
     np.testing.assert_allclose(found, [16.5666187, 16.0979370, 16.1881982], rtol=1e-5)
 

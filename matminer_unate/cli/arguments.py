@@ -309,7 +309,8 @@ def _shard(text: str) -> Shard:
 
 def _address(text: str) -> str:
     host, colon, port = text.rpartition(":")
-    if not (host and colon and port.isdecimal()):
+    # argparse reads the empty one of --dask alone as well.
+    if text and not (host and colon and port.isdecimal()):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no tcp://HOST:PORT; name the inputs before --dask"
         )

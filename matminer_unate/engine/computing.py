@@ -264,7 +264,7 @@ class FeaturizedColumns:
     def note_texts(self, report: RowReport) -> list[str]:
         """As in :class:`Computing`."""
         return [
-            f"{name}: {text}" if len(self._parts) > 1 else text
+            f"columns of {name}: {text}" if len(self._parts) > 1 else text
             for name, part in self._parts.items()
             if name in report.notes
             for text in part.note_texts(report.notes[name])

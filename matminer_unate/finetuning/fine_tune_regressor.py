@@ -4,8 +4,9 @@ The way of a crystal through ``UnateFineTuneRegressor.fit``:
 
 1. ``targets.read_targets``: y → (n_rows, n_targets), and ``read_row_weights`` the weights.
 2. ``inputs.read_graphs``: structure → arrays → checked → graph; rows that are no crystals go.
-3. ``targets.scale_of``: mean, spread and minimum of each target; ``standardise`` → of order 1.
-4. ``inputs.tight_binding_columns``: what the head reads beside the graph.
+3. ``inputs.tight_binding_columns``: what the head reads beside the graph.
+4. ``targets.scale_of`` and ``transform_choice``: transformation, mean, spread and minimum of each
+   target; ``standardise`` → of order 1.
 5. ``_splits``: formulas → rows to learn from and rows that choose the epoch, for each member.
 6. ``members.new_members``: encoder with its weights and a new head, for each member.
 7. ``members.train_members``: threads, Ctrl-C; ``fitting.fit_network`` in each: batches of
@@ -47,6 +48,13 @@ from matminer_unate.network.weights import DEFAULT_WEIGHTS, WeightsConfig, read_
 from matminer_unate.parameters import check_parameters
 from matminer_unate.processes import single_threaded_workers
 from matminer_unate.targets import read_row_weights, read_targets
+from matminer_unate.transforms import (
+    SCORINGS,
+    TRANSFORMS,
+    Scoring,
+    TargetTransform,
+    TransformName,
+)
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -63,7 +71,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     All weights of the encoder learn on, with a lower learning rate than the new head, which reads
     everything that the columns of :class:`~matminer_unate.UnateFeaturizer` are made of. A part of
     the training rows, of formulas of its own, chooses the epoch. With 2,000 crystals of 10 sites
-    this takes 3 to 4 minutes for each member on one core. Predictions scale with the unit of the
+    this takes 3 to 4 minutes for each member on one core. Predictions are in the unit of the
     target, whatever it is.
 
     Ctrl-C stops ``fit`` within about a second, and the best weights so far stay on the estimator,
@@ -91,6 +99,16 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     tight_binding : bool
         Let the head read the columns of :class:`~matminer_unate.TightBindingStats` too, 10 to
         30 ms for a crystal. A crystal without them is predicted from the rest, with a warning.
+    target : {"auto", "identity", "log", "yeo-johnson", "rank"}
+        What is learned in place of the target: its logarithm, power or rank
+        (:class:`~matminer_unate.transforms.TargetTransform`), each target's own. With ``"auto"``
+        ridge regressions on the pretrained columns choose, by their error on held-out formulas of
+        the training rows: the least one, if that is less than for the identity by more than a
+        standard error. Predictions and errors are in the unit of the target; under a
+        transformation, a prediction is the median rather than the mean of what is likely.
+    scoring : {"mae", "rmse"}
+        What is made small, mean absolute or mean squared errors (of the transformed target), what
+        the epoch is chosen by (in its unit), and what ``validation_error_`` is.
     minimum : "auto", None or float
         Least value the target can have, such as 0 for a band gap: predictions are raised to it, and
         in training a prediction below it is no error where the target is the minimum. ``"auto"``
@@ -115,9 +133,11 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     Attributes
     ----------
     validation_error_ : float, or (n_targets,) array
-        Mean absolute error of the members on their held-out rows; NaN without such rows.
+        Error of the members on their held-out rows, as ``scoring`` says; NaN without such rows.
     reports_ : list of FitReport
         How the training of each member went; the errors are in standard deviations of the target.
+    transforms_ : list of str
+        Name of the transformation of each target.
     weights_config_ : WeightsConfig
         Of the weights it began from.
     minimum_ : float, or (n_targets,) array
@@ -151,6 +171,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "n_members": [Interval(Integral, 1, None, closed="left")],
         "tight_binding": ["boolean"],
+        "target": [StrOptions({"auto", *TRANSFORMS})],
+        "scoring": [StrOptions(set(SCORINGS))],
         "minimum": [StrOptions({"auto"}), Interval(Real, None, None, closed="neither"), None],
         "validation_share": [Interval(Real, 0, 1, closed="left")],
         "patience": [Interval(Integral, 0, None, closed="left")],
@@ -170,6 +192,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         dropout: float = 0.1,
         n_members: int = 2,
         tight_binding: bool = True,
+        target: Literal["auto"] | TransformName = "identity",
+        scoring: Scoring = "mae",
         minimum: Literal["auto"] | float | None = "auto",
         validation_share: float = 0.1,
         patience: int = 5,
@@ -186,6 +210,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         self.dropout = dropout
         self.n_members = n_members
         self.tight_binding = tight_binding
+        self.target = target
+        self.scoring = scoring
         self.minimum = minimum
         self.validation_share = validation_share
         self.patience = patience
@@ -242,7 +268,9 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             columns = None
         for text in about_constants(scale):
             warn_user(text)
-        self._train(graphs, columns, scale.standardise(values), each, scale, device, config, names)
+        transforms = self._transforms(graphs, columns, values, each, scale)
+        scale = scale.transformed(transforms, values, each)
+        self._train(graphs, columns, values, each, scale, device, config, names)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -328,18 +356,37 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         with self._stage("tight binding", len(graphs.rows)) as bar:
             return tight_binding_columns(structures, graphs, outcome, bar.update)
 
+    def _transforms(
+        self,
+        graphs: Graphs,
+        electrons: NDArray[np.float32] | None,
+        values: NDArray[np.float64],
+        weights: NDArray[np.float64] | None,
+        scale: TargetScale,
+    ) -> list[TargetTransform]:
+        from matminer_unate.finetuning.transform_choice import (
+            pretrained_columns,
+            transforms_of_targets,
+        )
+
+        def columns() -> NDArray[np.float32]:
+            return pretrained_columns(graphs.graphs, electrons, self.weights, self.device)
+
+        given = self.target, values, weights, scale, self.scoring, graphs.formulas(), columns
+        return transforms_of_targets(*given, self._seeds()[-1])
+
     def _train(
         self,
         graphs: Graphs,
         columns: NDArray[np.float32] | None,
-        y: NDArray[np.float64],
+        values: NDArray[np.float64],
         weights: NDArray[np.float64] | None,
         scale: TargetScale,
         device: Any,
         config: WeightsConfig,
         target_names: list[str] | None,
     ) -> None:
-        """Train the members on standardised targets, and take over the fitted state.
+        """Train the members on the targets, and take over the fitted state.
 
         After Ctrl-C as well, which is raised when that is done.
         """
@@ -347,11 +394,16 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         from matminer_unate.finetuning.networks import Crystals
         from matminer_unate.progress import stage
 
-        settings = self._settings(scale.lowest(), len(y), bool(scale.spread.any()))
+        y, varies = scale.standardise(values), bool(scale.spread.any())
+        settings = self._settings(scale.lowest(values), len(y), varies)
         crystals, flat = Crystals(graphs.graphs, columns=columns), y.shape[1] == 1
         seeds = self._seeds()
         splits = self._splits(graphs.formulas(), seeds[-1])
         with stage(f"{KIND}, training", settings.epochs, "epochs", self.progress, 1) as bar:
+
+            def judge(found: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+                known = None if weights is None else weights[rows]
+                return scale.errors(found.reshape(len(rows), -1), values[rows], known, self.scoring)
 
             def show(epochs: float, text: str) -> None:
                 bar.n = epochs
@@ -366,7 +418,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
                 settings,
                 device,
                 show,
-                float(scale.spread[0]) if flat else math.nan,
+                float(scale.unit[0]) if flat else math.nan,
+                judge,
             )
         reports = [report for _, report in found]
         if found:
@@ -382,11 +435,11 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             )
             self._take_over(fitted)
         if interrupt is None:
-            for text in doubts(reports, scale, y, weights, splits):
+            for text in doubts(reports, scale, values, weights, splits, self.scoring):
                 warn_user(text)
             return
         try:
-            warn_user(about_stop(reports, scale, settings.epochs, self.n_members))
+            warn_user(about_stop(reports, scale, settings.epochs, self.n_members, self.scoring))
         finally:
             raise interrupt
 
@@ -394,6 +447,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         self.__dict__.update({f"{name}_": value for name, value in vars(fitted).items()})
         self.validation_error_ = _bare(fitted.validation_error)
         self.minimum_ = _bare(fitted.scale.minimum)
+        self.transforms_ = [transform.name for transform in fitted.scale.transforms]
 
     def _predict(
         self, graphs: Graphs, columns: NDArray[np.float32] | None, device: Any

@@ -1,7 +1,8 @@
 """Train a network on labelled crystals: the loop, its loss, and predictions.
 
-CartNet's protocol (arXiv:2501.18369) with what small data sets ask for: L1 loss, a one-cycle
-learning rate, a moving average of the weights, and the weights of the best epoch on held-out rows.
+CartNet's protocol (arXiv:2501.18369) with what small data sets ask for: L1 loss (L2 where squared
+errors are to be small), a one-cycle learning rate, a moving average of the weights, and the weights
+of the best epoch on held-out rows.
 """
 
 from __future__ import annotations
@@ -22,11 +23,16 @@ from torch.optim.swa_utils import update_bn
 from matminer_unate.errors import InputError
 from matminer_unate.finetuning.networks import CrystalBatch, Crystals, Dropout, PropertyNetwork
 from matminer_unate.finetuning.settings import FitReport, FitSettings
+from matminer_unate.finetuning.targets import mean_errors
 from matminer_unate.network.optimisation import is_decayed, one_cycle, update_average
+from matminer_unate.transforms import Scoring
 
 Index = NDArray[np.int64]
 
 Network = TypeVar("Network", bound=PropertyNetwork)
+
+Judge = Callable[[NDArray[np.float64], Index], NDArray[np.float64]]
+"""Predictions of rows, and which rows → errors of the targets, (n_targets,)."""
 
 PREDICT_EDGES = 32_000
 """Edges of a batch in prediction."""
@@ -51,6 +57,7 @@ def fit_network(
     progress: Callable[[FitReport], Any] = lambda report: None,
     weight: NDArray[np.float64] | None = None,
     check: Callable[[], Any] = lambda: None,
+    judge: Judge | None = None,
 ) -> tuple[Network, FitReport]:
     """Train a network.
 
@@ -73,6 +80,9 @@ def fit_network(
         Of each target in the loss and in the held-out error, about 1; what has 0 is not read.
     check : callable
         Called at each step; may raise StoppedError. The best weights so far are then kept.
+    judge : callable, optional
+        What predictions of held-out rows are worth; by default their error as ``settings.scoring``
+        says. The mean over the targets chooses the epoch.
 
     Returns
     -------
@@ -94,7 +104,7 @@ def fit_network(
     network.to(device)
     if settings.standardise:
         network.set_scale(y[train])
-    training = _Training(network, crystals, y, weight, held_out, settings, device, check)
+    training = _Training(network, crystals, y, weight, held_out, settings, device, check, judge)
     try:
         training.run(train, seed, progress)
         training.recalibrate(train, seed)
@@ -119,7 +129,9 @@ class _Training(Generic[Network]):
         settings: FitSettings,
         device: torch.device,
         check: Callable[[], Any],
+        judge: Judge | None,
     ) -> None:
+        self.judge = judge or self._errors
         self.network, self.crystals, self.settings = network, crystals, settings
         self.y, self.weight, self.held_out = y, weight, held_out
         self.device, self.check = device, check
@@ -156,7 +168,8 @@ class _Training(Generic[Network]):
                 noise = torch.randn(shape, generator=generator, device=self.device)
                 batch.edge_vector += settings.jitter * noise
             weight = None if weights is None else weights[members]
-            loss = absolute_error(network(batch), targets[members], settings.minimum, weight)
+            given = targets[members], settings.minimum, weight, settings.scoring
+            loss = training_loss(network(batch), *given)
             losses.append(float(loss.detach()))
             if not math.isfinite(losses[-1]):
                 raise InputError(f"the loss is {losses[-1]}; {_cure(settings)}")
@@ -174,8 +187,8 @@ class _Training(Generic[Network]):
                 mean_loss = float(np.mean(losses))
                 if mean_loss > DIVERGED * typical > 0:
                     raise InputError(
-                        f"training diverges: its error is {mean_loss / typical:.3g} times that of "
-                        f"the median; {_cure(settings)}"
+                        f"training diverges: its loss is {mean_loss / typical:.3g} times that of "
+                        f"a constant; {_cure(settings)}"
                     )
                 losses = []
                 counts = step + 1 >= settings.earliest * n_steps
@@ -236,9 +249,11 @@ class _Training(Generic[Network]):
             self.settings.minimum,
             check=self.check,
         )
-        return mean_deviation(
-            found, self.y[rows], None if self.weight is None else self.weight[rows]
-        )
+        return self.judge(found, rows)
+
+    def _errors(self, found: NDArray[np.float64], rows: Index) -> NDArray[np.float64]:
+        weight = None if self.weight is None else self.weight[rows]
+        return mean_errors(found, self.y[rows], weight, self.settings.scoring)
 
     def _tensors(self) -> tuple[Tensor, Tensor | None]:
         if self.weight is None:
@@ -251,27 +266,18 @@ class _Training(Generic[Network]):
         return targets, weights
 
     def _typical_deviation(self, train: Index) -> float:
-        """Mean absolute error of the medians of the training targets."""
+        """Loss of the medians of the training targets."""
         y = self.y if self.weight is None else np.where(self.weight > 0, self.y, math.nan)
         known = (column[np.isfinite(column)] for column in np.atleast_2d(y[train].T))
-        deviations = [np.abs(column - np.median(column)).mean() for column in known if len(column)]
-        return float(np.mean(deviations))
+        power = 1 if self.settings.scoring == "mae" else 2
+        losses = [
+            (np.abs(column - np.median(column)) ** power).mean() for column in known if len(column)
+        ]
+        return float(np.mean(losses))
 
 
 def _cure(settings: FitSettings) -> str:
     return f"lower the learning rate (learning_rate is {settings.learning_rate:g})"
-
-
-def mean_deviation(
-    found: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """Weighted mean absolute error of each target; NaN where none has a weight."""
-    if weight is None:
-        return np.asarray(np.abs(found - y).mean(axis=0))
-    deviation = np.where(weight > 0, np.abs(found - y), 0.0)
-    total = weight.sum(axis=0)
-    mean = (deviation * weight).sum(axis=0) / np.where(total > 0, total, 1.0)
-    return np.asarray(np.where(total > 0, mean, math.nan))
 
 
 def set_generator(network: nn.Module, generator: torch.Generator | None) -> None:
@@ -281,13 +287,14 @@ def set_generator(network: nn.Module, generator: torch.Generator | None) -> None
             module.generator = generator
 
 
-def absolute_error(
+def training_loss(
     found: Tensor,
     target: Tensor,
     minimum: float | tuple[float, ...],
     weight: Tensor | None = None,
+    scoring: Scoring = "mae",
 ) -> Tensor:
-    """L1 loss, in which a prediction below the minimum is as good as the minimum.
+    """Mean absolute or squared error, in which a prediction below the minimum is as good as that.
 
     A slope of a tenth is left below it, so that no crystal is lost for good.
     """
@@ -297,8 +304,8 @@ def absolute_error(
         floor = least.where(bounded, 0.0)
         raised = floor + nn.functional.leaky_relu(found - floor, 0.1)
         found = raised.where(bounded, found)
-    deviation = (found - target).abs()
-    return (deviation if weight is None else deviation * weight).mean()
+    losses = (found - target).abs() if scoring == "mae" else (found - target).square()
+    return (losses if weight is None else losses * weight).mean()
 
 
 def parameter_groups(network: PropertyNetwork, settings: FitSettings) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from matminer_unate.finetuning.fitting import StoppedError, fit_network, predict
+from matminer_unate.finetuning.fitting import Judge, StoppedError, fit_network, predict
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder
 from matminer_unate.finetuning.reports import Splits
 from matminer_unate.finetuning.settings import FitReport, FitSettings
@@ -22,6 +22,7 @@ from matminer_unate.network.devices import count_workers
 from matminer_unate.network.initialisation import DrawFrom
 from matminer_unate.network.weights import load_encoder
 from matminer_unate.processes import single_threaded_workers
+from matminer_unate.transforms import Scoring
 
 Result = TypeVar("Result")
 
@@ -92,13 +93,14 @@ def train_members(
     device: torch.device,
     show: Callable[[float, str], Any],
     unit: float = math.nan,
+    judge: Judge | None = None,
 ) -> tuple[list[tuple[PropertyEncoder, FitReport]], KeyboardInterrupt | None]:
     """Train networks, as many at the same time as torch may use cores.
 
     Parameters
     ----------
     members : sequence of Member
-    crystals, y, weight, settings, device
+    crystals, y, weight, settings, device, judge
         As for :func:`~matminer_unate.finetuning.fitting.fit_network`.
     show : callable
         Told the epochs of a member, on average over them, and what there is to say.
@@ -122,7 +124,7 @@ def train_members(
             m = members[k]
             network, report = fit_network(
                 m.network, crystals, y, m.rows, m.held_out, settings, m.seed, device, tell,
-                weight, check,
+                weight, check, judge,
             )  # fmt: skip
             if not report.stopped:  # what patience saved is done too
                 reports[k] = replace(report, epochs=settings.epochs)
@@ -131,7 +133,8 @@ def train_members(
         return train
 
     def look() -> None:
-        show(float(np.mean([report.epochs for report in reports])), _say(reports, unit))
+        said = _say(reports, settings.scoring, unit)
+        show(float(np.mean([report.epochs for report in reports])), said)
 
     # One core each is several times faster than several cores for one: see encoding.
     n_workers = min(len(members), count_workers(device))
@@ -227,8 +230,8 @@ def _stop(stop: Event, futures: Sequence[Future[Any]]) -> None:
             continue
 
 
-def _say(reports: Sequence[FitReport], unit: float) -> str:
+def _say(reports: Sequence[FitReport], scoring: Scoring, unit: float) -> str:
     """The last look at the held-out rows, once there was one."""
     last = [report.history[-1][2] for report in reports if report.history]
     errors = [error for error in last if math.isfinite(error * unit)]
-    return f"held-out MAE {np.mean(errors) * unit:.3g}" if errors else ""
+    return f"held-out {scoring.upper()} {np.mean(errors) * unit:.3g}" if errors else ""

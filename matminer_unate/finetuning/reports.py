@@ -8,10 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.finetuning.settings import FitReport
-from matminer_unate.finetuning.targets import TargetScale, errors_of_medians, mean_of_known
+from matminer_unate.finetuning.targets import TargetScale, errors_of_constants, mean_of_known
+from matminer_unate.transforms import Scoring
 
 Splits = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Training rows and held-out rows of each member."""
+
+WORDS: dict[Scoring, tuple[str, str]] = {
+    "mae": ("mean absolute error", "median"),
+    "rmse": ("root mean squared error", "mean"),
+}
+"""An error, and the constant that makes it least."""
 
 LEAST_JUDGED = 20
 """Rows from which on their error tells whether a network has learned anything."""
@@ -22,17 +29,18 @@ CURE = "train longer (epochs), change learning_rate, and check that each row of 
 
 
 def held_out_errors(reports: Sequence[FitReport], scale: TargetScale) -> NDArray[np.float64]:
-    """Mean absolute error of each target on held-out rows, in its unit; NaN without such rows."""
-    errors = [np.broadcast_to(report.errors, scale.spread.shape) for report in reports]
-    return mean_of_known(np.array(errors)) * scale.spread
+    """Error of each target on held-out rows, in its unit; NaN without such rows."""
+    errors = [np.broadcast_to(report.errors, scale.unit.shape) for report in reports]
+    return mean_of_known(np.array(errors)) * scale.unit
 
 
 def doubts(
     reports: Sequence[FitReport],
     scale: TargetScale,
-    y: NDArray[np.float64],
+    values: NDArray[np.float64],
     weights: NDArray[np.float64] | None,
     splits: Splits,
+    scoring: Scoring,
 ) -> list[str]:
     """A sentence for each target of which the networks learned nothing.
 
@@ -40,27 +48,32 @@ def doubts(
     ----------
     reports : sequence of FitReport
     scale : TargetScale
-    y, weights : (n_rows, n_targets)
-        Standardised targets and their weights.
+    values, weights : (n_rows, n_targets)
+        Targets in their unit, and their weights.
     splits : sequence of (training rows, held-out rows)
+    scoring : {"mae", "rmse"}
     """
-    varies = scale.spread > 0
+    varies, (error, constant) = scale.spread > 0, WORDS[scoring]
     if not any(len(held_out) for _, held_out in splits):
-        rows = np.arange(len(y))
-        medians, counts = errors_of_medians(y, weights, [(rows, rows)])
-        losses = [report.history[-1][1] for report in reports]
+        rows, y = np.arange(len(values)), scale.standardise(values)
+        constants, counts = errors_of_constants(y, weights, [(rows, rows)], scoring)
+        loss = float(np.mean([report.history[-1][1] for report in reports]))
         if counts.max() < LEAST_JUDGED or not varies.any():
             return []
-        if np.mean(losses) < np.nanmean(medians[varies]):
+        power = 1 if scoring == "mae" else 2
+        if loss < np.nanmean(constants[varies] ** power):
             return []
-        return [f"the network learned nothing: its training loss is not below the median's; {CURE}"]
-    medians, counts = errors_of_medians(y, weights, splits)
-    found, medians = held_out_errors(reports, scale), medians * scale.spread
+        return [
+            f"the network learned nothing: its training loss is not below the {constant}'s; {CURE}"
+        ]
+    unit = np.where(varies, scale.unit, 1.0)
+    constants, counts = errors_of_constants(values / unit, weights, splits, scoring)
+    found, constants = held_out_errors(reports, scale), constants * unit
     return [
-        f"the network learned nothing of {scale.names[k]}: its mean absolute error on held-out "
-        f"rows is {found[k]:.4g}, that of the median {medians[k]:.4g}; {CURE}"
+        f"the network learned nothing of {scale.names[k]}: its {error} on held-out rows is "
+        f"{found[k]:.4g}, that of the {constant} {constants[k]:.4g}; {CURE}"
         for k in np.flatnonzero((counts >= LEAST_JUDGED) & varies)
-        if not found[k] < medians[k]
+        if not found[k] < constants[k]
     ]
 
 
@@ -74,7 +87,11 @@ def about_constants(scale: TargetScale) -> list[str]:
 
 
 def about_stop(
-    reports: Sequence[FitReport], scale: TargetScale, epochs: int, n_members: int
+    reports: Sequence[FitReport],
+    scale: TargetScale,
+    epochs: int,
+    n_members: int,
+    scoring: Scoring,
 ) -> str:
     """How far a training came that was interrupted."""
     if not reports:
@@ -89,5 +106,5 @@ def about_stop(
         f"training was stopped after {done:.1f} of {epochs} epochs; the model keeps the best "
         f"weights so far, those of epoch {kept:.1f}"
         + (f" of {len(reports)} of {n_members} networks" if len(reports) < n_members else "")
-        + (f", held-out MAE {told}" if told else "")
+        + (f", held-out {scoring.upper()} {told}" if told else "")
     )

@@ -16,6 +16,7 @@ from matminer_unate.finetuning.settings import FitReport
 from matminer_unate.finetuning.targets import TargetScale
 from matminer_unate.network.model_folder import MODEL, FolderConfig, Upgrade
 from matminer_unate.network.weights import WeightsConfig
+from matminer_unate.transforms import TargetTransform, TransformName
 
 if TYPE_CHECKING:
     from matminer_unate.finetuning.networks import PropertyEncoder
@@ -57,21 +58,30 @@ def _with_newer_weights(old: dict[str, Any]) -> dict[str, Any]:
     return {**rest, "files": {MODEL: old["sha256"]}, "weights": weights}
 
 
+def _with_transforms(old: dict[str, Any]) -> dict[str, Any]:
+    """Version 3, which knew no transformations of targets and absolute errors only, → version 4."""
+    parameters = {**old["parameters"], "target": "identity", "scoring": "mae"}
+    transforms = ["identity"] * len(old["mean"])
+    return {**old, "parameters": parameters, "transforms": transforms, "unit": old["spread"]}
+
+
 @dataclass(frozen=True, kw_only=True)
 class FineTunedConfig(FolderConfig):
     """``config.json`` of a fine-tuned model; null is no minimum, or an error that is not known."""
 
     KIND: ClassVar[str] = "UnateFineTuneRegressor"
     NOUN: ClassVar[str] = "saved UnateFineTuneRegressor"
-    VERSION: ClassVar[int] = 3
-    UPGRADES: ClassVar[dict[int, Upgrade]] = {2: _with_newer_weights}
+    VERSION: ClassVar[int] = 4
+    UPGRADES: ClassVar[dict[int, Upgrade]] = {2: _with_newer_weights, 3: _with_transforms}
 
     parameters: dict[str, Any]
     weights: WeightsConfig
     targets: list[str]
     target_names: list[str] | None
+    transforms: list[TransformName]
     mean: list[float]
     spread: list[float]
+    unit: list[float]
     minimum: list[float | None]
     validation_error: list[float | None]
     n_networks: int
@@ -82,6 +92,7 @@ class FineTunedConfig(FolderConfig):
 def save_fine_tuned(folder: Path, parameters: Mapping[str, Any], fitted: FittedNetworks) -> None:
     """Write a fitted model and the parameters of its estimator; files are replaced."""
     from safetensors.torch import save
+    from torch import from_numpy
 
     tensors = {
         f"{k}/{name}": value.detach().contiguous()
@@ -89,13 +100,20 @@ def save_fine_tuned(folder: Path, parameters: Mapping[str, Any], fitted: FittedN
         for name, value in network.state_dict().items()
     }
     scale = fitted.scale
+    tensors |= {
+        f"transforms/{k}": from_numpy(transform.numbers)
+        for k, transform in enumerate(scale.transforms)
+        if len(transform.numbers)
+    }
     config = FineTunedConfig(
         parameters={**parameters, "weights": str(parameters["weights"])},
         weights=fitted.weights_config,
         targets=list(scale.names),
         target_names=fitted.target_names,
+        transforms=[transform.name for transform in scale.transforms],
         mean=scale.mean.tolist(),
         spread=scale.spread.tolist(),
+        unit=scale.unit.tolist(),
         minimum=_finite(scale.minimum),
         validation_error=_finite(fitted.validation_error),
         n_networks=len(fitted.networks),
@@ -118,14 +136,9 @@ def load_fine_tuned(folder: Path) -> tuple[dict[str, Any], FittedNetworks]:
 
     config = FineTunedConfig.read(folder)
     content = config.read_files(folder)[MODEL]
-    scale = TargetScale(
-        np.array(config.mean, np.float64),
-        np.array(config.spread, np.float64),
-        _array(config.minimum, -math.inf),
-        tuple(config.targets),
-    )
     try:
-        networks = _networks(config, load(content))
+        tensors = load(content)
+        networks, scale = _networks(config, tensors), _scale(config, tensors)
     except (SafetensorError, RuntimeError, KeyError) as e:
         raise WeightsError(f"{folder / MODEL} does not fit config.json: {e}") from e
     return config.parameters, FittedNetworks(
@@ -159,6 +172,22 @@ def _networks(config: FineTunedConfig, tensors: Mapping[str, Any]) -> list[Prope
         network.load_state_dict(state)
         networks.append(network.eval())
     return networks
+
+
+def _scale(config: FineTunedConfig, tensors: Mapping[str, Any]) -> TargetScale:
+    transforms = []
+    for k, name in enumerate(config.transforms):
+        plain = TargetTransform.identity()
+        numbers = tensors[f"transforms/{k}"].numpy() if name != "identity" else plain.numbers
+        transforms.append(TargetTransform(name, numbers))
+    return TargetScale(
+        tuple(transforms),
+        np.array(config.mean, np.float64),
+        np.array(config.spread, np.float64),
+        np.array(config.unit, np.float64),
+        _array(config.minimum, -math.inf),
+        tuple(config.targets),
+    )
 
 
 def _finite(values: NDArray[np.float64]) -> list[float | None]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
+from matminer_unate.transforms import SCORINGS, Scoring
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class FitSettings:
         Measure the statistics of batch normalisation anew for the weights that are kept.
     standardise : bool
         Standardise the targets inside the network, in float32: for targets of order 1.
+    scoring : {"mae", "rmse"}
+        What is made small, absolute or squared errors, and what the held-out rows are judged by.
     minimum : float, or one for each target
         Of the target. Where a target is this, predictions below are no error: they are raised to
         it in the end.
@@ -69,6 +72,7 @@ class FitSettings:
     jitter: float = 0.0
     recalibrate: bool = True
     standardise: bool = True
+    scoring: Scoring = "mae"
     minimum: float | tuple[float, ...] = -math.inf
     evaluations: int = 15
     patience: int = 0
@@ -78,6 +82,8 @@ class FitSettings:
         for name, least in (("epochs", 1), ("batch_size", 2), ("evaluations", 1)):
             if getattr(self, name) < least:
                 raise InputError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.scoring not in SCORINGS:
+            raise InputError(f"scoring must be 'mae' or 'rmse', got {self.scoring!r}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate must be positive, got {self.learning_rate}")
 
@@ -112,14 +118,14 @@ def auto_epochs(n_rows: int) -> int:
 class FitReport:
     """What happened in training.
 
-    Errors are those of the targets that the training was given.
+    Errors are those of the targets that the training was given, or as whoever judges tells them.
 
     Attributes
     ----------
     best_epoch : float
         Finished epochs of the weights that were kept.
     best_error : float
-        Their mean absolute error on the held-out rows; NaN without such rows.
+        Their error on the held-out rows; NaN without such rows.
     errors : () or (n_targets,) float64 array
         The same for each target.
     history : list of (epoch, training loss, held-out error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
 from matminer_unate.targets import target_floor
+from matminer_unate.transforms import Scoring, TargetTransform
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 
 ROUNDING = 1e-14
 """Spread over size of targets below which they are one number, rounded."""
@@ -21,37 +23,74 @@ ROUNDING = 1e-14
 
 @dataclass(frozen=True)
 class TargetScale:
-    """Mean, spread and least value of each target, in its unit; kept in double precision.
+    """What becomes of each target before it is learned; kept in double precision.
 
     Attributes
     ----------
-    mean, spread, minimum : (n_targets,) float64
-        A spread of 0 is that of a constant; minus infinity is no minimum.
+    transforms : tuple of TargetTransform
+    mean, spread : (n_targets,) float64
+        Of the transformed targets. A spread of 0 is that of a constant.
+    unit : (n_targets,) float64
+        Spread of the targets themselves, in which errors are told.
+    minimum : (n_targets,) float64
+        In the unit of the target; minus infinity is no minimum.
     names : tuple of str
         For messages and tables.
     """
 
+    transforms: tuple[TargetTransform, ...]
     mean: Array
     spread: Array
+    unit: Array
     minimum: Array
     names: tuple[str, ...]
 
     def standardise(self, values: Array) -> Array:
-        """Targets, (n, n_targets) → of mean 0 and deviation 1."""
-        scaled: Array = (values - self.mean) / np.where(self.spread > 0, self.spread, 1.0)
+        """Targets, (n, n_targets) → transformed, of mean 0 and deviation 1."""
+        pairs = zip(self.transforms, values.T, strict=True)
+        z = np.column_stack([transform.forward(column) for transform, column in pairs])
+        scaled: Array = (z - self.mean) / _or_one(self.spread)
         return scaled
 
     def restore(self, values: Array) -> Array:
         """Standardised predictions, (n, n_targets) → in their unit, from the minimum on."""
-        restored: Array = np.maximum(values * self.spread + self.mean, self.minimum)
+        pairs = zip(self.transforms, (values * self.spread + self.mean).T, strict=True)
+        y = np.column_stack([transform.backward(column) for transform, column in pairs])
+        restored: Array = np.maximum(y, self.minimum)
         return restored
 
-    def lowest(self) -> float | tuple[float, ...]:
-        """The minimum among standardised targets; a single number where there is one target."""
-        bounded = np.isfinite(self.minimum)
-        least = self.standardise(np.where(bounded, self.minimum, 0.0)[None])[0]
-        found = tuple(np.where(bounded, least, -math.inf).tolist())
+    def errors(self, found: Array, values: Array, weights: Array | None, scoring: Scoring) -> Array:
+        """Errors of standardised predictions in spreads of the targets themselves, (n_targets,).
+
+        Parameters
+        ----------
+        found : (n, n_targets)
+        values : (n, n_targets)
+            Targets, in their unit.
+        weights, scoring
+            As for :func:`mean_errors`.
+        """
+        unit = _or_one(self.unit)
+        return mean_errors(self.restore(found) / unit, values / unit, weights, scoring)
+
+    def lowest(self, values: Array) -> float | tuple[float, ...]:
+        """The minimum among standardised targets; a single number where there is one target.
+
+        None where no target, of (n, n_targets), is that low: it makes no difference there.
+        """
+        reached = np.nanmin(values, axis=0) <= self.minimum
+        least = self.standardise(np.where(reached, self.minimum, np.nanmin(values, axis=0))[None])
+        found = tuple(np.where(reached, least[0], -math.inf).tolist())
         return found if len(found) > 1 else found[0]
+
+    def transformed(
+        self, transforms: Sequence[TargetTransform], values: Array, weights: Array | None
+    ) -> TargetScale:
+        """The scale of these targets, (n, n_targets), in other transformations."""
+        pairs = zip(transforms, values.T, strict=True)
+        z = np.column_stack([transform.forward(column) for transform, column in pairs])
+        mean, spread = _mean_and_spread(z, weights)
+        return replace(self, transforms=tuple(transforms), mean=mean, spread=spread)
 
 
 def target_weights(values: Array, weights: Array | None) -> Array | None:
@@ -91,48 +130,65 @@ def scale_of(
     InputError
         A target is below the minimum, or that is no minimum.
     """
-    found = []
-    for column, weight in zip(values.T, _columns(weights, values), strict=True):
-        known = np.isfinite(column)
-        column, weight = column[known], weight[known]
-        # Squares of numbers beyond 1e154 are infinite.
-        size = float(np.abs(column).max()) or 1.0
-        mean = float(np.average(column / size, weights=weight))
-        spread = float(np.average((column / size - mean) ** 2, weights=weight)) ** 0.5
-        spread = spread if spread > ROUNDING else 0.0
-        found.append((mean * size, spread * size, target_floor(minimum, column)))
-    table = np.array(found)
-    usual = ["target"] if len(found) == 1 else [f"target {k}" for k in range(len(found))]
-    return TargetScale(table[:, 0], table[:, 1], table[:, 2], tuple(names or usual))
+    mean, spread = _mean_and_spread(values, weights)
+    floors = [target_floor(minimum, column[np.isfinite(column)]) for column in values.T]
+    usual = ["target"] if len(floors) == 1 else [f"target {k}" for k in range(len(floors))]
+    transforms = (TargetTransform.identity(),) * len(floors)
+    return TargetScale(transforms, mean, spread, spread, np.array(floors), tuple(names or usual))
 
 
-def errors_of_medians(
-    values: Array, weights: Array | None, splits: Sequence[tuple[Any, Any]]
+def mean_errors(found: Array, y: Array, weights: Array | None, scoring: Scoring) -> Array:
+    """Weighted mean absolute error of each target, or root of its mean squared one.
+
+    Parameters
+    ----------
+    found, y : (n,) or (n, n_targets)
+    weights : of the same shape, optional
+        What has 0 is not read.
+    scoring : {"mae", "rmse"}
+
+    Returns
+    -------
+    () or (n_targets,)
+        NaN where none has a weight.
+    """
+    known = np.ones_like(found) if weights is None else weights
+    deviations = np.where(known > 0, np.abs(found - y), 0.0)
+    total = known.sum(axis=0)
+    losses = deviations if scoring == "mae" else deviations**2
+    mean = (losses * known).sum(axis=0) / np.where(total > 0, total, math.nan)
+    return np.asarray(mean if scoring == "mae" else np.sqrt(mean))
+
+
+def errors_of_constants(
+    values: Array, weights: Array | None, splits: Sequence[tuple[Any, Any]], scoring: Scoring
 ) -> tuple[Array, NDArray[np.int64]]:
-    """What the medians of the training rows make of the held-out rows.
+    """What medians of the training rows, or means for squared errors, make of the held-out rows.
 
     Parameters
     ----------
     values : (n_rows, n_targets)
     weights : (n_rows, n_targets), optional
     splits : sequence of (training rows, held-out rows)
+    scoring : {"mae", "rmse"}
 
     Returns
     -------
     errors : (n_targets,)
-        Mean over the splits of the weighted mean absolute error; NaN without held-out rows.
+        Mean over the splits; NaN without held-out rows.
     counts : (n_targets,)
         Held-out rows whose target is known.
     """
     errors = np.full((len(splits), values.shape[1]), math.nan)
     counts = np.zeros(values.shape[1], np.int64)
+    constant = np.median if scoring == "mae" else np.mean
     for k, (column, weight) in enumerate(zip(values.T, _columns(weights, values), strict=True)):
         for split, (rows, held_out) in enumerate(splits):
             learned, rest = (part[np.isfinite(column[part])] for part in (rows, held_out))
             counts[k] += len(rest)
             if len(rest) and len(learned):
-                away = np.abs(column[rest] - np.median(column[learned]))
-                errors[split, k] = np.average(away, weights=weight[rest])
+                found = np.full(len(rest), constant(column[learned]))
+                errors[split, k] = mean_errors(found, column[rest], weight[rest], scoring)
     return mean_of_known(errors), counts
 
 
@@ -142,6 +198,25 @@ def mean_of_known(values: Array) -> Array:
     total = np.where(known, values, 0.0).sum(axis=0)
     mean: Array = total / np.where(known.any(axis=0), known.sum(axis=0), math.nan)
     return mean
+
+
+def _mean_and_spread(values: Array, weights: Array | None) -> tuple[Array, Array]:
+    """Of each column, NaN left out, (n_targets,)."""
+    found = []
+    for column, weight in zip(values.T, _columns(weights, values), strict=True):
+        known = np.isfinite(column)
+        column, weight = column[known], weight[known]
+        # Squares of numbers beyond 1e154 are infinite.
+        size = float(np.abs(column).max()) or 1.0
+        mean = float(np.average(column / size, weights=weight))
+        spread = float(np.average((column / size - mean) ** 2, weights=weight)) ** 0.5
+        found.append((mean * size, spread * size if spread > ROUNDING else 0.0))
+    means, spreads = np.array(found).T
+    return means, spreads
+
+
+def _or_one(spread: Array) -> Array:
+    return np.where(spread > 0, spread, 1.0)
 
 
 def _columns(weights: Array | None, values: Array) -> Array:

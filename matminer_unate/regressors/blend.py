@@ -12,8 +12,7 @@ import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
 
 from matminer_unate.regressors.kernel_ridge import HeldOut, Rows, Vector
-from matminer_unate.regressors.transformed_target import TransformedTarget
-from matminer_unate.transforms import TargetTransform
+from matminer_unate.transforms import TargetTransform, TransformedTarget
 
 DIRECT = {
     "learning_rate": 0.03,

@@ -16,8 +16,7 @@ from matminer_unate.finetuning.settings import DROPOUT, FINE_TUNING, FitSettings
 from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.weights import read_config
 from matminer_unate.regressors.kernel_ridge import Rows, Vector
-from matminer_unate.regressors.transformed_target import TransformedTarget
-from matminer_unate.transforms import TargetTransform
+from matminer_unate.transforms import TargetTransform, TransformedTarget
 
 if TYPE_CHECKING:
     from matminer_unate.finetuning.networks import Crystals, PropertyEncoder

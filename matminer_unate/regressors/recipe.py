@@ -246,8 +246,9 @@ class Recipe:
             missing = [name for name in expected if name not in table.columns]
             raise InputError(
                 f"the frame has not the {len(expected)} columns of this model (missing: "
-                f"{', '.join(missing[:3]) or 'none, but the order differs'}); pass structures, or "
-                "what featurize() of a regressor with the same options returned"
+                f"{', '.join(missing[:3]) or 'none, but the order differs'}); pass structures (one "
+                "column of a table), or what featurize() of a regressor with the same options "
+                "returned"
             )
 
 

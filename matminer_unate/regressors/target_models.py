@@ -33,7 +33,7 @@ from matminer_unate.regressors.training_rows import (
     Tells,
     TrainingRows,
 )
-from matminer_unate.regressors.transformed_target import TransformedTarget, mean_error
+from matminer_unate.transforms import TransformedTarget, mean_error
 
 SENSITIVITY_ROWS = 300
 

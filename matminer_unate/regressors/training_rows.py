@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.regressors.kernel_ridge import Matrix, Rows, Vector
 from matminer_unate.regressors.recipe import FINGERPRINT, OPTIONAL, TIGHT_BINDING, is_wide
-from matminer_unate.regressors.transformed_target import Scoring
+from matminer_unate.transforms import Scoring
 
 Blocks = frozenset[str]
 """Names of blocks that a model does without, or that a row lacks."""

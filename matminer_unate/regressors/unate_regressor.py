@@ -24,9 +24,8 @@ from matminer_unate.regressors.saved_regressor import load_regressor, save_regre
 from matminer_unate.regressors.stages import stage_seconds
 from matminer_unate.regressors.target_models import FittedTarget
 from matminer_unate.regressors.training_rows import RegressionOptions
-from matminer_unate.regressors.transformed_target import SCORINGS, Scoring
 from matminer_unate.targets import read_targets
-from matminer_unate.transforms import TRANSFORMS, TransformName
+from matminer_unate.transforms import SCORINGS, TRANSFORMS, Scoring, TransformName
 
 ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""

@@ -14,6 +14,7 @@ import pytest
 from real_crystals import crystals
 
 from matminer_unate.cli import main as cli
+from matminer_unate.cli.arguments import make_parser
 from matminer_unate.engine import cluster
 
 distributed = pytest.importorskip("distributed")
@@ -156,6 +157,13 @@ def test_an_input_after_the_option_is_not_taken_for_an_address(
     with pytest.raises(SystemExit):
         run("--out", cifs / "out.parquet", "--dask", cifs / "rows.parquet", cifs / "rows.csv")
     assert "name the inputs before --dask" in capsys.readouterr().err
+
+
+def test_without_an_address_the_workers_are_on_this_machine() -> None:
+    command = ["featurize", "crystals.parquet", "--out", "features.parquet", "--dask"]
+    assert make_parser().parse_args(command).dask == ""
+    assert make_parser().parse_args([*command, "tcp://host:8786"]).dask == "tcp://host:8786"
+    assert make_parser().parse_args(command[:-1]).dask is None
 
 
 def test_inputs_that_workers_elsewhere_would_not_find_are_refused(

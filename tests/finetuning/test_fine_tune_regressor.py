@@ -184,6 +184,8 @@ def test_elements_the_weights_do_not_know_are_masked_with_a_warning(tiny_weights
         ({"validation_share": 1.0}, r"'validation_share' .* must be a float in the range"),
         ({"minimum": "none"}, r"'minimum' .* must be a str among {'auto'}"),
         ({"minimum": 1000.0}, "below the minimum"),
+        ({"target": "sqrt"}, r"'target' .* must be a str among"),
+        ({"scoring": "r2"}, r"'scoring' .* must be a str among"),
         ({"device": "tpu"}, "device"),
     ],
 )

@@ -14,12 +14,15 @@ from pymatgen.core import Lattice, Structure
 from tiny_encoder import TINY
 
 from matminer_unate import UnateFineTuneRegressor
+from matminer_unate.crystals.formula import reduced_counts
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
+from matminer_unate.finetuning.fitting import training_loss
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder, RowDropout
-from matminer_unate.finetuning.targets import scale_of
+from matminer_unate.finetuning.targets import mean_errors, scale_of
+from matminer_unate.finetuning.transform_choice import transforms_of_targets
 from matminer_unate.network.encoder import SiteEncoder
 
 OVERLAPPING = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0.001]])
@@ -251,3 +254,109 @@ def test_weights_of_targets_average_to_one_however_few_are_known() -> None:
     scale = scale_of(values, None, None, ("a", "b"))
     np.testing.assert_allclose(scale.mean, [3, 3])
     np.testing.assert_allclose(scale.spread, [np.sqrt(8 / 3), 1])
+
+
+# -- transformed targets ---------------------------------------------------------------------------
+
+
+def long_tail(crystals: list[Structure]) -> np.ndarray:
+    return np.exp(volumes(crystals) / 5)
+
+
+@pytest.mark.parametrize("target", ["log", "yeo-johnson", "rank"])
+def test_a_transformed_target_is_learned_predicted_in_its_unit_and_saved(
+    tiny_weights: Path, tmp_path: Path, target: str
+) -> None:
+    X, y = structures(), long_tail(structures())
+    model = make(tiny_weights, epochs=30, target=target).fit(X, y)
+    found = model.predict(X)
+    assert model.transforms_ == [target]
+    assert np.abs(found - y).mean() < 0.8 * np.abs(y - np.median(y)).mean()
+    assert found.min() > y.min() - np.ptp(y) / 2
+    model.save(tmp_path)
+    loaded = UnateFineTuneRegressor.load(tmp_path, "cpu")
+    assert loaded.transforms_ == [target]
+    np.testing.assert_array_equal(loaded.predict(X), found)
+
+
+@pytest.mark.parametrize("target", ["identity", "log"])
+@pytest.mark.parametrize("scoring", ["mae", "rmse"])
+def test_the_error_on_held_out_rows_is_in_the_unit_of_the_target(
+    tiny_weights: Path, target: str, scoring: str
+) -> None:
+    X, y = structures(), long_tail(structures())
+    model = make(tiny_weights, target=target, scoring=scoring, validation_share=0.3).fit(X, y)
+    counts = (reduced_counts(np.array(s.atomic_numbers)) for s in X)
+    ((_, held_out),) = model._splits([" ".join(f"{z}:{n}" for z, n in pairs) for pairs in counts])
+    deviations = np.abs(model.predict(X) - y)[held_out]
+    expected = deviations.mean() if scoring == "mae" else np.sqrt((deviations**2).mean())
+    assert model.validation_error_ == pytest.approx(expected, rel=1e-5)
+
+
+def test_squared_errors_are_made_small_where_they_count() -> None:
+    found, y = torch.tensor([0.0, 1.0, -1.0]), torch.tensor([0.0, 3.0, 0.0])
+    assert training_loss(found, y, -np.inf).item() == 1.0
+    assert training_loss(found, y, -np.inf, scoring="rmse").item() == pytest.approx(5 / 3)
+    raised = training_loss(found, y, 0.0, torch.tensor([1.0, 0.0, 2.0]), "rmse")
+    assert raised.item() == pytest.approx(2 * 0.1**2 / 3)
+
+
+def test_errors_of_targets_are_weighted_and_unknown_ones_not_read() -> None:
+    found = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
+    y = np.array([[0.0, np.nan], [0.0, np.nan], [0.0, np.nan]])
+    weights = np.array([[1.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    np.testing.assert_allclose(mean_errors(found, y, weights, "mae"), [9 / 4, np.nan])
+    np.testing.assert_allclose(mean_errors(found, y, weights, "rmse"), [np.sqrt(23 / 4), np.nan])
+
+
+def test_a_floor_holds_under_a_transformation(tiny_weights: Path) -> None:
+    X = structures()
+    y = np.maximum(long_tail(X) - np.median(long_tail(X)), 0)
+    model = make(tiny_weights, epochs=5, target="log").fit(X, y)
+    assert model.minimum_ == 0
+    assert model.predict(X).min() >= 0
+    scale, values = model.scale_, y[:, None]
+    assert scale.lowest(values) == pytest.approx(scale.standardise(values).min())
+    assert scale.lowest(values + 1.0) == -np.inf
+
+
+def test_each_target_has_the_transformation_that_suits_a_linear_read_out() -> None:
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(80, 6)).astype(np.float32)
+    plain = columns @ rng.normal(size=6) + 0.1 * rng.normal(size=80)
+    values = np.column_stack([plain, np.exp(plain)])
+    values[3, 0] = np.nan
+    columns[5, 2] = np.nan
+    scale, groups = scale_of(values, None, None), [str(k // 2) for k in range(80)]
+
+    def chosen(wanted: str) -> list[str]:
+        given = values, None, scale, "mae", groups, lambda: columns, 0
+        return [transform.name for transform in transforms_of_targets(wanted, *given)]
+
+    assert chosen("auto")[0] == "identity"
+    assert chosen("auto")[1] in ("log", "rank")
+    assert chosen("log") == ["log", "log"]
+    few = values[:4], None, scale, "mae", ["a"] * 4, lambda: columns[:4], 0
+    assert {t.name for t in transforms_of_targets("auto", *few)} == {"identity"}
+
+
+def test_columns_are_computed_only_where_there_is_something_to_choose(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("matminer_unate.finetuning.transform_choice.pretrained_columns", refuse)
+    X = structures(12)
+    make(tiny_weights, target="rank").fit(X, long_tail(X))
+    make(tiny_weights, target="auto").fit(X, [0.0, 1.0] * 6)
+    with pytest.raises(AssertionError):
+        make(tiny_weights, target="auto").fit(X, long_tail(X))
+
+
+def test_with_several_targets_each_has_a_transformation(tiny_weights: Path) -> None:
+    X = structures()
+    y = np.column_stack([volumes(X), np.repeat([0.0, 1.0], 12)])
+    model = make(tiny_weights, target="log").fit(X, y)
+    assert model.transforms_ == ["log", "identity"]
+    assert model.predict(X).shape == (24, 2)

@@ -14,8 +14,7 @@ from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.finetuning.settings import auto_epochs
 from matminer_unate.regressors import blend, network_expert, recipe, unate_regressor
 from matminer_unate.regressors.network_expert import NetworkExpert, network_seconds
-from matminer_unate.regressors.transformed_target import TransformedTarget
-from matminer_unate.transforms import transforms_for
+from matminer_unate.transforms import TransformedTarget, transforms_for
 
 N = 24
 FOLDS = [np.arange(k, N, 3) for k in range(3)]

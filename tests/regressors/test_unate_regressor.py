@@ -41,8 +41,7 @@ from matminer_unate.regressors.kernel_ridge import (
     _squared_distances,
 )
 from matminer_unate.regressors.recipe import cell_columns, composition_columns
-from matminer_unate.regressors.transformed_target import TransformedTarget
-from matminer_unate.transforms import transforms_for
+from matminer_unate.transforms import TransformedTarget, transforms_for
 
 N = 36
 
