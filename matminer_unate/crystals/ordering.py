@@ -1,0 +1,530 @@
+"""Disordered crystals → ordered ones: whole atoms in the cell of lowest electrostatic energy.
+
+A site that two elements share, or that is empty here and there, has no place in a graph of atoms.
+In the ordered crystal every site holds one atom or none: in the smallest supercell whose numbers of
+atoms come near the occupancies, the arrangement with the lowest Ewald energy is looked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate.crystals.checks import MIN_DISTANCE
+from matminer_unate.crystals.lattice import reduced_basis
+from matminer_unate.crystals.structures import CrystalArrays, element_of, structure_of
+from matminer_unate.crystals.supercells import compact_supercells
+from matminer_unate.crystals.symmetry import SYMPRECS, primitive_cell, symmetry_dataset
+from matminer_unate.errors import InputError, StructureError
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+Disorder = Literal["raise", "ordered"]
+"""What becomes of a crystal with sites of mixed or partial occupancy."""
+
+Ordering = Literal["", "oxidation states", "electronegativities"]
+"""What ordered a crystal; nothing where it was ordered already."""
+
+MAX_PLACES = 64
+"""Places for atoms in a supercell."""
+
+MAX_CELL = 256
+"""The same of a primitive cell in which the numbers of atoms come out as it is."""
+
+TOLERANCE = 0.02
+"""How far the share of places that an element has may be from its occupancy."""
+
+EXCLUSION = 1.0
+"""Å. Of two partly occupied places nearer than this, one is empty: an atom's split position."""
+
+SAME_PLACE = 0.05
+"""Å. Sites nearer than this are one site, listed twice."""
+
+UNBALANCED = 0.05
+"""Elementary charges a site, up to which oxidation states that come with a structure are believed:
+occupancies are rounded."""
+
+ELECTRONEGATIVITY_SHARE = 0.01
+"""Of the energy of charges by electronegativity, beside that of oxidation states: it decides where
+the elements that share sites have equal ones."""
+
+PLACES_SEARCHED = 600
+"""In all supercells together, the most compact first; more take longer."""
+
+STARTS = 16
+"""Arrangements that the search begins from."""
+
+MAX_GUESSES = 100_000
+"""Sums of the oxidation states of one element that are tried; their number grows with its atoms."""
+
+_FORBIDDEN = 1e4
+"""eV. Energy of two atoms on places that exclude each other."""
+
+_LEVEL = 1e-6
+"""eV. Energies closer than this are equal."""
+
+
+@dataclass(frozen=True)
+class PartialSites:
+    """The sites of a crystal, each shared by elements, by none, or whole.
+
+    Attributes
+    ----------
+    lattice : (3, 3), Å
+    frac_coords : (n_sites, 3)
+    elements : tuple of int
+        Atomic numbers.
+    occupancy : (n_sites, n_elements)
+    charges : (n_sites, n_elements)
+        Oxidation states as the structure has them; NaN where it has none.
+    """
+
+    lattice: Floats
+    frac_coords: Floats
+    elements: tuple[int, ...]
+    occupancy: Floats
+    charges: Floats
+
+
+def check_disorder(disorder: Any) -> None:
+    """Raise InputError unless this is a :data:`Disorder`."""
+    if not isinstance(disorder, str) or disorder not in ("raise", "ordered"):
+        raise InputError(f"disorder must be 'raise' or 'ordered', got {disorder!r}")
+
+
+def ordered_structure(structure: Any) -> Any:
+    """The ordered crystal that ``disorder="ordered"`` takes in place of a disordered one.
+
+    It is a crystal of whole atoms in the smallest supercell of at most 64 places in which every
+    element has its share of each set of equivalent sites within 0.02; a primitive cell may have up to
+    256. Of the arrangements in the most compact supercells of that size, that of the lowest
+    electrostatic energy is taken, as far as a search by exchanging pairs of atoms finds it. The charges are oxidation states: those of the structure where all its species have
+    some that balance, else the likeliest that balance according to pymatgen. To their energy comes
+    a hundredth of that of charges by Pauling's electronegativity, which decides alone where no
+    oxidation states balance, as in alloys, and between elements with equal ones. Two partly occupied
+    places within 1 Å of each other exclude each other.
+
+    The same crystal comes out at every call, and of another cell of the crystal but for
+    arrangements whose energies are equal.
+
+    Parameters
+    ----------
+    structure
+        Whatever a featurizer takes.
+
+    Returns
+    -------
+    pymatgen.core.Structure
+        Of elements, with sites in an order of its own. One that is ordered already is taken apart
+        and put together as it is.
+
+    Raises
+    ------
+    StructureError
+        It is no usable structure; or no such supercell comes near its occupancies.
+
+    References
+    ----------
+    Ewald, Ann. Phys. 369, 253 (1921), doi:10.1002/andp.19213690304. Supercells: Hart and Forcade,
+    Phys. Rev. B 77, 224115 (2008), doi:10.1103/PhysRevB.77.224115. The package's own search of
+    pairs stands in for pymatgen's ``OrderDisorderedStructureTransformation``, which tries all
+    arrangements and takes hours for some of these cells.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from matminer_unate import ordered_structure
+    >>> alloy = Structure(Lattice.cubic(3.74), [{"Cu": 0.75, "Au": 0.25}] * 4,
+    ...                   [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    >>> ordered_structure(alloy).get_space_group_info()
+    ('Pm-3m', 221)
+    """
+    from pymatgen.core import Element, Structure
+
+    (lattice, frac_coords, numbers), _ = ordered_arrays(structure)
+    return Structure(lattice, [Element.from_Z(z) for z in numbers.tolist()], frac_coords)
+
+
+def ordered_arrays(crystal: Any) -> tuple[CrystalArrays, Ordering]:
+    """Take one crystal apart, ordered where it is not; see :func:`ordered_structure`.
+
+    Raises
+    ------
+    StructureError
+        As :func:`~matminer_unate.crystals.structures.crystal_arrays`, or no ordered crystal comes
+        near the occupancies.
+    """
+    structure, arrays = structure_of(crystal)
+    if arrays is not None:
+        return arrays, ""
+    sites = partial_sites(structure)
+    parts = (sites.lattice, sites.frac_coords, sites.occupancy, sites.charges)
+    (lattice, frac_coords, numbers), ordering = _ordered(
+        sites.elements, *(part.tobytes() for part in parts)
+    )
+    return (lattice.copy(), frac_coords.copy(), numbers.copy()), ordering
+
+
+def partial_sites(structure: Any) -> PartialSites:
+    """The occupancies of a pymatgen Structure.
+
+    Raises
+    ------
+    StructureError
+        A site holds more than one atom, or what is no element.
+    """
+    held = [[(element_of(s, index).Z, s, o) for s, o in site.species.items()]
+            for index, site in enumerate(structure)]  # fmt: skip
+    elements = tuple(sorted({z for site in held for z, _, _ in site}))
+    occupancy = np.zeros((len(held), len(elements)))
+    total = np.zeros_like(occupancy)
+    for index, site in enumerate(held):
+        for z, species, share in site:
+            column = elements.index(z)
+            state = getattr(species, "oxi_state", None)
+            occupancy[index, column] += share
+            total[index, column] += share * (math.nan if state is None else float(state))
+        if occupancy[index].sum() > 1 + TOLERANCE:
+            raise StructureError(
+                f"site {index} holds {occupancy[index].sum():.3g} atoms "
+                f"({structure[index].species}); check its occupancies"
+            )
+    with np.errstate(invalid="ignore"):
+        charges = np.where(occupancy > 0, total / occupancy, 0.0)
+    frac_coords = np.array([site.frac_coords for site in structure], dtype=np.float64)
+    lattice = np.array(structure.lattice.matrix, dtype=np.float64)
+    return PartialSites(lattice, frac_coords, elements, occupancy, charges)
+
+
+@lru_cache(maxsize=2_000)
+def _ordered(
+    elements: tuple[int, ...], lattice: bytes, frac_coords: bytes, occupancy: bytes, charges: bytes
+) -> tuple[CrystalArrays, Ordering]:
+    """Kept, because several featurizers, or a fit and what follows, ask for the same crystals."""
+
+    def read(part: bytes, width: int) -> Floats:
+        return np.frombuffer(part).reshape(-1, width)
+
+    n = len(elements)
+    places = read(lattice, 3), read(frac_coords, 3)
+    return _order(PartialSites(*places, elements, read(occupancy, n), read(charges, n)))
+
+
+def _order(given: PartialSites) -> tuple[CrystalArrays, Ordering]:
+    sites, orbits = _primitive(given)
+    index, counts = _whole_numbers(sites, orbits)
+    composition = {z: sum(n[k] for n in counts) for k, z in enumerate(sites.elements)}
+    states, ordering = _oxidation_states(sites, composition)
+    found: tuple[float, CrystalArrays] | None = None
+    shapes = PLACES_SEARCHED // (index * len(sites.frac_coords))
+    for basis in compact_supercells(sites.lattice, index, shapes):
+        places = _Places.of(sites, orbits, counts, states, basis)
+        kinds, energy = places.search()
+        if found is None or energy < found[0] - _LEVEL:
+            found = energy, places.arrays(kinds, sites.elements)
+    assert found is not None
+    if found[0] > _FORBIDDEN / 2:
+        raise StructureError(
+            f"sites closer than {EXCLUSION:g} Å would both have to be occupied; check the "
+            "occupancies of split positions"
+        )
+    return found[1], ordering
+
+
+# -- how many atoms of each element ---------------------------------------------------------------
+
+
+def _primitive(given: PartialSites) -> tuple[PartialSites, list[Integers]]:
+    """The primitive cell, and its sites in sets that symmetry makes equivalent."""
+    _check_distinct(given)
+    held = np.hstack([given.occupancy, np.nan_to_num(given.charges, nan=99.0)]).round(3)
+    _, labels = np.unique(held, axis=0, return_inverse=True)
+    labels = labels.reshape(-1).astype(np.int64) + 1
+    lattice, frac_coords, label = primitive_cell(given.lattice, given.frac_coords, labels)
+    first = np.array([int(np.argmax(labels == one)) for one in label])
+    sites = PartialSites(
+        lattice, frac_coords, given.elements, given.occupancy[first], given.charges[first]
+    )
+    found = symmetry_dataset((lattice, frac_coords, label), SYMPRECS[0])
+    of = label if found is None else np.asarray(found.equivalent_atoms)
+    return sites, [np.flatnonzero(of == one) for one in np.unique(of)]
+
+
+def _check_distinct(sites: PartialSites) -> None:
+    for one, other, distance in _near(sites.lattice, sites.frac_coords, SAME_PLACE):
+        raise StructureError(
+            f"sites {one} and {other} are {distance:.2g} Å apart; make them one site that its "
+            "elements share (Structure.merge_sites with mode='sum')"
+        )
+
+
+def _near(lattice: Floats, frac_coords: Floats, radius: float) -> Iterator[tuple[int, int, float]]:
+    """Pairs of sites nearer than a radius (Å, small), and their distances."""
+    reduced = reduced_basis(lattice) @ lattice
+    inside = frac_coords @ lattice @ np.linalg.inv(reduced)
+    for one in range(len(inside) - 1):
+        apart = inside[one + 1 :] - inside[one]
+        distance = np.linalg.norm((apart - np.rint(apart)) @ reduced, axis=1)
+        for k in np.flatnonzero(distance < radius):
+            yield one, one + 1 + int(k), float(distance[k])
+
+
+def _whole_numbers(
+    sites: PartialSites, orbits: Sequence[Integers]
+) -> tuple[int, list[list[int]]]:
+    """How many primitive cells the supercell has, and the atoms of each element on each orbit.
+
+    Raises
+    ------
+    StructureError
+        No supercell is small enough.
+    """
+    n = len(sites.frac_coords)
+    if n > MAX_CELL:
+        raise StructureError(
+            f"the primitive cell of the disordered crystal has {n} sites, more than the "
+            f"{MAX_CELL} in which atoms are ordered; order it beforehand, or drop this row"
+        )
+    nearest = (math.inf, 0, 0)
+    for index in range(1, max(1, MAX_PLACES // n) + 1):
+        counts, worst = [], (0.0, 0)
+        for orbit in orbits:
+            numbers, error = _rounded(sites.occupancy[orbit[0]], index * len(orbit))
+            counts.append(numbers)
+            worst = max(worst, (error, int(orbit[0])))
+        if worst[0] <= TOLERANCE + 1e-9:
+            return index, counts
+        nearest = min(nearest, (worst[0], worst[1], index))
+    error, site, index = nearest
+    raise StructureError(
+        f"no ordered cell of up to {MAX_PLACES} sites has the occupancies of the site "
+        f"{_written(sites, site)} within {TOLERANCE:g} (one of {index * n} sites is {error:.2g} "
+        "off); round them to simple fractions, or give an ordered supercell"
+    )
+
+
+def _rounded(occupancy: Floats, n_places: int) -> tuple[list[int], float]:
+    """Atoms of each element on so many places, by the largest remainders; and their error."""
+    shares = np.append(occupancy, max(0.0, 1.0 - occupancy.sum()))
+    exact = shares / shares.sum() * n_places
+    numbers = np.floor(exact + 1e-9).astype(int)
+    for k in np.argsort(numbers - exact, kind="stable")[: n_places - numbers.sum()]:
+        numbers[k] += 1
+    return numbers[:-1].tolist(), float(np.abs(numbers / n_places - shares).max())
+
+
+def _written(sites: PartialSites, site: int) -> str:
+    from pymatgen.core import Element
+
+    shares = [
+        f"{Element.from_Z(z).symbol} {o:.4g}"
+        for z, o in zip(sites.elements, sites.occupancy[site], strict=True)
+        if o > 0
+    ]
+    empty = 1 - sites.occupancy[site].sum()
+    return f"of {', '.join(shares)}" + (f", empty {empty:.4g}" if empty > 1e-4 else "")
+
+
+# -- charges --------------------------------------------------------------------------------------
+
+
+def _oxidation_states(
+    sites: PartialSites, composition: dict[int, int]
+) -> tuple[Floats, Ordering]:
+    """Charges of elements at sites, (n_sites, n_elements); zeros where none balance."""
+    given = sites.charges
+    if np.isfinite(given).all() and given.any():
+        balance = float((given * sites.occupancy).sum())
+        if abs(balance) <= UNBALANCED * len(given):
+            return given, "oxidation states"
+    guessed = _guessed_states(tuple((z, n) for z, n in composition.items() if n))
+    if not guessed:
+        return np.zeros_like(given), "electronegativities"
+    states = np.array([guessed.get(z, 0.0) for z in sites.elements])
+    return np.broadcast_to(states, given.shape), "oxidation states"
+
+
+@lru_cache(maxsize=2_000)
+def _guessed_states(counts: tuple[tuple[int, int], ...]) -> dict[int, float]:
+    """The likeliest oxidation states that balance, the mean of each element; none if none do."""
+    from pymatgen.core import Composition, Element
+
+    divisor = math.gcd(*(n for _, n in counts))
+    reduced = {Element.from_Z(z): n // divisor for z, n in counts}
+    for element, n in reduced.items():
+        n_states = max(1, len(element.icsd_oxidation_states or element.oxidation_states))
+        if math.comb(n + n_states - 1, n) > MAX_GUESSES:
+            return {}
+    guesses = Composition(reduced).oxi_state_guesses()
+    return {Element(e).Z: state for e, state in guesses[0].items()} if guesses else {}
+
+
+def _deviations(elements: Sequence[int], start: Integers, movable: Sequence[Integers]) -> Floats:
+    """Charges by electronegativity of kinds at places, (n_places, n_kinds), of mean square 1.
+
+    At places among which kinds may be exchanged, Pauling's electronegativity less its mean there;
+    0 at others, and where there is nothing. Of elements that are all equal, atomic numbers.
+    """
+    from pymatgen.core import Element
+
+    given = [Element.from_Z(z).data.get("X") for z in elements]
+    chi = np.array([x if isinstance(x, int | float) else math.nan for x in given], np.float64)
+    found = np.zeros((len(start), len(elements) + 1))
+    for scale in (np.where(np.isnan(chi), np.nanmean([*chi, 0.0]), chi), np.array(elements) / 1.0):
+        square = 0.0
+        for own in movable:
+            held = start[own][start[own] < len(elements)]
+            deviation = scale - scale[held].mean() if len(held) else scale * 0.0
+            found[own, :-1] = deviation
+            square += float((deviation[held] ** 2).sum())
+        if square > 1e-6:
+            return found / math.sqrt(square / sum(map(len, movable)))
+    return found
+
+
+# -- the arrangement of lowest energy -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The places of a supercell, and the energy of what they hold.
+
+    Kinds are the elements, and after them nothing. The energy is a sum of vᵀ A v, one of each
+    matrix A with the value v of what is at each place: charges by oxidation state and by
+    electronegativity, and 1 of an atom among the places that exclude each other.
+
+    Attributes
+    ----------
+    lattice : (3, 3), Å
+    frac_coords : (n_places, 3)
+    start : (n_places,)
+        A kind for each place.
+    movable : list of (n,) int64
+        Places on which kinds may be exchanged.
+    matrices : (3, n_places, n_places), eV
+    values : (3, n_places, n_kinds)
+    """
+
+    lattice: Floats
+    frac_coords: Floats
+    start: Integers
+    movable: list[Integers]
+    matrices: Floats
+    values: Floats
+
+    @classmethod
+    def of(
+        cls,
+        sites: PartialSites,
+        orbits: Sequence[Integers],
+        counts: Sequence[Sequence[int]],
+        states: Floats,
+        basis: Integers,
+    ) -> _Places:
+        """Of the supercell with the vectors ``basis @ lattice``."""
+        lattice = basis @ sites.lattice
+        inverse = np.linalg.inv(basis)
+        shifts = _lattice_points(basis)
+        frac_coords = ((sites.frac_coords[:, None] + shifts) @ inverse).reshape(-1, 3)
+        frac_coords -= np.floor(frac_coords)
+        n_each, n_kinds = len(shifts), len(sites.elements) + 1
+        site = np.repeat(np.arange(len(sites.frac_coords)), n_each)
+        start, movable = np.empty(len(site), np.int64), []
+        for orbit, numbers in zip(orbits, counts, strict=True):
+            own = np.flatnonzero(np.isin(site, orbit))
+            every = [*numbers, len(own) - sum(numbers)]
+            start[own] = np.repeat(np.arange(n_kinds), every)
+            if max(every) < len(own):
+                movable.append(own)
+        values = np.zeros((3, len(site), n_kinds))
+        values[0, :, :-1] = states[site]
+        values[1] = _deviations(sites.elements, start, movable)
+        values[2, :, :-1] = 1.0
+        coulomb = _coulomb_matrix(lattice, frac_coords)
+        exclusion = np.zeros_like(coulomb)
+        free = np.zeros(len(site), dtype=bool)
+        free[np.concatenate([np.empty(0, np.int64), *movable])] = True
+        for one, other, distance in _near(lattice, frac_coords, EXCLUSION):
+            if (free[one] and free[other]) or distance < MIN_DISTANCE:
+                exclusion[one, other] = exclusion[other, one] = _FORBIDDEN / 2
+        matrices = np.stack([coulomb, ELECTRONEGATIVITY_SHARE * coulomb, exclusion])
+        return cls(lattice, frac_coords, start, movable, matrices, values)
+
+    def search(self) -> tuple[Integers, float]:
+        """The best arrangement that exchanges of pairs lead to, and its energy (eV)."""
+        generator = np.random.default_rng(0)
+        best, lowest = self.start, math.inf
+        for _ in range(STARTS if self.movable else 1):
+            kinds = self.start.copy()
+            for own in self.movable:
+                kinds[own] = generator.permutation(kinds[own])
+            self._descend(kinds)
+            energy = self.energy(kinds)
+            if energy < lowest - _LEVEL:
+                best, lowest = kinds, energy
+        return best, lowest
+
+    def energy(self, kinds: Integers) -> float:
+        """Of an arrangement, eV."""
+        held = self.values[:, np.arange(len(kinds)), kinds]
+        return float(np.einsum("fi,fij,fj->", held, self.matrices, held))
+
+    def _descend(self, kinds: Integers) -> None:
+        """Exchange the pair that gains most until none gains anything."""
+        held = self.values[:, np.arange(len(kinds)), kinds]
+        potential = np.einsum("fij,fj->fi", self.matrices, held)
+        while self.movable:
+            gains = [self._gain(own, kinds, held, potential) for own in self.movable]
+            gain, one, other = min(gains)
+            if gain > -_LEVEL:
+                return
+            for place, kind in ((one, kinds[other]), (other, kinds[one])):
+                change = self.values[:, place, kind] - held[:, place]
+                potential += self.matrices[:, :, place] * change[:, None]
+                held[:, place] += change
+            kinds[[one, other]] = kinds[[other, one]]
+
+    def _gain(
+        self, own: Integers, kinds: Integers, held: Floats, potential: Floats
+    ) -> tuple[float, int, int]:
+        """Change of the energy (eV) by the best exchange on some places, and its pair."""
+        # change[f, i, j]: of the value at i, if it gets what is at j.
+        change = self.values[:, own[:, None], kinds[own]] - held[:, own, None]
+        matrices = self.matrices[:, own[:, None], own]
+        alone = np.diagonal(matrices, axis1=1, axis2=2)[:, :, None]
+        part = 2 * potential[:, own, None] * change + alone * change**2
+        back = change.transpose(0, 2, 1)
+        gain = (part + part.transpose(0, 2, 1) + 2 * matrices * change * back).sum(0)
+        one, other = divmod(int(gain.argmin()), len(own))
+        return float(gain[one, other]), int(own[one]), int(own[other])
+
+    def arrays(self, kinds: Integers, elements: Sequence[int]) -> CrystalArrays:
+        """The crystal of an arrangement."""
+        full = kinds < len(elements)
+        return self.lattice, self.frac_coords[full], np.array(elements, np.int64)[kinds[full]]
+
+
+def _lattice_points(basis: Integers) -> Integers:
+    """Points of a lattice in a supercell of the vectors ``basis``, one for each of its cells."""
+    span = np.abs(basis).sum(axis=0)
+    grid = np.stack(np.meshgrid(*(np.arange(-s, s + 1) for s in span), indexing="ij"), axis=-1)
+    grid = grid.reshape(-1, 3)
+    inside = grid @ np.linalg.inv(basis) + 1e-9
+    found: Integers = grid[((inside >= 0) & (inside < 1)).all(axis=1)]
+    return found
+
+
+def _coulomb_matrix(lattice: Floats, frac_coords: Floats) -> Floats:
+    """Energies (eV) of unit charges at pairs of places with all their images; half of each pair."""
+    from pymatgen.analysis.ewald import EwaldSummation
+    from pymatgen.core import Species, Structure
+
+    unit = Structure(lattice, [Species("H", 1)] * len(frac_coords), frac_coords)
+    return np.asarray(EwaldSummation(unit).total_energy_matrix)
