@@ -22,6 +22,19 @@ Take = Callable[[list["InputRow"]], Mapping[int, StructureError]]
 """Takes rows with structures; returns the errors of those that are unusable, by number."""
 
 
+def add_disorder(
+    parser: argparse.ArgumentParser, default: str | None = "raise", said: str = "raise"
+) -> None:
+    """Add the option of what becomes of disordered crystals."""
+    parser.add_argument(
+        "--disorder",
+        choices=("raise", "ordered"),
+        default=default,
+        help="crystals with sites of mixed or partial occupancy fail (raise), or an ordered cell "
+        f"of low electrostatic energy stands for them (ordered; default: {said})",
+    )
+
+
 def add_embedding_options(parser: argparse.ArgumentParser, quiet: str) -> None:
     """Add the options of input and weights; ``quiet`` is what that option does."""
     parser.set_defaults(errors=None)
@@ -35,6 +48,7 @@ def add_embedding_options(parser: argparse.ArgumentParser, quiet: str) -> None:
     )
     add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
     add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
+    add_disorder(parser)
     add("--overwrite", action="store_true", help="replace --out if it exists")
     add("--quiet", action="store_true", help=quiet)
 

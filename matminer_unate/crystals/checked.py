@@ -10,6 +10,7 @@ from matminer_unate.crystals.checks import check_crystal
 from matminer_unate.crystals.formula import Counts, reduced_counts
 from matminer_unate.crystals.graph import RadiusGraph, radius_graph
 from matminer_unate.crystals.lattice import cell_heights
+from matminer_unate.crystals.ordering import Disorder, Ordering, ordered_arrays
 from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays
 from matminer_unate.crystals.symmetry import primitive_cell, symmetry_of
 from matminer_unate.errors import StructureError
@@ -22,6 +23,9 @@ class CheckedCrystal:
     ----------
     structure
         As for :func:`~matminer_unate.crystals.structures.crystal_arrays`.
+    disorder : {"raise", "ordered"}
+        Whether a disordered one is an error, or replaced as by
+        :func:`~matminer_unate.crystals.ordering.ordered_structure`.
 
     Attributes
     ----------
@@ -29,25 +33,33 @@ class CheckedCrystal:
         Lattice vectors as rows.
     frac_coords : (n_sites, 3) float64
     atomic_numbers : (n_sites,) int64
+    ordering : str
+        What ordered it: oxidation states or electronegativities; empty if it was ordered already.
     keeps_graphs : bool
         Whether graphs are kept, which take 50 bytes an edge; without, each is built anew.
 
     Raises
     ------
     StructureError
-        As :func:`~matminer_unate.crystals.structures.crystal_arrays`.
+        As :func:`~matminer_unate.crystals.structures.crystal_arrays`, or as
+        :func:`~matminer_unate.crystals.ordering.ordered_structure`.
     """
 
-    def __init__(self, structure: Any) -> None:
-        self.lattice, self.frac_coords, self.atomic_numbers = crystal_arrays(structure)
+    def __init__(self, structure: Any, disorder: Disorder = "raise") -> None:
+        self.ordering: Ordering = ""
+        if disorder == "raise":
+            arrays = crystal_arrays(structure)
+        else:
+            arrays, self.ordering = ordered_arrays(structure)
+        self.lattice, self.frac_coords, self.atomic_numbers = arrays
         self.keeps_graphs = True
         self._graphs: dict[float, RadiusGraph] = {}
         self._is_sound = False
 
     @classmethod
-    def of(cls, structure: Any) -> Self:
+    def of(cls, structure: Any, disorder: Disorder = "raise") -> Self:
         """The same object, if it is one already."""
-        return structure if isinstance(structure, cls) else cls(structure)
+        return structure if isinstance(structure, cls) else cls(structure, disorder)
 
     def __len__(self) -> int:
         return len(self.atomic_numbers)

@@ -103,13 +103,16 @@ def ordered_structure(structure: Any) -> Any:
     """The ordered crystal that ``disorder="ordered"`` takes in place of a disordered one.
 
     It is a crystal of whole atoms in the smallest supercell of at most 64 places in which every
-    element has its share of each set of equivalent sites within 0.02; a primitive cell may have up to
-    256. Of the arrangements in the most compact supercells of that size, that of the lowest
-    electrostatic energy is taken, as far as a search by exchanging pairs of atoms finds it. The charges are oxidation states: those of the structure where all its species have
-    some that balance, else the likeliest that balance according to pymatgen. To their energy comes
-    a hundredth of that of charges by Pauling's electronegativity, which decides alone where no
-    oxidation states balance, as in alloys, and between elements with equal ones. Two partly occupied
-    places within 1 Å of each other exclude each other.
+    element has its share of each set of equivalent sites within 0.02; a primitive cell may have up
+    to 256. Of the arrangements in the most compact supercells of that size, that of the lowest
+    electrostatic energy is taken, as far as a search by exchanging pairs of atoms finds it.
+
+    The charges are oxidation states: those of the structure, where all its species have some that
+    balance, else the likeliest that balance according to pymatgen. To their energy comes a
+    hundredth of that of charges by Pauling's electronegativity, less the mean of the elements that
+    share sites, of mean square 1. It decides between elements of equal oxidation states, and alone
+    where none balance, as in alloys. Two partly occupied places within 1 Å of each other exclude
+    each other.
 
     The same crystal comes out at every call, and of another cell of the crystal but for
     arrangements whose energies are equal.
@@ -276,9 +279,7 @@ def _near(lattice: Floats, frac_coords: Floats, radius: float) -> Iterator[tuple
             yield one, one + 1 + int(k), float(distance[k])
 
 
-def _whole_numbers(
-    sites: PartialSites, orbits: Sequence[Integers]
-) -> tuple[int, list[list[int]]]:
+def _whole_numbers(sites: PartialSites, orbits: Sequence[Integers]) -> tuple[int, list[list[int]]]:
     """How many primitive cells the supercell has, and the atoms of each element on each orbit.
 
     Raises
@@ -335,9 +336,7 @@ def _written(sites: PartialSites, site: int) -> str:
 # -- charges --------------------------------------------------------------------------------------
 
 
-def _oxidation_states(
-    sites: PartialSites, composition: dict[int, int]
-) -> tuple[Floats, Ordering]:
+def _oxidation_states(sites: PartialSites, composition: dict[int, int]) -> tuple[Floats, Ordering]:
     """Charges of elements at sites, (n_sites, n_elements); zeros where none balance."""
     given = sites.charges
     if np.isfinite(given).all() and given.any():

@@ -111,5 +111,7 @@ def element_of(species: Any, index: int) -> Any:
     if not isinstance(species, Element) and (
         isinstance(species, DummySpecies) or not isinstance(species, Species)
     ):
-        raise StructureError(f"site {index} holds the dummy species {species}; replace or remove it")
+        raise StructureError(
+            f"site {index} holds the dummy species {species}; replace or remove it"
+        )
     return species

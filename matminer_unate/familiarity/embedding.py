@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.formula import written_formula
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import StructureError
 from matminer_unate.featurizers.base import CURE
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned
@@ -37,8 +38,9 @@ class CrystalEmbedding(UnateFeaturizer):
         device: str,
         batch_size: int,
         on_error: Literal["raise", "nan"],
+        disorder: Disorder,
     ) -> None:
-        super().__init__(weights, "mean", device, batch_size, on_error)
+        super().__init__(weights, "mean", device, batch_size, on_error, disorder)
 
     def embed(self, structures: Any) -> tuple[Columns, list[str]]:
         """Embeddings of many crystals, with the errors of those that are unusable.
@@ -56,7 +58,7 @@ class CrystalEmbedding(UnateFeaturizer):
             A structure is unusable, and errors are not ignored.
         """
         index = structures.index if isinstance(structures, pd.Series | pd.DataFrame) else None
-        crystals = [_checked(structure) for structure in entries_of(structures)]
+        crystals = [_checked(structure, self.disorder) for structure in entries_of(structures)]
         found = self._compute(crystals, False, False, False, index, CURE)
         formulas = [
             written_formula(crystal.reduced_counts)
@@ -84,9 +86,9 @@ def mean_embedding(
     return pool(sites, site_start, ("mean",))
 
 
-def _checked(structure: Any) -> CheckedCrystal | StructureError:
+def _checked(structure: Any, disorder: Disorder) -> CheckedCrystal | StructureError:
     try:
-        crystal = CheckedCrystal.of(structure)
+        crystal = CheckedCrystal.of(structure, disorder)
     except StructureError as e:
         return e
     crystal.keeps_graphs = False

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError
 from matminer_unate.familiarity.corpus_summary import CorpusSummary
 from matminer_unate.familiarity.embedding import CrystalEmbedding, mean_embedding
@@ -51,6 +52,8 @@ class UnateNovelty(CrystalEmbedding):
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row, or give a row of
         NaN and one warning with the count.
+    disorder : {"raise", "ordered"}
+        As of :class:`~matminer_unate.UnateFeaturizer`.
 
     Notes
     -----
@@ -75,8 +78,9 @@ class UnateNovelty(CrystalEmbedding):
         device: str = "auto",
         batch_size: int = DEFAULT_BATCH_SIZE,
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
     ) -> None:
-        super().__init__(weights, device, batch_size, on_error)
+        super().__init__(weights, device, batch_size, on_error, disorder)
 
     def fit(self, X: Any = None, y: Any = None, **fit_kwargs: Any) -> Self:
         """Remember the structures that a model was, or is to be, trained on.
@@ -90,7 +94,7 @@ class UnateNovelty(CrystalEmbedding):
         self._training: NDArray[np.float32] | None = None
         if X is not None:
             given = self.weights, self.device, self.batch_size
-            space = CrystalEmbedding(*given, "nan" if self.on_error == "nan" else "raise")
+            space = CrystalEmbedding(*given, self.on_error, self.disorder)
             found, formulas = space.embed(X)
             usable = np.isfinite(found.values).all(axis=1)
             names = np.array(formulas, dtype=object)[usable]
