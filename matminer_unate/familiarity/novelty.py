@@ -94,7 +94,8 @@ class UnateNovelty(CrystalEmbedding):
         self._training: NDArray[np.float32] | None = None
         if X is not None:
             given = self.weights, self.device, self.batch_size
-            space = CrystalEmbedding(*given, self.on_error, self.disorder)
+            on_error: Literal["raise", "nan"] = "nan" if self.on_error == "nan" else "raise"
+            space = CrystalEmbedding(*given, on_error, self.disorder)
             found, formulas = space.embed(X)
             usable = np.isfinite(found.values).all(axis=1)
             names = np.array(formulas, dtype=object)[usable]
