@@ -22,6 +22,7 @@ from matminer_unate.crystals.structures import CrystalArrays, element_of, struct
 from matminer_unate.crystals.supercells import compact_supercells
 from matminer_unate.crystals.symmetry import SYMPRECS, primitive_cell, symmetry_dataset
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.processes import blas_libraries
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -181,7 +182,7 @@ def partial_sites(structure: Any) -> PartialSites:
     Raises
     ------
     StructureError
-        A site holds more than one atom, or what is no element.
+        A site holds what is no element.
     """
     held = [[(element_of(s, index).Z, s, o) for s, o in site.species.items()]
             for index, site in enumerate(structure)]  # fmt: skip
@@ -194,11 +195,6 @@ def partial_sites(structure: Any) -> PartialSites:
             state = getattr(species, "oxi_state", None)
             occupancy[index, column] += share
             total[index, column] += share * (math.nan if state is None else float(state))
-        if occupancy[index].sum() > 1 + TOLERANCE:
-            raise StructureError(
-                f"site {index} holds {occupancy[index].sum():.3g} atoms "
-                f"({structure[index].species}); check its occupancies"
-            )
     with np.errstate(invalid="ignore"):
         charges = np.where(occupancy > 0, total / occupancy, 0.0)
     frac_coords = np.array([site.frac_coords for site in structure], dtype=np.float64)
@@ -217,7 +213,9 @@ def _ordered(
 
     n = len(elements)
     places = read(lattice, 3), read(frac_coords, 3)
-    return _order(PartialSites(*places, elements, read(occupancy, n), read(charges, n)))
+    # On small matrices, BLAS's threads mostly wait for each other.
+    with blas_libraries().limit(limits=1):
+        return _order(PartialSites(*places, elements, read(occupancy, n), read(charges, n)))
 
 
 def _order(given: PartialSites) -> tuple[CrystalArrays, Ordering]:
@@ -451,7 +449,9 @@ class _Places:
         free = np.zeros(len(site), dtype=bool)
         free[np.concatenate([np.empty(0, np.int64), *movable])] = True
         for one, other, distance in _near(lattice, frac_coords, EXCLUSION):
-            if (free[one] and free[other]) or distance < MIN_DISTANCE:
+            # Two whole atoms that near are a mistake, which is told with the others.
+            n_free = int(free[one]) + int(free[other])
+            if n_free == 2 or (n_free == 1 and distance < MIN_DISTANCE):
                 exclusion[one, other] = exclusion[other, one] = _FORBIDDEN / 2
         matrices = np.stack([coulomb, ELECTRONEGATIVITY_SHARE * coulomb, exclusion])
         return cls(lattice, frac_coords, start, movable, matrices, values)

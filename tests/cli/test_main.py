@@ -125,6 +125,7 @@ def test_the_parquet_file_says_which_weights_made_it(
         "columns": {
             "unate": {
                 "pooling": ["mean", "std"],
+                "disorder": "raise",
                 "weights": "tiny",
                 "sha256": read_config(tiny_weights).sha256,
                 "batch_size": DEFAULT_BATCH_SIZE,
@@ -154,7 +155,7 @@ def test_the_columns_of_several_featurizers_stand_side_by_side(
     np.testing.assert_allclose(written[labels], values, rtol=1e-4, atol=1e-4)
     made_by = json.loads(pq.read_schema(out).metadata[b"matminer_unate"])
     assert list(made_by["columns"]) == list(names)
-    assert made_by["columns"]["fingerprint"] == {"pooling": ["mean", "max"]}
+    assert made_by["columns"]["fingerprint"] == {"pooling": ["mean", "max"], "disorder": "raise"}
 
 
 def test_a_row_fails_with_the_featurizer_that_has_no_columns_for_it(
