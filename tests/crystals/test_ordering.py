@@ -94,7 +94,15 @@ def test_the_energy_is_the_lowest_that_pymatgen_finds_among_all_arrangements() -
     counts = [[4, 0], [0, 4]]
     states, by = ordering._oxidation_states(sites, {3: 4, 9: 4})
     assert by == "oxidation states"
-    cell = ordering._Places.of(sites, everything, counts, states, np.eye(3, dtype=np.int64))
+    cell = ordering.Places.of(
+        sites.lattice,
+        sites.frac_coords,
+        sites.elements,
+        everything,
+        counts,
+        states,
+        np.eye(3, dtype=np.int64),
+    )
     kinds, energy = cell.search()
     held = np.take_along_axis(cell.values[0], kinds[:, None], axis=1)[:, 0]
     electrostatic = held @ cell.matrices[0] @ held
