@@ -161,7 +161,8 @@ def judge(
     varies = scale > LEAST_SPREAD
     labels = np.array(featurizer.feature_labels())
     group = np.array([_columns_of(label) for label in labels])
-    modes = ["ordered"]
+    averages = isinstance(featurizer, UnateFeaturizer)
+    modes = ["ordered", "average"] if averages else ["ordered"]
     for case in cases:
         every = featurizer.transform(arrangements(case, rng)).astype(np.float64)
         mean, n = every.mean(axis=0), len(every)

@@ -107,7 +107,7 @@ def _add_featurize(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_table_options(parser)
-    add_disorder(parser)
+    add_disorder(parser, choices=("raise", "ordered", "average"))
     parser.add_argument(
         "--weights",
         metavar="NAME|FOLDER",

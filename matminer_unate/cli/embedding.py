@@ -23,15 +23,21 @@ Take = Callable[[list["InputRow"]], Mapping[int, StructureError]]
 
 
 def add_disorder(
-    parser: argparse.ArgumentParser, default: str | None = "raise", said: str = "raise"
+    parser: argparse.ArgumentParser,
+    default: str | None = "raise",
+    said: str = "raise",
+    choices: Sequence[str] = ("raise", "ordered"),
 ) -> None:
     """Add the option of what becomes of disordered crystals."""
+    average = "average" in choices
     parser.add_argument(
         "--disorder",
-        choices=("raise", "ordered"),
+        choices=choices,
         default=default,
         help="crystals with sites of mixed or partial occupancy fail (raise), or an ordered cell "
-        f"of low electrostatic energy stands for them (ordered; default: {said})",
+        "of low electrostatic energy stands for them (ordered)"
+        + (", or elements count with their occupancies (average; unate only)" if average else "")
+        + f"; default: {said}",
     )
 
 

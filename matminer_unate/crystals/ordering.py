@@ -26,11 +26,11 @@ from matminer_unate.processes import blas_libraries
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-Disorder = Literal["raise", "ordered"]
+Disorder = Literal["raise", "ordered", "average"]
 """What becomes of a crystal with sites of mixed or partial occupancy."""
 
-Ordering = Literal["", "oxidation states", "electronegativities"]
-"""What ordered a crystal; nothing where it was ordered already."""
+Resolution = Literal["", "oxidation states", "electronegativities", "average"]
+"""What ordered a disordered crystal, or that its average is taken; nothing where it was ordered."""
 
 MAX_PLACES = 64
 """Places for atoms in a supercell."""
@@ -77,10 +77,19 @@ class PartialSites:
     charges: Floats
 
 
-def check_disorder(disorder: Any) -> None:
-    """Raise InputError unless this is a :data:`Disorder`."""
-    if not isinstance(disorder, str) or disorder not in ("raise", "ordered"):
-        raise InputError(f"disorder must be 'raise' or 'ordered', got {disorder!r}")
+ORDERING: tuple[Disorder, ...] = ("raise", "ordered")
+"""What can be done without averages."""
+
+AVERAGING: tuple[Disorder, ...] = (*ORDERING, "average")
+
+
+def check_disorder(disorder: Any, known: Sequence[Disorder] = ORDERING) -> None:
+    """Raise InputError unless this is one of those that are known."""
+    if isinstance(disorder, str) and disorder in known:
+        return
+    names = " or ".join(map(repr, known))
+    average = "; averages are of UnateFeaturizer and UnateIndex alone" if known == ORDERING else ""
+    raise InputError(f"disorder must be {names}, got {disorder!r}{average}")
 
 
 def ordered_structure(structure: Any) -> Any:
@@ -139,7 +148,7 @@ def ordered_structure(structure: Any) -> Any:
     return Structure(lattice, [Element.from_Z(z) for z in numbers.tolist()], frac_coords)
 
 
-def ordered_arrays(crystal: Any) -> tuple[CrystalArrays, Ordering]:
+def ordered_arrays(crystal: Any) -> tuple[CrystalArrays, Resolution]:
     """Take one crystal apart, ordered where it is not; see :func:`ordered_structure`.
 
     Raises
@@ -188,7 +197,7 @@ def partial_sites(structure: Any) -> PartialSites:
 @lru_cache(maxsize=2_000)
 def _ordered(
     elements: tuple[int, ...], lattice: bytes, frac_coords: bytes, occupancy: bytes, charges: bytes
-) -> tuple[CrystalArrays, Ordering]:
+) -> tuple[CrystalArrays, Resolution]:
     """Kept, because several featurizers, or a fit and what follows, ask for the same crystals."""
 
     def read(part: bytes, width: int) -> Floats:
@@ -201,7 +210,7 @@ def _ordered(
         return _order(PartialSites(*places, elements, read(occupancy, n), read(charges, n)))
 
 
-def _order(given: PartialSites) -> tuple[CrystalArrays, Ordering]:
+def _order(given: PartialSites) -> tuple[CrystalArrays, Resolution]:
     sites, orbits = _primitive(given)
     index, counts = _whole_numbers(sites, orbits)
     composition = {z: sum(n[k] for n in counts) for k, z in enumerate(sites.elements)}
@@ -307,7 +316,9 @@ def _written(sites: PartialSites, site: int) -> str:
 # -- charges --------------------------------------------------------------------------------------
 
 
-def _oxidation_states(sites: PartialSites, composition: dict[int, int]) -> tuple[Floats, Ordering]:
+def _oxidation_states(
+    sites: PartialSites, composition: dict[int, int]
+) -> tuple[Floats, Resolution]:
     """Charges of elements at sites, (n_sites, n_elements); zeros where none balance."""
     given = sites.charges
     if np.isfinite(given).all() and given.any():

@@ -85,7 +85,7 @@ class FeaturizeOptions:
     weights : str or None
     device : str
     batch_size : int or None
-    disorder : {"raise", "ordered"}
+    disorder : {"raise", "ordered", "average"}
     """
 
     columns: tuple[str, ...] = ("unate",)
@@ -178,6 +178,7 @@ class _FeaturizerPart:
         notes.rows_unknown = counts["rows_unknown"]
         notes.rows_isolated = counts["rows_isolated"]
         notes.rows_disordered = counts["rows_disordered"]
+        notes.rows_averaged = counts["rows_averaged"]
         notes.rows_without_states = counts["rows_without_states"]
         return notes.texts()
 

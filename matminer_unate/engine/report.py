@@ -12,7 +12,13 @@ from matminer_unate.io.input_rows import InputRow
 
 SHOWN_FAILURES = 20
 
-_COUNTS = ("rows_unknown", "rows_isolated", "rows_disordered", "rows_without_states")
+_COUNTS = (
+    "rows_unknown",
+    "rows_isolated",
+    "rows_disordered",
+    "rows_averaged",
+    "rows_without_states",
+)
 """What ``RowNotes`` count."""
 
 _ROW = re.compile(r"\brow (\d+)( \(index [^)]*\))?")

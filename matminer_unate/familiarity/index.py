@@ -68,7 +68,7 @@ class UnateIndex:
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row, or be a row that is
         like no other, with one warning with the count.
-    disorder : {"raise", "ordered"}
+    disorder : {"raise", "ordered", "average"}
         As of :class:`~matminer_unate.UnateFeaturizer`.
 
     Attributes

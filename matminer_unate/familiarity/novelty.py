@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from matminer_unate.crystals.ordering import Disorder
+from matminer_unate.crystals.ordering import ORDERING, Disorder
 from matminer_unate.errors import InputError
 from matminer_unate.familiarity.corpus_summary import CorpusSummary
 from matminer_unate.familiarity.embedding import CrystalEmbedding, mean_embedding
@@ -71,6 +71,8 @@ class UnateNovelty(CrystalEmbedding):
     >>> columns = novelty.transform(df["structure"][:20])
     >>> familiar = novelty.is_familiar(df["structure"][:20])
     """
+
+    _disorders: ClassVar[tuple[Disorder, ...]] = ORDERING
 
     def __init__(
         self,
@@ -149,7 +151,7 @@ class UnateNovelty(CrystalEmbedding):
             shares = summary.percentiles(summary.scores(batch.sites, batch.site_start))
             columns = [shares[2], shares[0], shares[1]]
             if self._is_fitted:
-                columns.append(self._to_training(mean_embedding(batch.sites, batch.site_start)))
+                columns.append(self._to_training(mean_embedding(batch)))
             yield batch.rows, np.column_stack(columns).astype(np.float32)
 
     def _to_training(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from tqdm.auto import tqdm
 
-from matminer_unate.crystals.ordering import Disorder, check_disorder
+from matminer_unate.crystals.ordering import ORDERING, Disorder, check_disorder
 from matminer_unate.errors import InputError, StructureError, warn_user
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.inputs import column_of, entries_of, pandas_frame
@@ -357,12 +357,13 @@ class StructureFeaturizer(BatchFeaturizer):
     """
 
     disorder: Disorder
+    _disorders: ClassVar[tuple[Disorder, ...]] = ORDERING
 
     # -- what a subclass defines -----------------------------------------------------------------
 
     def _check_options(self) -> None:
         super()._check_options()
-        check_disorder(self.disorder)
+        check_disorder(self.disorder, self._disorders)
 
     def _prepare(self, structure: Any) -> Any:
         """Check one structure, or take a CheckedCrystal; build its graph: a PreparedCrystal.

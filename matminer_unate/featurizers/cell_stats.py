@@ -119,7 +119,7 @@ class CellStats(StructureFeaturizer):
         lattice, frac_coords, z = crystal.arrays
         graph = radius_graph(lattice, frac_coords, z, CUTOFF, draw_in=False)
         unknown = frozenset(z[~has_radius()[z]].tolist())
-        return PlacedCrystal(graph, unknown, lattice, frac_coords, ordering=crystal.ordering)
+        return PlacedCrystal(graph, unknown, lattice, frac_coords, resolution=crystal.resolution)
 
     def _notes(self) -> RowNotes:
         return CellNotes()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.graph import RadiusGraph
-from matminer_unate.crystals.ordering import Ordering
+from matminer_unate.crystals.ordering import Resolution
 from matminer_unate.errors import StructureError, warn_user
 
 
@@ -25,14 +25,14 @@ class PreparedCrystal:
     graph : RadiusGraph
     unknown : frozenset of int
         Atomic numbers of species of which too little is known.
-    ordering : str
-        What ordered a disordered crystal, as of
+    resolution : str
+        What was done to a disordered crystal, as of
         :class:`~matminer_unate.crystals.checked.CheckedCrystal`.
     """
 
     graph: RadiusGraph
     unknown: frozenset[int]
-    ordering: Ordering = field(default="", kw_only=True)
+    resolution: Resolution = field(default="", kw_only=True)
 
     def key(self) -> bytes:
         """The same for crystals that get the same columns."""
@@ -82,8 +82,9 @@ class RowNotes:
     rows_unknown, rows_isolated, rows_disordered : int
         Rows that hold such species, isolated atoms (see ``RadiusGraph``), and sites of mixed or
         partial occupancy.
-    rows_without_states : int
-        Of the last, those for which no oxidation states balance.
+    rows_averaged, rows_without_states : int
+        Of the last, those whose average is taken, and those ordered though no oxidation states
+        balance.
     first_unknown, first_isolated, first_disordered : int or None
         The first row of each, where rows were told.
     """
@@ -92,6 +93,7 @@ class RowNotes:
     rows_unknown: int = 0
     rows_isolated: int = 0
     rows_disordered: int = 0
+    rows_averaged: int = 0
     rows_without_states: int = 0
     first_unknown: int | None = None
     first_isolated: int | None = None
@@ -106,10 +108,11 @@ class RowNotes:
         if prepared.graph.n_isolated:
             self.first_isolated = self.first_isolated if self.rows_isolated else row
             self.rows_isolated += 1
-        if prepared.ordering:
+        if prepared.resolution:
             self.first_disordered = self.first_disordered if self.rows_disordered else row
             self.rows_disordered += 1
-            self.rows_without_states += prepared.ordering == "electronegativities"
+            self.rows_averaged += prepared.resolution == "average"
+            self.rows_without_states += prepared.resolution == "electronegativities"
 
     def add(self, other: RowNotes) -> None:
         """Count the rows of another part of the same input in."""
@@ -117,6 +120,7 @@ class RowNotes:
         self.rows_unknown += other.rows_unknown
         self.rows_isolated += other.rows_isolated
         self.rows_disordered += other.rows_disordered
+        self.rows_averaged += other.rows_averaged
         self.rows_without_states += other.rows_without_states
 
     def about_unknown(self, symbols: str) -> str:
@@ -129,6 +133,8 @@ class RowNotes:
 
     def about_disordered(self) -> str:
         """What became of mixed and partly occupied sites, after ``n row(s) hold``."""
+        if self.rows_averaged:
+            return "sites of mixed or partial occupancy; their elements count with their shares"
         text = (
             "sites of mixed or partial occupancy; an ordered cell of low electrostatic energy "
             "stands for them"

@@ -210,7 +210,7 @@ class SiteDescriptorStats(StructureFeaturizer):
         z = crystal.atomic_numbers
         unknown = frozenset(z[~is_tabulated()[z]].tolist())
         graph, volume = crystal.graph(self.cutoff), crystal.volume
-        return MeasuredCrystal(graph, unknown, volume, ordering=crystal.ordering)
+        return MeasuredCrystal(graph, unknown, volume, resolution=crystal.resolution)
 
     def _notes(self) -> RowNotes:
         return DescriptorNotes(self.cutoff)

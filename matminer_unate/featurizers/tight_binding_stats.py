@@ -198,7 +198,7 @@ class TightBindingStats(StructureFeaturizer):
             )
         graph = radius_graph(lattice, frac_coords, z, CUTOFF, draw_in=False)
         unknown = frozenset(z[z > LAST_RADIUS].tolist())
-        return PlacedCrystal(graph, unknown, lattice, frac_coords, ordering=crystal.ordering)
+        return PlacedCrystal(graph, unknown, lattice, frac_coords, resolution=crystal.resolution)
 
     def _notes(self) -> RowNotes:
         return TightBindingNotes()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.graph import RadiusGraph, radius_graph
 from matminer_unate.crystals.neighbours import ISOLATED
-from matminer_unate.crystals.ordering import Disorder
+from matminer_unate.crystals.ordering import AVERAGING, Disorder
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned
@@ -87,9 +87,12 @@ class UnateFeaturizer(StructureFeaturizer):
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row, or give a row of
         NaN and one warning with the count.
-    disorder : {"raise", "ordered"}
-        What a crystal with sites of mixed or partial occupancy is: unusable, or replaced by an
-        ordered one (:func:`~matminer_unate.ordered_structure`), with one warning with the count.
+    disorder : {"raise", "ordered", "average"}
+        What a crystal with sites of mixed or partial occupancy is: unusable; or replaced by an
+        ordered one (:func:`~matminer_unate.ordered_structure`); or encoded as it is, each element
+        of a site as a site of its own, which counts with its occupancy where its neighbours add up
+        what surrounds them and in pooling, and sees nothing of the others on its site. With one
+        warning with the count.
 
     Notes
     -----
@@ -109,6 +112,8 @@ class UnateFeaturizer(StructureFeaturizer):
     >>> df = load_semiconductors().head(20)
     >>> df = UnateFeaturizer().featurize_dataframe(df, "structure", pbar=False)
     """
+
+    _disorders: ClassVar[tuple[Disorder, ...]] = AVERAGING
 
     def __init__(
         self,
@@ -138,8 +143,9 @@ class UnateFeaturizer(StructureFeaturizer):
         -------
         (n_sites, latent_dim) float32, or a list of such
             One row a site, in the order of the structure, or of
-            :func:`~matminer_unate.ordered_structure` of one that is ordered first. With
-            ``on_error="nan"``, an unusable structure among many has no rows.
+            :func:`~matminer_unate.ordered_structure` of one that is ordered first; of an average,
+            a row for each element of a site. With ``on_error="nan"``, an unusable structure among
+            many has no rows.
 
         Raises
         ------
@@ -252,7 +258,7 @@ def prepare(crystal: Any, config: WeightsConfig, disorder: Disorder = "raise") -
     unknown = frozenset(z[~config.is_known[z]].tolist())
     graph = checked.graph(config.cutoff)
     graph = _masked(graph, config) if unknown else graph
-    return PreparedCrystal(graph, unknown, ordering=checked.ordering)
+    return PreparedCrystal(graph, unknown, resolution=checked.resolution)
 
 
 def masked_graph(crystal: CrystalArrays, config: WeightsConfig) -> RadiusGraph:

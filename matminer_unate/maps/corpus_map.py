@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.formula import reduced_formula
-from matminer_unate.crystals.ordering import Disorder
+from matminer_unate.crystals.ordering import Disorder, check_disorder
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.crystals.symmetry import find_spacegroup
 from matminer_unate.errors import InputError, StructureError
@@ -65,6 +65,9 @@ class CorpusMap:
     _embeddings: list[Floats] = field(default_factory=list)
     _sums: dict[int, Floats] = field(default_factory=dict)
     _counts: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_disorder(self.disorder)
 
     def add(
         self,

@@ -166,7 +166,7 @@ class Recipe:
         crystals = self._checked(structures, bar)
         found.unusable = {r: c for r, c in enumerate(crystals) if isinstance(c, StructureError)}
         found.ordered = {
-            r: c for r, c in enumerate(crystals) if isinstance(c, CheckedCrystal) and c.ordering
+            r: c for r, c in enumerate(crystals) if isinstance(c, CheckedCrystal) and c.resolution
         }
         if found.unusable and not ignore_errors:
             row, error = next(iter(found.unusable.items()))
