@@ -7,8 +7,9 @@ of a similar one, or half of the alkali atoms are taken away. What stands for su
 compared with the mean over eight random arrangements in its 2 × 2 × 2 supercell, column by column,
 in standard deviations of the column over ordered crystals; the root of the mean square over columns
 is taken, and its median and mean over crystals are the table. With them are those of one random
-arrangement, as of a supercell drawn by hand; of the mean of the two crystals without mixing (with
-vacancies: the full one); and the standard error of the reference.
+arrangement in the same supercell, and in the cell doubled along its shortest vector, which is about
+as small as the ordered ones; of the mean of the two crystals without mixing (with vacancies: the
+full one); and the standard error of the reference.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,12 +126,14 @@ def disordered(case: Case) -> Structure:
     return Structure(structure.lattice, species, structure.frac_coords)
 
 
-def arrangements(case: Case, rng: np.random.Generator) -> list[Structure]:
+def arrangements(
+    case: Case, repeats: Sequence[int], number: int, rng: np.random.Generator
+) -> list[Structure]:
     """Random supercells, in each of which half of the atoms are exchanged or missing."""
     _, structure, symbol, other = case
     found = []
-    for _ in range(N_ARRANGEMENTS):
-        cell = structure * (2, 2, 2)
+    for _ in range(number):
+        cell = structure * tuple(repeats)
         sites = rng.permutation([k for k, e in enumerate(cell.species) if e.symbol == symbol])
         half = sites[: len(sites) // 2].tolist()
         if other is None:
@@ -164,7 +167,8 @@ def judge(
     averages = isinstance(featurizer, UnateFeaturizer)
     modes = ["ordered", "average"] if averages else ["ordered"]
     for case in cases:
-        every = featurizer.transform(arrangements(case, rng)).astype(np.float64)
+        cells = arrangements(case, (2, 2, 2), N_ARRANGEMENTS, rng)
+        every = featurizer.transform(cells).astype(np.float64)
         mean, n = every.mean(axis=0), len(every)
         stand_ins: dict[str, Values] = {}
         for mode in modes:
@@ -172,6 +176,9 @@ def judge(
             stand_ins[mode] = one.transform([disordered(case)])[0] - mean
         # Of those that the mean is not taken over.
         stand_ins["one random supercell"] = (every[0] - mean) * n / (n - 1)
+        shortest = int(np.argmin(case[1].lattice.abc))
+        doubled = arrangements(case, [1 + (k == shortest) for k in range(3)], 1, rng)
+        stand_ins["one random doubled cell"] = featurizer.transform(doubled)[0] - mean
         stand_ins["mean of the ends"] = featurizer.transform(ends(case)).mean(axis=0) - mean
         stand_ins["(standard error)"] = every.std(axis=0, ddof=1) / np.sqrt(n)
         for what, difference in stand_ins.items():

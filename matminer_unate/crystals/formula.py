@@ -34,7 +34,7 @@ def written_formula(counts: Counts) -> str:
 
 
 def averaged_formula(atomic_numbers: NDArray[np.int64], occupancy: NDArray[np.float32]) -> str:
-    """Formula of partial sites (n_sites,), as ``Ba0.6 Sr0.4 Ti1 O3``, of the fewest atoms."""
+    """Formula of partial sites (n_sites,), as ``Zn1Cu0.25Au0.5``."""
     from pymatgen.core import Composition, Element
 
     amounts: dict[Element, float] = {}

@@ -91,7 +91,8 @@ class UnateFeaturizer(StructureFeaturizer):
         What a crystal with sites of mixed or partial occupancy is: unusable; or replaced by an
         ordered one (:func:`~matminer_unate.ordered_structure`); or encoded as it is, each element
         of a site as a site of its own, which counts with its occupancy where its neighbours add up
-        what surrounds them and in pooling, and sees nothing of the others on its site. With one
+        what surrounds them and in pooling, and sees nothing of the others on its site. (``min`` and
+        ``max``, and the columns of crystals, which are made of these, count all alike.) With one
         warning with the count.
 
     Notes

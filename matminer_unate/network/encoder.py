@@ -75,7 +75,10 @@ class SiteEncoder(nn.Module):
     def crystal_quantities(
         self, latent: Tensor, crystal: Tensor, n_crystals: int, shares: Tensor | None = None
     ) -> Tensor:
-        """Predictions for crystals from the raw embeddings of their sites, (n_crystals, n)."""
+        """Predictions for crystals from the raw embeddings of their sites, (n_crystals, n).
+
+        ``shares`` (n_sites,) are what sites count in the mean.
+        """
         given = latent, crystal, n_crystals
         pooled = [segment_pool(*given, how, shares) for how in ("mean", "min", "max")]
         found: Tensor = self.predict_crystal(torch.cat(pooled, dim=1))
