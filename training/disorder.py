@@ -9,7 +9,8 @@ in standard deviations of the column over ordered crystals; the root of the mean
 is taken, and its median and mean over crystals are the table. With them are those of one random
 arrangement in the same supercell, and in the cell doubled along its shortest vector, which is about
 as small as the ordered ones; of the mean of the two crystals without mixing (with vacancies: the
-full one); and the standard error of the reference.
+full one); the standard error of the reference; and what columns change where nothing is mixed, but
+atoms are moved by 0.003 Å in the supercell, so that it counts as one.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ MAX_SITES = 6
 N_ARRANGEMENTS = 8
 N_SCALE = 200
 """Crystals over which the columns have their standard deviations."""
+
+MOVED = 0.003
+"""Å. More than sites may be apart that count as copies of each other."""
 
 LEAST_SPREAD = 1e-3
 """Columns that vary less are left out."""
@@ -180,6 +184,10 @@ def judge(
         doubled = arrangements(case, [1 + (k == shortest) for k in range(3)], 1, rng)
         stand_ins["one random doubled cell"] = featurizer.transform(doubled)[0] - mean
         stand_ins["mean of the ends"] = featurizer.transform(ends(case)).mean(axis=0) - mean
+        moved = case[1] * (2, 2, 2)
+        moved.perturb(MOVED, min_distance=None, seed=0)
+        alone = featurizer.transform([moved, case[1]])
+        stand_ins["(supercell alone)"] = alone[0] - alone[1]
         stand_ins["(standard error)"] = every.std(axis=0, ddof=1) / np.sqrt(n)
         for what, difference in stand_ins.items():
             relative = difference[varies] / scale[varies]
