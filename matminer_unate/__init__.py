@@ -4,7 +4,8 @@
 physical ones of sites, ``CellStats`` of the cell and ``TightBindingStats`` electronic ones, without
 any network. ``UnateFineTuneRegressor`` trains the encoder on to a property, ``UnateRegressor``
 learns one from all of these columns, and ``UnateClassifier`` classes. ``featurize_dask`` and
-``featurize_batch`` give columns to the frames of Dask and the batches of Arrow.
+``featurize_batch`` give columns to the frames of Dask and the batches of Arrow, and
+``ordered_structure`` what stands for a disordered crystal.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matminer_unate.crystals.ordering import ordered_structure
     from matminer_unate.engine.frames import featurize_batch, featurize_dask
     from matminer_unate.familiarity.index import UnateIndex
     from matminer_unate.familiarity.novelty import UnateNovelty
@@ -44,6 +46,7 @@ __all__ = [
     "__version__",
     "featurize_batch",
     "featurize_dask",
+    "ordered_structure",
 ]
 
 __version__ = version("matminer_unate")
@@ -64,6 +67,7 @@ _MODULES = {
     "UnateSiteFeaturizer": "featurizers.unate_sites",
     "featurize_batch": "engine.frames",
     "featurize_dask": "engine.frames",
+    "ordered_structure": "crystals.ordering",
 }
 
 

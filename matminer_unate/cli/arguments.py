@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matminer_unate import __version__
+from matminer_unate.cli.embedding import add_disorder
 from matminer_unate.cli.map import add_map
 from matminer_unate.cli.similar import add_similar
 from matminer_unate.engine.blocks import PART_ROWS, Shard
@@ -106,6 +107,7 @@ def _add_featurize(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_table_options(parser)
+    add_disorder(parser, choices=("raise", "ordered", "average"))
     parser.add_argument(
         "--weights",
         metavar="NAME|FOLDER",
@@ -153,6 +155,7 @@ def _add_predict(commands: Any) -> None:
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="folder of the saved model")
     _add_table_options(parser)
+    add_disorder(parser, None, "as the model has it")
     parser.add_argument(
         "--name", default="prediction", help="name of the new column (default: prediction)"
     )

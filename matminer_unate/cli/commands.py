@@ -37,6 +37,7 @@ def featurize(args: argparse.Namespace) -> Callable[[], int]:
         _whole_path(args.weights),
         args.device,
         args.batch_size,
+        args.disorder,
     )
     return _run(args, options, "featurizing", "featurized", _with_features)
 
@@ -54,7 +55,7 @@ def _whole_path(weights: str | None) -> str | None:
 
 def predict(args: argparse.Namespace) -> Callable[[], int]:
     """``unate predict``: predictions of a saved model; as :func:`featurize`."""
-    options = PredictOptions(str(args.model.resolve()), args.device, args.name)
+    options = PredictOptions(str(args.model.resolve()), args.device, args.name, args.disorder)
     return _run(args, options, "predicting", "predicted", lambda labels: "rows")
 
 

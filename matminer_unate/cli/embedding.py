@@ -22,6 +22,25 @@ Take = Callable[[list["InputRow"]], Mapping[int, StructureError]]
 """Takes rows with structures; returns the errors of those that are unusable, by number."""
 
 
+def add_disorder(
+    parser: argparse.ArgumentParser,
+    default: str | None = "raise",
+    said: str = "raise",
+    choices: Sequence[str] = ("raise", "ordered"),
+) -> None:
+    """Add the option of what becomes of disordered crystals."""
+    average = "average" in choices
+    parser.add_argument(
+        "--disorder",
+        choices=choices,
+        default=default,
+        help="crystals with sites of mixed or partial occupancy fail (raise), or an ordered cell "
+        "of low electrostatic energy stands for them (ordered)"
+        + (", or elements count with their occupancies (average; unate only)" if average else "")
+        + f"; default: {said}",
+    )
+
+
 def add_embedding_options(parser: argparse.ArgumentParser, quiet: str) -> None:
     """Add the options of input and weights; ``quiet`` is what that option does."""
     parser.set_defaults(errors=None)
@@ -35,6 +54,7 @@ def add_embedding_options(parser: argparse.ArgumentParser, quiet: str) -> None:
     )
     add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
     add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
+    add_disorder(parser)
     add("--overwrite", action="store_true", help="replace --out if it exists")
     add("--quiet", action="store_true", help=quiet)
 

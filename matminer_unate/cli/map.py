@@ -78,7 +78,7 @@ def draw_map(args: argparse.Namespace) -> Callable[[], int]:
     if args.color is not None and args.color not in known | {"formula", "space group", "id"}:
         names = ", ".join(sorted(known)) or "none"
         raise InputError(f"the input has no column {args.color!r}; its columns are: {names}")
-    corpus = CorpusMap(args.weights, args.device)
+    corpus = CorpusMap(args.weights, args.device, args.disorder)
 
     def place(rows: list[InputRow]) -> dict[int, StructureError]:
         structures, ids = [row.structure for row in rows], [row.identifier for row in rows]

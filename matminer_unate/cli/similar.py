@@ -94,11 +94,12 @@ def similar(args: argparse.Namespace) -> Callable[[], int]:
 
     _check(args)
     report = RowReport()
+    options = {"device": args.device, "on_error": "nan", "disorder": args.disorder}
     sources: list[Source] = []
     if len(args.corpus) == 1 and (args.corpus[0] / "rows.json").is_file():
-        index = UnateIndex.load(args.corpus[0], device=args.device, on_error="nan")
+        index = UnateIndex.load(args.corpus[0], **options)
     else:
-        index = UnateIndex((), None, args.weights, args.device, on_error="nan")
+        index = UnateIndex((), None, args.weights, **options)
         sources += _fill(index, args.corpus, args, report)
     if args.save is not None:
         index.save(args.save)
@@ -106,7 +107,7 @@ def similar(args: argparse.Namespace) -> Callable[[], int]:
     if args.duplicates:
         found = _duplicates(index, args.distance)
     elif args.input:
-        asked = UnateIndex((), None, index.weights, args.device, on_error="nan")
+        asked = UnateIndex((), None, index.weights, **options)
         sources += _fill(asked, args.input, args, report)
         found = _neighbours(index, asked, args.k)
 

@@ -34,12 +34,15 @@ class GraphBatch:
     edge_vector : (n_edges, 3) float32 Tensor, Å
     site_start : (n_graphs + 1,) int64 array
         Graph g owns the sites ``site_start[g]`` to ``site_start[g + 1] - 1``.
+    occupancy : (n_sites,) float32 Tensor or None
+        None if all are 1.
     """
 
     z: torch.Tensor
     edge_index: torch.Tensor
     edge_vector: torch.Tensor
     site_start: NDArray[np.int64]
+    occupancy: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> GraphBatch:
         return GraphBatch(
@@ -47,6 +50,7 @@ class GraphBatch:
             self.edge_index.to(device),
             self.edge_vector.to(device),
             self.site_start,
+            None if self.occupancy is None else self.occupancy.to(device),
         )
 
 
@@ -56,11 +60,16 @@ def collate(graphs: Sequence[RadiusGraph]) -> GraphBatch:
 
     site_start = np.concatenate([[0], np.cumsum([g.n_sites for g in graphs])]).astype(np.int64)
     index = [g.edge_index + start for g, start in zip(graphs, site_start[:-1], strict=True)]
+    occupancy = None
+    if any(g.occupancy is not None for g in graphs):
+        shares = [np.ones(g.n_sites, "f4") if g.occupancy is None else g.occupancy for g in graphs]
+        occupancy = torch.from_numpy(np.concatenate(shares))
     return GraphBatch(
         z=torch.from_numpy(np.concatenate([g.atomic_numbers for g in graphs])),
         edge_index=torch.from_numpy(np.concatenate(index, axis=1)),
         edge_vector=torch.from_numpy(np.concatenate([g.edge_vector for g in graphs])),
         site_start=site_start,
+        occupancy=occupancy,
     )
 
 

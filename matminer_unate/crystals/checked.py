@@ -7,11 +7,23 @@ from functools import cached_property
 from typing import Any, Self
 
 from matminer_unate.crystals.checks import check_crystal
-from matminer_unate.crystals.formula import Counts, reduced_counts
+from matminer_unate.crystals.formula import (
+    Counts,
+    averaged_formula,
+    reduced_counts,
+    written_formula,
+)
 from matminer_unate.crystals.graph import RadiusGraph, radius_graph
 from matminer_unate.crystals.lattice import cell_heights
-from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays
+from matminer_unate.crystals.ordering import (
+    Disorder,
+    Resolution,
+    ordered_arrays,
+    partial_sites,
+)
+from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays, structure_of
 from matminer_unate.crystals.symmetry import primitive_cell, symmetry_of
+from matminer_unate.crystals.virtual import VirtualCrystal
 from matminer_unate.errors import StructureError
 
 
@@ -22,6 +34,11 @@ class CheckedCrystal:
     ----------
     structure
         As for :func:`~matminer_unate.crystals.structures.crystal_arrays`.
+    disorder : {"raise", "ordered", "average"}
+        Whether a disordered one is an error, or replaced as by
+        :func:`~matminer_unate.crystals.ordering.ordered_structure`, or by its
+        :class:`~matminer_unate.crystals.virtual.VirtualCrystal`; of the last only the graph, the
+        formula and the atomic numbers can be asked for.
 
     Attributes
     ----------
@@ -29,25 +46,36 @@ class CheckedCrystal:
         Lattice vectors as rows.
     frac_coords : (n_sites, 3) float64
     atomic_numbers : (n_sites,) int64
+    resolution : str
+        What was done to a disordered one; empty if it was ordered already.
     keeps_graphs : bool
         Whether graphs are kept, which take 50 bytes an edge; without, each is built anew.
 
     Raises
     ------
     StructureError
-        As :func:`~matminer_unate.crystals.structures.crystal_arrays`.
+        As :func:`~matminer_unate.crystals.structures.crystal_arrays`, or as
+        :func:`~matminer_unate.crystals.ordering.ordered_structure`.
     """
 
-    def __init__(self, structure: Any) -> None:
-        self.lattice, self.frac_coords, self.atomic_numbers = crystal_arrays(structure)
+    def __init__(self, structure: Any, disorder: Disorder = "raise") -> None:
+        self.resolution: Resolution = ""
+        self._virtual: VirtualCrystal | None = None
+        if disorder == "raise":
+            arrays = crystal_arrays(structure)
+        elif disorder == "ordered":
+            arrays, self.resolution = ordered_arrays(structure)
+        else:
+            arrays = self._averaged(structure)
+        self.lattice, self.frac_coords, self.atomic_numbers = arrays
         self.keeps_graphs = True
         self._graphs: dict[float, RadiusGraph] = {}
         self._is_sound = False
 
     @classmethod
-    def of(cls, structure: Any) -> Self:
+    def of(cls, structure: Any, disorder: Disorder = "raise") -> Self:
         """The same object, if it is one already."""
-        return structure if isinstance(structure, cls) else cls(structure)
+        return structure if isinstance(structure, cls) else cls(structure, disorder)
 
     def __len__(self) -> int:
         return len(self.atomic_numbers)
@@ -56,6 +84,17 @@ class CheckedCrystal:
     def arrays(self) -> CrystalArrays:
         """Lattice, fractional coordinates and atomic numbers."""
         return self.lattice, self.frac_coords, self.atomic_numbers
+
+    def _averaged(self, structure: Any) -> CrystalArrays:
+        given, arrays = structure_of(structure)
+        if arrays is None:
+            self._virtual, self.resolution = VirtualCrystal(partial_sites(given)), "average"
+            arrays = (
+                self._virtual.lattice,
+                self._virtual.frac_coords,
+                self._virtual.atomic_numbers,
+            )
+        return arrays
 
     @cached_property
     def digest(self) -> bytes:
@@ -75,6 +114,13 @@ class CheckedCrystal:
         """Its reduced formula."""
         return reduced_counts(self.atomic_numbers)
 
+    @cached_property
+    def formula(self) -> str:
+        """Reduced; of an average with its occupancies."""
+        if self._virtual is None:
+            return written_formula(self.reduced_counts)
+        return averaged_formula(self.atomic_numbers, self._virtual.occupancy)
+
     def graph(self, cutoff: float) -> RadiusGraph:
         """Its radius graph, what surrounds isolated sites drawn in; ``cutoff`` is in Å.
 
@@ -85,7 +131,10 @@ class CheckedCrystal:
         """
         graph = self._graphs.get(cutoff)
         if graph is None:
-            graph = radius_graph(*self.arrays, cutoff)
+            if self._virtual is None:
+                graph = radius_graph(*self.arrays, cutoff)
+            else:
+                graph = self._virtual.graph(cutoff)
             self._is_sound = True  # no atoms are too close, nor too many
             if self.keeps_graphs:
                 self._graphs[cutoff] = graph

@@ -31,3 +31,15 @@ def written_formula(counts: Counts) -> str:
     from pymatgen.core import Composition
 
     return Composition(dict(counts)).reduced_formula
+
+
+def averaged_formula(atomic_numbers: NDArray[np.int64], occupancy: NDArray[np.float32]) -> str:
+    """Formula of partial sites (n_sites,), as ``Zn1Cu0.25Au0.5``."""
+    from pymatgen.core import Composition, Element
+
+    amounts: dict[Element, float] = {}
+    for z, share in zip(atomic_numbers.tolist(), occupancy.tolist(), strict=True):
+        element = Element.from_Z(z)
+        amounts[element] = amounts.get(element, 0.0) + share
+    rounded = {element: round(amount, 4) for element, amount in amounts.items()}
+    return str(Composition(rounded).reduced_formula)

@@ -40,6 +40,8 @@ class RadiusGraph:
     n_isolated : int
         Sites whose nearest neighbour is beyond ``ISOLATED`` cutoffs, with their surroundings drawn
         in; in graphs made without ``draw_in``, sites with nobody inside the cutoff.
+    occupancy : (n_sites,) float32, optional
+        How much of an atom each site is, in the average of a disordered crystal.
     """
 
     atomic_numbers: NDArray[np.int64]
@@ -47,6 +49,7 @@ class RadiusGraph:
     edge_vector: NDArray[np.float32]
     edge_image: NDArray[np.int64]
     n_isolated: int = 0
+    occupancy: NDArray[np.float32] | None = None
 
     @property
     def n_sites(self) -> int:
@@ -62,6 +65,8 @@ class RadiusGraph:
         digest = hashlib.blake2b(digest_size=16)
         for part in (self.atomic_numbers, self.edge_index, self.edge_vector):
             digest.update(part.tobytes())
+        if self.occupancy is not None:
+            digest.update(self.occupancy.tobytes())
         return digest.digest()
 
 

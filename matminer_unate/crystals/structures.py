@@ -42,8 +42,28 @@ def crystal_arrays(crystal: Any) -> CrystalArrays:
         disordered, made of dummy species, or has a cell or coordinates that cannot be real; or it
         is an object of other people's classes, which can fail in any way when it is read.
     """
+    structure, arrays = structure_of(crystal)
+    if arrays is None:
+        index, site = next((k, site) for k, site in enumerate(structure) if not _is_whole(site))
+        raise StructureError(
+            f"site {index} is disordered ({site.species}); choose an ordered approximant: "
+            "disorder='ordered' of featurizers and models takes one, and "
+            "matminer_unate.ordered_structure returns it"
+        )
+    return arrays
+
+
+def structure_of(crystal: Any) -> tuple[Any, CrystalArrays | None]:
+    """Structure of whatever stands for a crystal, and its arrays unless it is disordered.
+
+    Raises
+    ------
+    StructureError
+        As :func:`crystal_arrays`, but for disorder.
+    """
     try:
-        return _arrays(as_structure(crystal))
+        structure = as_structure(crystal)
+        return structure, _arrays(structure)
     except StructureError:
         raise
     except Exception as e:
@@ -53,7 +73,7 @@ def crystal_arrays(crystal: Any) -> CrystalArrays:
         ) from e
 
 
-def _arrays(structure: Any) -> CrystalArrays:
+def _arrays(structure: Any) -> CrystalArrays | None:
     if not all(structure.lattice.pbc):
         raise StructureError(
             f"the lattice is periodic along {structure.lattice.pbc} only; a crystal needs all "
@@ -62,27 +82,36 @@ def _arrays(structure: Any) -> CrystalArrays:
     lattice = np.array(structure.lattice.matrix, dtype=np.float64)
     frac_coords = np.array([site.frac_coords for site in structure], dtype=np.float64)
     check_arrays(lattice, frac_coords)
-    return lattice, frac_coords, _atomic_numbers(structure)
-
-
-def _atomic_numbers(structure: Any) -> NDArray[np.int64]:
-    from pymatgen.core import DummySpecies, Element, Species
-
     numbers = np.empty(len(structure), dtype=np.int64)
     for index, site in enumerate(structure):
-        composition = site.species
-        if len(composition) != 1 or abs(composition.num_atoms - 1) > 1e-6:
-            raise StructureError(
-                f"site {index} is disordered ({composition}); choose an ordered approximant, e.g. "
-                "with OrderDisorderedStructureTransformation"
-            )
-        (species,) = composition
-        # A DummySpecies is a Species whose atomic number is a hash.
-        if not isinstance(species, Element) and (
-            isinstance(species, DummySpecies) or not isinstance(species, Species)
-        ):
-            raise StructureError(
-                f"site {index} holds the dummy species {species}; replace or remove it"
-            )
-        numbers[index] = species.Z
-    return numbers
+        if not _is_whole(site):
+            return None
+        (species,) = site.species
+        numbers[index] = element_of(species, index).Z
+    return lattice, frac_coords, numbers
+
+
+def _is_whole(site: Any) -> bool:
+    """Whether a site holds one atom of one species."""
+    composition = site.species
+    return len(composition) == 1 and abs(composition.num_atoms - 1) <= 1e-6
+
+
+def element_of(species: Any, index: int) -> Any:
+    """A species at a site, if it is an element or an ion.
+
+    Raises
+    ------
+    StructureError
+        It is a dummy.
+    """
+    from pymatgen.core import DummySpecies, Element, Species
+
+    # A DummySpecies is a Species whose atomic number is a hash.
+    if not isinstance(species, Element) and (
+        isinstance(species, DummySpecies) or not isinstance(species, Species)
+    ):
+        raise StructureError(
+            f"site {index} holds the dummy species {species}; replace or remove it"
+        )
+    return species

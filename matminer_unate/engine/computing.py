@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.engine.columns import RECIPE, make_featurizer
 from matminer_unate.engine.report import RowReport
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
@@ -84,6 +85,7 @@ class FeaturizeOptions:
     weights : str or None
     device : str
     batch_size : int or None
+    disorder : {"raise", "ordered", "average"}
     """
 
     columns: tuple[str, ...] = ("unate",)
@@ -91,6 +93,7 @@ class FeaturizeOptions:
     weights: str | None = None
     device: str = "auto"
     batch_size: int | None = None
+    disorder: Disorder = "raise"
 
     def load(self) -> FeaturizedColumns:
         """The featurizers, with their networks loaded.
@@ -116,6 +119,7 @@ class FeaturizeOptions:
             "weights": self.weights,
             "device": self.device,
             "batch_size": self.batch_size,
+            "disorder": self.disorder,
         }
         known = featurizer.get_params()
         some = {k: v for k, v in given.items() if k in known and v is not None}
@@ -125,6 +129,7 @@ class FeaturizeOptions:
         from matminer_unate.regressors.unate_regressor import UnateRegressor
 
         model = UnateRegressor(device=self.device, on_error="nan", progress=False)
+        model.set_params(disorder=self.disorder)
         if self.weights is not None:
             model.set_params(weights=self.weights)
         return _RecipePart(model)
@@ -152,6 +157,7 @@ class _FeaturizerPart:
         self.labels, self.words = featurizer.feature_labels(), list[str]()
         pooling = featurizer.get_params().get("pooling")
         self.made_by: dict[str, Any] = {"pooling": list(check_pooling(pooling))} if pooling else {}
+        self.made_by["disorder"] = featurizer.disorder
         if isinstance(featurizer, UnateFeaturizer):
             config = weights_config(featurizer.weights)
             self.made_by |= {
@@ -171,6 +177,9 @@ class _FeaturizerPart:
         notes.unknown = set(counts["unknown"])
         notes.rows_unknown = counts["rows_unknown"]
         notes.rows_isolated = counts["rows_isolated"]
+        notes.rows_disordered = counts["rows_disordered"]
+        notes.rows_averaged = counts["rows_averaged"]
+        notes.rows_without_states = counts["rows_without_states"]
         return notes.texts()
 
 
@@ -183,11 +192,12 @@ class _RecipePart:
         self.made_by: dict[str, Any] = {
             "weights": [config.name for config in configs],
             "sha256": [config.sha256 for config in configs],
+            "disorder": model.disorder,
         }
 
     def columns(self, name: str, rows: Sequence[InputRow], report: RowReport) -> Found:
         errors: dict[int, Exception] = {}
-        good = _usable(rows, self._config, errors.__setitem__)
+        good = _usable(rows, self._config, self._model.disorder, errors.__setitem__)
         values = np.full((len(rows), len(self.labels)), np.nan, np.float32)
         formulas: list[Any] = [None] * len(rows)
         if good:
@@ -285,11 +295,14 @@ class PredictOptions:
     device : str
     name : str
         Of the column of predictions.
+    disorder : {"raise", "ordered"} or None
+        None is as the model has it.
     """
 
     model: str
     device: str = "auto"
     name: str = "prediction"
+    disorder: Disorder | None = None
 
     def load(self) -> PredictedColumns:
         """The model.
@@ -299,7 +312,8 @@ class PredictOptions:
         WeightsError
             The folder holds none, or is damaged.
         """
-        return PredictedColumns(load_predictor(Path(self.model), self.device), self.name)
+        model = load_predictor(Path(self.model), self.device, self.disorder)
+        return PredictedColumns(model, self.name)
 
 
 @dataclass(frozen=True)
@@ -312,6 +326,7 @@ class Predictor:
         Its class, the names of the weights it was made with, and checksums of its files.
     config : WeightsConfig
         Of the first of the weights.
+    disorder : str
     suffixes : tuple of str
         What the names of its columns end in; the first is the prediction.
     predict : callable
@@ -320,12 +335,14 @@ class Predictor:
 
     made_by: dict[str, Any]
     config: WeightsConfig
+    disorder: Disorder
     suffixes: tuple[str, ...]
     predict: Callable[[list[Any]], NDArray[np.float64]]
 
 
-def load_predictor(folder: Path, device: str) -> Predictor:
+def load_predictor(folder: Path, device: str, disorder: Disorder | None = None) -> Predictor:
     """Load a saved model; see :class:`PredictOptions`."""
+    own: dict[str, Any] = {} if disorder is None else {"disorder": disorder}
     try:
         kind = kind_of(folder)
     except (WeightsError, OSError):
@@ -333,14 +350,15 @@ def load_predictor(folder: Path, device: str) -> Predictor:
     if kind == "UnateFineTuneRegressor":
         from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
 
-        network = UnateFineTuneRegressor.load(folder, device).set_params(progress=False)
+        network = UnateFineTuneRegressor.load(folder, device).set_params(progress=False, **own)
         config = network.weights_config_
-        made_by = _model_made_by(folder, kind, config.name, device)
-        return Predictor(made_by, config, ("",), lambda s: network.predict(s)[:, None])
+        made_by = _model_made_by(folder, network, config.name, device)
+        given = made_by, config, network.disorder, ("",)
+        return Predictor(*given, lambda s: network.predict(s)[:, None])
     if kind == "UnateRegressor":
         from matminer_unate.regressors.unate_regressor import UnateRegressor
 
-        model = UnateRegressor.load(folder)
+        model = UnateRegressor.load(folder).set_params(**own)
         suffixes = [name + end for name in _names(model.target_labels_) for end in ("", "_std")]
 
         def with_errors(structures: list[Any]) -> NDArray[np.float64]:
@@ -351,7 +369,7 @@ def load_predictor(folder: Path, device: str) -> Predictor:
     if kind == "UnateClassifier":
         from matminer_unate.regressors.unate_classifier import UnateClassifier
 
-        classifier = UnateClassifier.load(folder)
+        classifier = UnateClassifier.load(folder).set_params(**own)
         suffixes = [f"_{label}" for label in classifier.classes_]
         return _recipe_predictor(classifier, folder, device, suffixes, classifier.predict_proba)
     raise WeightsError(
@@ -371,18 +389,19 @@ def _recipe_predictor(
     model.set_params(on_error="nan", device=device, progress=False)
     configs = [weights_config(w) for w in check_weights(model.weights)]
     names = ", ".join(config.name for config in configs)
-    made_by = _model_made_by(folder, type(model).__name__, names, device)
-    return Predictor(made_by, configs[0], tuple(suffixes), predict)
+    made_by = _model_made_by(folder, model, names, device)
+    return Predictor(made_by, configs[0], model.disorder, tuple(suffixes), predict)
 
 
-def _model_made_by(folder: Path, kind: str, weights: str, device: str) -> dict[str, Any]:
+def _model_made_by(folder: Path, model: Any, weights: str, device: str) -> dict[str, Any]:
     from matminer_unate.engine.identity import file_identity
 
     return {
         "version": version("matminer_unate"),
         "device": resolve_device(device).type,
-        "model": kind,
+        "model": type(model).__name__,
         "weights": weights,
+        "disorder": model.disorder,
         # It has the checksums of the other files in it.
         "sha256": file_identity(folder / "config.json")["sha256"],
     }
@@ -406,7 +425,8 @@ class PredictedColumns:
         """As in :class:`Computing`."""
         for chunk in _chunks(rows):
             errors: dict[int, Exception] = {}
-            good = [chunk[k] for k in _usable(chunk, self._model.config, errors.__setitem__)]
+            config, disorder = self._model.config, self._model.disorder
+            good = [chunk[k] for k in _usable(chunk, config, disorder, errors.__setitem__)]
             for k, row in enumerate(chunk):
                 if k in errors:
                     report.failed(row, errors[k])
@@ -445,11 +465,15 @@ def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
 
 
 def _usable(
-    rows: Sequence[InputRow], config: WeightsConfig, failed: Callable[[int, StructureError], Any]
+    rows: Sequence[InputRow],
+    config: WeightsConfig,
+    disorder: Disorder,
+    failed: Callable[[int, StructureError], Any],
 ) -> list[int]:
     """Positions of the rows that a network can read."""
     structures = [row.error or row.structure for row in rows]
-    return [k for k, _ in prepare_rows(structures, partial(prepare, config=config), failed)]
+    read = partial(prepare, config=config, disorder=disorder)
+    return [k for k, _ in prepare_rows(structures, read, failed)]
 
 
 def _said(rows: Sequence[InputRow], report: RowReport, call: Callable[[list[Any]], Any]) -> Any:

@@ -12,6 +12,15 @@ from matminer_unate.io.input_rows import InputRow
 
 SHOWN_FAILURES = 20
 
+_COUNTS = (
+    "rows_unknown",
+    "rows_isolated",
+    "rows_disordered",
+    "rows_averaged",
+    "rows_without_states",
+)
+"""What ``RowNotes`` count."""
+
 _ROW = re.compile(r"\brow (\d+)( \(index [^)]*\))?")
 _COUNTED = re.compile(r"(\d+) (?:of \d+ )?(row(?:s|\(s\)) .*?)(?:; the first is (.*))?", re.DOTALL)
 
@@ -66,13 +75,9 @@ class RowReport:
 
     def noted(self, featurizer: str, notes: RowNotes) -> None:
         """What a featurizer counted in some of the rows."""
-        if notes.rows_unknown or notes.rows_isolated:
-            counts = {
-                "unknown": sorted(notes.unknown),
-                "rows_unknown": notes.rows_unknown,
-                "rows_isolated": notes.rows_isolated,
-            }
-            self._add_notes(featurizer, counts)
+        counts = {name: getattr(notes, name) for name in _COUNTS}
+        if any(counts.values()):
+            self._add_notes(featurizer, {"unknown": sorted(notes.unknown), **counts})
 
     def warned(self, rows: Sequence[InputRow], texts: Sequence[str]) -> None:
         """What a model said while it worked on these rows."""
@@ -108,11 +113,10 @@ class RowReport:
         return found
 
     def _add_notes(self, featurizer: str, counts: dict[str, Any]) -> None:
-        before = self.notes.get(featurizer, {"unknown": [], "rows_unknown": 0, "rows_isolated": 0})
+        before = self.notes.get(featurizer, {"unknown": [], **dict.fromkeys(_COUNTS, 0)})
         self.notes[featurizer] = {
             "unknown": sorted({*before["unknown"], *counts["unknown"]}),
-            "rows_unknown": before["rows_unknown"] + counts["rows_unknown"],
-            "rows_isolated": before["rows_isolated"] + counts["rows_isolated"],
+            **{name: before[name] + counts[name] for name in _COUNTS},
         }
 
     def _add_warning(self, what: str, count: int, first: str | None) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.checked import CheckedCrystal
-from matminer_unate.crystals.formula import written_formula
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import StructureError
 from matminer_unate.featurizers.base import CURE
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned
@@ -19,7 +19,7 @@ from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.featurizers.pooling import pool
 from matminer_unate.featurizers.rows import Columns, Computed, PreparedCrystal
 from matminer_unate.featurizers.unate import UnateFeaturizer
-from matminer_unate.network.encoding import encode
+from matminer_unate.network.encoding import Encoded, encode
 from matminer_unate.network.weights import weights_config
 
 
@@ -37,8 +37,9 @@ class CrystalEmbedding(UnateFeaturizer):
         device: str,
         batch_size: int,
         on_error: Literal["raise", "nan"],
+        disorder: Disorder,
     ) -> None:
-        super().__init__(weights, "mean", device, batch_size, on_error)
+        super().__init__(weights, "mean", device, batch_size, on_error, disorder)
 
     def embed(self, structures: Any) -> tuple[Columns, list[str]]:
         """Embeddings of many crystals, with the errors of those that are unusable.
@@ -56,10 +57,10 @@ class CrystalEmbedding(UnateFeaturizer):
             A structure is unusable, and errors are not ignored.
         """
         index = structures.index if isinstance(structures, pd.Series | pd.DataFrame) else None
-        crystals = [_checked(structure) for structure in entries_of(structures)]
+        crystals = [_checked(structure, self.disorder) for structure in entries_of(structures)]
         found = self._compute(crystals, False, False, False, index, CURE)
         formulas = [
-            written_formula(crystal.reduced_counts)
+            crystal.formula
             if isinstance(crystal, CheckedCrystal) and row not in found.errors
             else ""
             for row, crystal in enumerate(crystals)
@@ -74,19 +75,17 @@ class CrystalEmbedding(UnateFeaturizer):
     def _describe(self, crystals: Iterator[tuple[int, PreparedCrystal]]) -> Iterator[Computed]:
         graphs = ((row, crystal.graph) for row, crystal in crystals)
         for batch in encode(graphs, self.weights, self.device, self.batch_size, "embedding"):
-            yield batch.rows, mean_embedding(batch.sites, batch.site_start)
+            yield batch.rows, mean_embedding(batch)
 
 
-def mean_embedding(
-    sites: NDArray[np.float32], site_start: NDArray[np.int64]
-) -> NDArray[np.float32]:
+def mean_embedding(batch: Encoded) -> NDArray[np.float32]:
     """Site embeddings of a batch, (n_sites, latent_dim) → (n_crystals, latent_dim)."""
-    return pool(sites, site_start, ("mean",))
+    return pool(batch.sites, batch.site_start, ("mean",), batch.occupancy)
 
 
-def _checked(structure: Any) -> CheckedCrystal | StructureError:
+def _checked(structure: Any, disorder: Disorder) -> CheckedCrystal | StructureError:
     try:
-        crystal = CheckedCrystal.of(structure)
+        crystal = CheckedCrystal.of(structure, disorder)
     except StructureError as e:
         return e
     crystal.keeps_graphs = False

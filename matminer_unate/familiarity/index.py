@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, WeightsError
 from matminer_unate.familiarity.embedding import CrystalEmbedding
 from matminer_unate.featurizers.inputs import entries_of, is_many
@@ -67,6 +68,8 @@ class UnateIndex:
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row, or be a row that is
         like no other, with one warning with the count.
+    disorder : {"raise", "ordered", "average"}
+        As of :class:`~matminer_unate.UnateFeaturizer`.
 
     Attributes
     ----------
@@ -98,9 +101,10 @@ class UnateIndex:
         device: str = "auto",
         batch_size: int = DEFAULT_BATCH_SIZE,
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
     ) -> None:
         self.weights = weights
-        self._embedding = CrystalEmbedding(weights, device, batch_size, on_error)
+        self._embedding = CrystalEmbedding(weights, device, batch_size, on_error, disorder)
         self._embedding.fit()
         self.ids: list[str] = []
         self.formulas: list[str] = []
@@ -242,6 +246,7 @@ class UnateIndex:
         device: str = "auto",
         batch_size: int = DEFAULT_BATCH_SIZE,
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
     ) -> Self:
         """Read an index that :meth:`save` wrote; no pickle is involved.
 
@@ -250,7 +255,7 @@ class UnateIndex:
         folder : path
         weights : str or path, optional
             Where the weights are now, if not where they were.
-        device, batch_size, on_error
+        device, batch_size, on_error, disorder
             As of the class, for further structures.
 
         Raises
@@ -270,7 +275,7 @@ class UnateIndex:
                 f"{folder} was made with other weights than {weights!r} are now; make it again, or "
                 "pass the folder of the former ones as weights="
             )
-        index = cls((), None, weights, device, batch_size, on_error)
+        index = cls((), None, weights, device, batch_size, on_error, disorder)
         try:
             rows = json.loads(content[ROWS])
             index.ids, index.formulas = rows["ids"], rows["formulas"]

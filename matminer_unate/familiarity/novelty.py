@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from matminer_unate.crystals.ordering import ORDERING, Disorder
 from matminer_unate.errors import InputError
 from matminer_unate.familiarity.corpus_summary import CorpusSummary
 from matminer_unate.familiarity.embedding import CrystalEmbedding, mean_embedding
@@ -51,6 +52,8 @@ class UnateNovelty(CrystalEmbedding):
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row, or give a row of
         NaN and one warning with the count.
+    disorder : {"raise", "ordered"}
+        As of :class:`~matminer_unate.UnateFeaturizer`.
 
     Notes
     -----
@@ -69,14 +72,17 @@ class UnateNovelty(CrystalEmbedding):
     >>> familiar = novelty.is_familiar(df["structure"][:20])
     """
 
+    _disorders: ClassVar[tuple[Disorder, ...]] = ORDERING
+
     def __init__(
         self,
         weights: str | Path = DEFAULT_WEIGHTS,
         device: str = "auto",
         batch_size: int = DEFAULT_BATCH_SIZE,
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
     ) -> None:
-        super().__init__(weights, device, batch_size, on_error)
+        super().__init__(weights, device, batch_size, on_error, disorder)
 
     def fit(self, X: Any = None, y: Any = None, **fit_kwargs: Any) -> Self:
         """Remember the structures that a model was, or is to be, trained on.
@@ -90,7 +96,8 @@ class UnateNovelty(CrystalEmbedding):
         self._training: NDArray[np.float32] | None = None
         if X is not None:
             given = self.weights, self.device, self.batch_size
-            space = CrystalEmbedding(*given, "nan" if self.on_error == "nan" else "raise")
+            on_error: Literal["raise", "nan"] = "nan" if self.on_error == "nan" else "raise"
+            space = CrystalEmbedding(*given, on_error, self.disorder)
             found, formulas = space.embed(X)
             usable = np.isfinite(found.values).all(axis=1)
             names = np.array(formulas, dtype=object)[usable]
@@ -144,7 +151,7 @@ class UnateNovelty(CrystalEmbedding):
             shares = summary.percentiles(summary.scores(batch.sites, batch.site_start))
             columns = [shares[2], shares[0], shares[1]]
             if self._is_fitted:
-                columns.append(self._to_training(mean_embedding(batch.sites, batch.site_start)))
+                columns.append(self._to_training(mean_embedding(batch)))
             yield batch.rows, np.column_stack(columns).astype(np.float32)
 
     def _to_training(self, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -9,7 +9,8 @@ The way of a crystal through ``featurize_dataframe``, from room to room:
 1. ``inputs``: the column of the frame → one object a row.
 2. ``io.objects``: pymatgen, ASE, a dict or text → pymatgen Structure.
 3. ``crystals.checked``: checked, and taken apart into lattice, coordinates and atomic numbers
-   (``crystals.structures``); to be asked for more, which is found once.
+   (``crystals.structures``; disordered ones ``crystals.ordering``); to be asked for more, which is
+   found once.
 4. ``crystals.graph``: the bonds within the cutoff. 2 to 4 are ``_prepare`` of a featurizer, which
    ``rows.prepare_rows`` calls; what raises StructureError there is a row that failed. Who has
    several featurizers gives each of them the same CheckedCrystal, and begins at 4.
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from tqdm.auto import tqdm
 
+from matminer_unate.crystals.ordering import ORDERING, Disorder, check_disorder
 from matminer_unate.errors import InputError, StructureError, warn_user
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.inputs import column_of, entries_of, pandas_frame
@@ -350,11 +352,18 @@ class BatchFeaturizer(NotebookView, BaseFeaturizer):
 class StructureFeaturizer(BatchFeaturizer):
     """A stateless featurizer of crystal structures, a row each.
 
-    A subclass defines how a structure is prepared, how prepared ones are described, and what is to
-    be noted of them: ``_prepare``, ``_describe`` and ``_notes``.
+    A subclass stores ``disorder`` too, and defines how a structure is prepared, how prepared ones
+    are described, and what is to be noted of them: ``_prepare``, ``_describe`` and ``_notes``.
     """
 
+    disorder: Disorder
+    _disorders: ClassVar[tuple[Disorder, ...]] = ORDERING
+
     # -- what a subclass defines -----------------------------------------------------------------
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        check_disorder(self.disorder, self._disorders)
 
     def _prepare(self, structure: Any) -> Any:
         """Check one structure, or take a CheckedCrystal; build its graph: a PreparedCrystal.

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.graph import radius_graph
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_crystal
 from matminer_unate.featurizers.rows import Computed, PlacedCrystal, RowNotes
@@ -77,6 +78,9 @@ class CellStats(StructureFeaturizer):
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row, or give a row of
         NaN and one warning with the count.
+    disorder : {"raise", "ordered"}
+        What a crystal with sites of mixed or partial occupancy is: unusable, or replaced by an
+        ordered one (:func:`~matminer_unate.ordered_structure`), with one warning with the count.
 
     Notes
     -----
@@ -100,17 +104,22 @@ class CellStats(StructureFeaturizer):
     >>> df = CellStats().featurize_dataframe(df, "structure", pbar=False)
     """
 
-    def __init__(self, on_error: Literal["raise", "nan"] = "raise") -> None:
+    def __init__(
+        self, on_error: Literal["raise", "nan"] = "raise", disorder: Disorder = "raise"
+    ) -> None:
         self.on_error = on_error
+        self.disorder = disorder
 
     def citations(self) -> list[str]:
         """BibTeX of the sources."""
         return [_DIMENSIONALITY, BOND_VALENCE, _HILL]
 
     def _prepare(self, structure: Any) -> PlacedCrystal:
-        lattice, frac_coords, z = CheckedCrystal.of(structure).arrays
+        crystal = CheckedCrystal.of(structure, self.disorder)
+        lattice, frac_coords, z = crystal.arrays
         graph = radius_graph(lattice, frac_coords, z, CUTOFF, draw_in=False)
-        return PlacedCrystal(graph, frozenset(z[~has_radius()[z]].tolist()), lattice, frac_coords)
+        unknown = frozenset(z[~has_radius()[z]].tolist())
+        return PlacedCrystal(graph, unknown, lattice, frac_coords, resolution=crystal.resolution)
 
     def _notes(self) -> RowNotes:
         return CellNotes()

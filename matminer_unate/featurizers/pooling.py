@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,10 @@ def check_pooling(pooling: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def pool(
-    sites: NDArray[np.float32], site_start: NDArray[np.int64], pooling: Sequence[str]
+    sites: NDArray[np.float32],
+    site_start: NDArray[np.int64],
+    pooling: Sequence[str],
+    occupancy: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Pool the site vectors of each crystal.
 
@@ -47,6 +50,8 @@ def pool(
         Crystal c owns the rows ``site_start[c]`` to ``site_start[c + 1] - 1``; none is empty.
     pooling : sequence of str
         Names from ``POOLINGS``; ``std`` is the population standard deviation.
+    occupancy : (n_sites,), optional
+        What each site counts, but for ``min`` and ``max``; 1 if not given.
 
     Returns
     -------
@@ -55,14 +60,19 @@ def pool(
     """
     # float64, so that a mean over 8 equal sites is the mean over 1, and a std of equals is zero.
     values = sites.astype(np.float64)
-    starts, counts = site_start[:-1], np.diff(site_start)
+    starts, counts, shares = site_start[:-1], np.diff(site_start), None
+    amounts: NDArray[Any] = counts
+    if occupancy is not None:
+        shares = occupancy.astype(np.float64)[:, None]
+        amounts = np.add.reduceat(shares[:, 0], starts)
     blocks: dict[str, NDArray[np.float64]] = {}
     if {"mean", "std", "sum"} & set(pooling):
-        blocks["sum"] = np.add.reduceat(values, starts)
-        blocks["mean"] = blocks["sum"] / counts[:, None]
+        blocks["sum"] = np.add.reduceat(values if shares is None else values * shares, starts)
+        blocks["mean"] = blocks["sum"] / amounts[:, None]
     if "std" in pooling:
         deviation = values - np.repeat(blocks["mean"], counts, axis=0)
-        variance = np.add.reduceat(deviation**2, starts) / counts[:, None]
+        square = deviation**2 if shares is None else deviation**2 * shares
+        variance = np.add.reduceat(square, starts) / amounts[:, None]
         blocks["std"] = np.sqrt(variance)
     if "min" in pooling:
         blocks["min"] = np.minimum.reduceat(values, starts)
@@ -73,5 +83,5 @@ def pool(
 
 def pooled(encoded: Encoded, pooling: Sequence[str]) -> NDArray[np.float32]:
     """Pooled site vectors and the columns of whole crystals, (n_crystals, n_columns)."""
-    sites = pool(encoded.sites, encoded.site_start, pooling)
+    sites = pool(encoded.sites, encoded.site_start, pooling, encoded.occupancy)
     return np.hstack([sites, encoded.crystals])

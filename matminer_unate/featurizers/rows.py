@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.graph import RadiusGraph
+from matminer_unate.crystals.ordering import Resolution
 from matminer_unate.errors import StructureError, warn_user
 
 
@@ -24,10 +25,14 @@ class PreparedCrystal:
     graph : RadiusGraph
     unknown : frozenset of int
         Atomic numbers of species of which too little is known.
+    resolution : str
+        What was done to a disordered crystal, as of
+        :class:`~matminer_unate.crystals.checked.CheckedCrystal`.
     """
 
     graph: RadiusGraph
     unknown: frozenset[int]
+    resolution: Resolution = field(default="", kw_only=True)
 
     def key(self) -> bytes:
         """The same for crystals that get the same columns."""
@@ -74,17 +79,25 @@ class RowNotes:
     ----------
     unknown : set of int
         Atomic numbers of which too little is known.
-    rows_unknown, rows_isolated : int
-        Rows that hold such species, and rows that hold isolated atoms (see ``RadiusGraph``).
-    first_unknown, first_isolated : int or None
+    rows_unknown, rows_isolated, rows_disordered : int
+        Rows that hold such species, isolated atoms (see ``RadiusGraph``), and sites of mixed or
+        partial occupancy.
+    rows_averaged, rows_without_states : int
+        Of the last, those whose average is taken, and those ordered though no oxidation states
+        balance.
+    first_unknown, first_isolated, first_disordered : int or None
         The first row of each, where rows were told.
     """
 
     unknown: set[int] = field(default_factory=set)
     rows_unknown: int = 0
     rows_isolated: int = 0
+    rows_disordered: int = 0
+    rows_averaged: int = 0
+    rows_without_states: int = 0
     first_unknown: int | None = None
     first_isolated: int | None = None
+    first_disordered: int | None = None
 
     def read(self, prepared: PreparedCrystal, row: int | None = None) -> None:
         """Count one crystal in."""
@@ -95,12 +108,20 @@ class RowNotes:
         if prepared.graph.n_isolated:
             self.first_isolated = self.first_isolated if self.rows_isolated else row
             self.rows_isolated += 1
+        if prepared.resolution:
+            self.first_disordered = self.first_disordered if self.rows_disordered else row
+            self.rows_disordered += 1
+            self.rows_averaged += prepared.resolution == "average"
+            self.rows_without_states += prepared.resolution == "electronegativities"
 
     def add(self, other: RowNotes) -> None:
         """Count the rows of another part of the same input in."""
         self.unknown |= other.unknown
         self.rows_unknown += other.rows_unknown
         self.rows_isolated += other.rows_isolated
+        self.rows_disordered += other.rows_disordered
+        self.rows_averaged += other.rows_averaged
+        self.rows_without_states += other.rows_without_states
 
     def about_unknown(self, symbols: str) -> str:
         """What became of the species that are unknown, after ``n row(s) hold``."""
@@ -110,6 +131,19 @@ class RowNotes:
         """What became of the atoms without neighbours, after ``n row(s) hold``."""
         raise NotImplementedError
 
+    def about_disordered(self) -> str:
+        """What became of mixed and partly occupied sites, after ``n row(s) hold``."""
+        if self.rows_averaged:
+            return "sites of mixed or partial occupancy; their elements count with their shares"
+        text = (
+            "sites of mixed or partial occupancy; an ordered cell of low electrostatic energy "
+            "stands for them"
+        )
+        if self.rows_without_states:
+            some = f" of {self.rows_without_states}" if self.rows_disordered > 1 else ""
+            text += f", found by electronegativities{some}, where no oxidation states balance"
+        return text
+
     def texts(self, index: Sequence[Any] | None = None) -> list[str]:
         """One sentence for each thing to be said; with the first row where rows were told."""
         from pymatgen.core import Element
@@ -118,6 +152,7 @@ class RowNotes:
         found = [
             (self.rows_unknown, self.first_unknown, lambda: self.about_unknown(symbols)),
             (self.rows_isolated, self.first_isolated, self.about_isolated),
+            (self.rows_disordered, self.first_disordered, self.about_disordered),
         ]
         return [_counted(n, row, about(), index) for n, row, about in found if n]
 

@@ -13,6 +13,7 @@ import numpy as np
 from matminer_unate.crystals.batching import fill_batches
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.neighbours import ISOLATED
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_sites
@@ -146,6 +147,9 @@ class SiteDescriptorStats(StructureFeaturizer):
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row, or give a row of
         NaN and one warning with the count.
+    disorder : {"raise", "ordered"}
+        What a crystal with sites of mixed or partial occupancy is: unusable, or replaced by an
+        ordered one (:func:`~matminer_unate.ordered_structure`), with one warning with the count.
 
     Notes
     -----
@@ -177,11 +181,13 @@ class SiteDescriptorStats(StructureFeaturizer):
         descriptors: DescriptorGroup = "physics",
         cutoff: float = 4.5,
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
     ) -> None:
         self.pooling = pooling
         self.descriptors = descriptors
         self.cutoff = cutoff
         self.on_error = on_error
+        self.disorder = disorder
 
     def citations(self) -> list[str]:
         """BibTeX of the sources of the descriptors."""
@@ -200,10 +206,11 @@ class SiteDescriptorStats(StructureFeaturizer):
             raise InputError(f"cutoff is a length from {low:g} to {high:g} Å; got {self.cutoff!r}")
 
     def _prepare(self, structure: Any) -> MeasuredCrystal:
-        crystal = CheckedCrystal.of(structure)
+        crystal = CheckedCrystal.of(structure, self.disorder)
         z = crystal.atomic_numbers
         unknown = frozenset(z[~is_tabulated()[z]].tolist())
-        return MeasuredCrystal(crystal.graph(self.cutoff), unknown, crystal.volume)
+        graph, volume = crystal.graph(self.cutoff), crystal.volume
+        return MeasuredCrystal(graph, unknown, volume, resolution=crystal.resolution)
 
     def _notes(self) -> RowNotes:
         return DescriptorNotes(self.cutoff)

@@ -11,6 +11,7 @@ import numpy as np
 
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.graph import radius_graph
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_crystal, of_sites
@@ -116,6 +117,9 @@ class TightBindingStats(StructureFeaturizer):
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row, or give a row of
         NaN and one warning with the count.
+    disorder : {"raise", "ordered"}
+        What a crystal with sites of mixed or partial occupancy is: unusable, or replaced by an
+        ordered one (:func:`~matminer_unate.ordered_structure`), with one warning with the count.
 
     Notes
     -----
@@ -161,10 +165,12 @@ class TightBindingStats(StructureFeaturizer):
         pooling: str | Sequence[str] = ("mean", "std", "min", "max"),
         max_orbitals: int = 10_000,
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
     ) -> None:
         self.pooling = pooling
         self.max_orbitals = max_orbitals
         self.on_error = on_error
+        self.disorder = disorder
 
     def citations(self) -> list[str]:
         """BibTeX of the sources of the model."""
@@ -180,7 +186,7 @@ class TightBindingStats(StructureFeaturizer):
             )
 
     def _prepare(self, structure: Any) -> PlacedCrystal:
-        crystal = CheckedCrystal.of(structure)
+        crystal = CheckedCrystal.of(structure, self.disorder)
         crystal.check()  # before the sites are numbered anew
         lattice, frac_coords, z = crystal.primitive_cell
         size = n_orbitals(z)
@@ -192,7 +198,7 @@ class TightBindingStats(StructureFeaturizer):
             )
         graph = radius_graph(lattice, frac_coords, z, CUTOFF, draw_in=False)
         unknown = frozenset(z[z > LAST_RADIUS].tolist())
-        return PlacedCrystal(graph, unknown, lattice, frac_coords)
+        return PlacedCrystal(graph, unknown, lattice, frac_coords, resolution=crystal.resolution)
 
     def _notes(self) -> RowNotes:
         return TightBindingNotes()

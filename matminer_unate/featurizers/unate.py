@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.graph import RadiusGraph, radius_graph
 from matminer_unate.crystals.neighbours import ISOLATED
+from matminer_unate.crystals.ordering import AVERAGING, Disorder
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned
@@ -86,6 +87,13 @@ class UnateFeaturizer(StructureFeaturizer):
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row, or give a row of
         NaN and one warning with the count.
+    disorder : {"raise", "ordered", "average"}
+        What a crystal with sites of mixed or partial occupancy is: unusable; or replaced by an
+        ordered one (:func:`~matminer_unate.ordered_structure`); or encoded as it is, each element
+        of a site as a site of its own, which counts with its occupancy where its neighbours add up
+        what surrounds them and in pooling, and sees nothing of the others on its site. (``min`` and
+        ``max``, and the columns of crystals, which are made of these, count all alike.) With one
+        warning with the count.
 
     Notes
     -----
@@ -106,6 +114,8 @@ class UnateFeaturizer(StructureFeaturizer):
     >>> df = UnateFeaturizer().featurize_dataframe(df, "structure", pbar=False)
     """
 
+    _disorders: ClassVar[tuple[Disorder, ...]] = AVERAGING
+
     def __init__(
         self,
         weights: str | Path = DEFAULT_WEIGHTS,
@@ -113,12 +123,14 @@ class UnateFeaturizer(StructureFeaturizer):
         device: str = "auto",
         batch_size: int = DEFAULT_BATCH_SIZE,
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
     ) -> None:
         self.weights = weights
         self.pooling = pooling
         self.device = device
         self.batch_size = batch_size
         self.on_error = on_error
+        self.disorder = disorder
 
     def embed_sites(self, structures: Any) -> Any:
         """Embeddings of the sites of one crystal, or of each of many.
@@ -131,8 +143,10 @@ class UnateFeaturizer(StructureFeaturizer):
         Returns
         -------
         (n_sites, latent_dim) float32, or a list of such
-            One row a site, in the order of the structure. With ``on_error="nan"``, an unusable
-            structure among many has no rows.
+            One row a site, in the order of the structure, or of
+            :func:`~matminer_unate.ordered_structure` of one that is ordered first; of an average,
+            a row for each element of a site. With ``on_error="nan"``, an unusable structure among
+            many has no rows.
 
         Raises
         ------
@@ -190,7 +204,7 @@ class UnateFeaturizer(StructureFeaturizer):
         return self._preparer()(structure)
 
     def _preparer(self) -> Callable[[Any], PreparedCrystal]:
-        return partial(prepare, config=weights_config(self.weights))
+        return partial(prepare, config=weights_config(self.weights), disorder=self.disorder)
 
     def _column_meanings(self) -> list[ColumnMeaning]:
         config = weights_config(self.weights)
@@ -232,7 +246,7 @@ class EncodingNotes(RowNotes):
         )
 
 
-def prepare(crystal: Any, config: WeightsConfig) -> PreparedCrystal:
+def prepare(crystal: Any, config: WeightsConfig, disorder: Disorder = "raise") -> PreparedCrystal:
     """Check one input and build its graph, as the network of these weights reads it.
 
     Raises
@@ -240,11 +254,12 @@ def prepare(crystal: Any, config: WeightsConfig) -> PreparedCrystal:
     StructureError
         With the reason and the cure.
     """
-    checked = CheckedCrystal.of(crystal)
+    checked = CheckedCrystal.of(crystal, disorder)
     z = checked.atomic_numbers
     unknown = frozenset(z[~config.is_known[z]].tolist())
     graph = checked.graph(config.cutoff)
-    return PreparedCrystal(_masked(graph, config) if unknown else graph, unknown)
+    graph = _masked(graph, config) if unknown else graph
+    return PreparedCrystal(graph, unknown, resolution=checked.resolution)
 
 
 def masked_graph(crystal: CrystalArrays, config: WeightsConfig) -> RadiusGraph:

@@ -32,6 +32,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, WeightsError, warn_user
 from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.featurizers.notebook_view import NotebookView
@@ -125,6 +126,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     on_error : {"raise", "nan"}
         What an unusable structure does: stop with an error that names its row; or be left out of
         training and get a prediction of NaN, with one warning.
+    disorder : {"raise", "ordered"}
+        As of :class:`~matminer_unate.UnateFeaturizer`.
     random_state : int or None
         From 0 on; None for other numbers at each fit.
     progress : bool
@@ -178,6 +181,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         "patience": [Interval(Integral, 0, None, closed="left")],
         "device": [str],
         "on_error": [StrOptions({"raise", "nan"})],
+        "disorder": [StrOptions({"raise", "ordered"})],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both"), None],
         "progress": ["boolean"],
     }
@@ -199,6 +203,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         patience: int = 5,
         device: str = "auto",
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
         random_state: int | None = 0,
         progress: bool = True,
     ) -> None:
@@ -217,6 +222,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         self.patience = patience
         self.device = device
         self.on_error = on_error
+        self.disorder = disorder
         self.random_state = random_state
         self.progress = progress
 
@@ -252,8 +258,9 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         with self._stage("reading crystals", len(structures)) as bar:
             device = resolve_device(self.device)
             graphs = read_graphs(
-                structures, config, self.on_error == "nan", index, "left out", bar.update
-            )
+                structures, config, self.on_error == "nan", self.disorder, index, "left out",
+                bar.update,
+            )  # fmt: skip
         if weights is not None:
             graphs = graphs.only(weights[graphs.rows] > 0)
             weights = weights[graphs.rows]
@@ -289,8 +296,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         with self._stage("reading crystals", len(structures)) as bar:
             device = resolve_device(self.device)
             graphs = read_graphs(
-                structures, self.weights_config_, self.on_error == "nan", index, "get NaN",
-                bar.update,
+                structures, self.weights_config_, self.on_error == "nan", self.disorder, index,
+                "get NaN", bar.update,
             )  # fmt: skip
         found = np.full((len(structures), len(self.scale_.mean)), np.nan)
         if len(graphs.rows):
@@ -354,7 +361,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         if not wanted:
             return None
         with self._stage("tight binding", len(graphs.rows)) as bar:
-            return tight_binding_columns(structures, graphs, outcome, bar.update)
+            return tight_binding_columns(structures, graphs, self.disorder, outcome, bar.update)
 
     def _transforms(
         self,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.crystals.formula import reduced_counts
 from matminer_unate.crystals.graph import RadiusGraph
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import StructureError, warn_user
 from matminer_unate.featurizers.rows import prepare_rows, row_name
 from matminer_unate.featurizers.unate import EncodingNotes, prepare
@@ -49,6 +50,7 @@ def read_graphs(
     structures: Sequence[Any],
     config: WeightsConfig,
     skip: bool,
+    disorder: Disorder,
     index: Sequence[Any] | None,
     outcome: str,
     progress: Callable[[int], Any],
@@ -61,6 +63,7 @@ def read_graphs(
     config : WeightsConfig
     skip : bool
         Leave unusable structures out with one warning instead of raising.
+    disorder : str
     index : sequence, optional
         Labels of the rows, for messages.
     outcome : str
@@ -85,7 +88,8 @@ def read_graphs(
         errors[row] = error
         progress(1)
 
-    for row, prepared in prepare_rows(structures, partial(prepare, config=config), failed):
+    read = partial(prepare, config=config, disorder=disorder)
+    for row, prepared in prepare_rows(structures, read, failed):
         notes.read(prepared, row)
         rows.append(row)
         graphs.append(prepared.graph)
@@ -101,7 +105,11 @@ def read_graphs(
 
 
 def tight_binding_columns(
-    structures: Sequence[Any], graphs: Graphs, outcome: str, progress: Callable[[int], Any]
+    structures: Sequence[Any],
+    graphs: Graphs,
+    disorder: Disorder,
+    outcome: str,
+    progress: Callable[[int], Any],
 ) -> NDArray[np.float32]:
     """Columns of ``TightBindingStats`` for the rows of the graphs.
 
@@ -112,6 +120,7 @@ def tight_binding_columns(
     structures : sequence
         All rows.
     graphs : Graphs
+    disorder : str
     outcome : str
         What becomes of the rows that have none.
     progress : callable
@@ -120,7 +129,8 @@ def tight_binding_columns(
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 
     some = [structures[row] for row in graphs.rows]
-    found = TightBindingStats(on_error="nan")._columns(some, True, None, progress)
+    electrons = TightBindingStats(on_error="nan", disorder=disorder)
+    found = electrons._columns(some, True, None, progress)
     errors = {int(graphs.rows[k]): error for k, error in sorted(found.errors.items())}
     if errors:
         warn_user(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.formula import reduced_formula
+from matminer_unate.crystals.ordering import Disorder, check_disorder
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.crystals.symmetry import find_spacegroup
 from matminer_unate.errors import InputError, StructureError
@@ -40,6 +41,7 @@ class CorpusMap:
     ----------
     weights : str or path
     device : str
+    disorder : {"raise", "ordered"}
 
     Attributes
     ----------
@@ -58,10 +60,14 @@ class CorpusMap:
 
     weights: str | Path = DEFAULT_WEIGHTS
     device: str = "auto"
+    disorder: Disorder = "raise"
     rows: list[dict[str, Any]] = field(default_factory=list)
     _embeddings: list[Floats] = field(default_factory=list)
     _sums: dict[int, Floats] = field(default_factory=dict)
     _counts: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_disorder(self.disorder)
 
     def add(
         self,
@@ -86,7 +92,7 @@ class CorpusMap:
         crystals, errors = {}, {}
         for number, structure in enumerate(structures):
             try:
-                crystal = CheckedCrystal.of(structure)
+                crystal = CheckedCrystal.of(structure, self.disorder)
                 crystal.check()
                 crystals[number] = crystal
             except StructureError as e:

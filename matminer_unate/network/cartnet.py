@@ -66,13 +66,23 @@ class CartLayer(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(
-        self, sites: Tensor, edges: Tensor, edge_index: Tensor, weight: Tensor, update_edges: bool
+        self,
+        sites: Tensor,
+        edges: Tensor,
+        edge_index: Tensor,
+        weight: Tensor,
+        update_edges: bool,
+        shares: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Update sites (n_sites, d) and edges (n_edges, d); weight is f_c, (n_edges, 1)."""
+        """Update sites (n_sites, d) and edges (n_edges, d); weight is f_c, (n_edges, 1).
+
+        ``shares``, (n_edges, 1), are the occupancies of the sources, which multiply their messages;
+        of inference only.
+        """
         at_sites = self.from_site(sites).view(-1, 2 * self.width)
         rows = torch.stack([2 * edge_index[1], 2 * edge_index[0] + 1], dim=1)
         if not torch.is_grad_enabled() and not self.training:
-            total, edges = self._infer(at_sites, edges, rows, weight, update_edges)
+            total, edges = self._infer(at_sites, edges, rows, weight, update_edges, shares)
         elif self.training and not torch.is_autocast_enabled(edges.device.type):
             total, edges = self._train(at_sites, edges, rows, weight, update_edges)
         else:
@@ -105,7 +115,13 @@ class CartLayer(nn.Module):
         return total, edges if updated is None else updated
 
     def _infer(
-        self, at_sites: Tensor, edges: Tensor, rows: Tensor, weight: Tensor, update_edges: bool
+        self,
+        at_sites: Tensor,
+        edges: Tensor,
+        rows: Tensor,
+        weight: Tensor,
+        update_edges: bool,
+        shares: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Work through tiles of edges, which are independent here, and overwrite the edges."""
         total = edges.new_zeros(len(at_sites) // 2, self.width)
@@ -118,7 +134,10 @@ class CartLayer(nn.Module):
             if update_edges:
                 edges[part] += share
             message = linear(message, self.message.weight, self.message.bias)
-            total.index_add_(0, rows[part, 0] // 2, message.mul_(share).to(total.dtype))
+            message = message.mul_(share)
+            if shares is not None:
+                message = message.mul_(shares[part])
+            total.index_add_(0, rows[part, 0] // 2, message.to(total.dtype))
         return total, edges
 
 
@@ -167,7 +186,8 @@ class CartNet(nn.Module):
         ----------
         data : torch_geometric.data.Data or Batch
             ``z`` (n_sites,), ``edge_index`` (2, n_edges; source, target), ``edge_vector``
-            (n_edges, 3; Å). No edge may be longer than the cutoff.
+            (n_edges, 3; Å). No edge may be longer than the cutoff. In inference, ``occupancy``
+            (n_sites,) may be there.
         sites : (n_sites, width) Tensor, optional
             States to start from instead of the species embedding.
 
@@ -177,11 +197,14 @@ class CartNet(nn.Module):
             The species embedding and the output of every layer, ``n_layers + 1`` in all.
         """
         states = [self.embed_species(data.z) if sites is None else sites]
-        edges, weight = self.embed_edges(data.edge_vector, data.edge_index, len(data.z))
+        occupancy, shares = getattr(data, "occupancy", None), None
+        if occupancy is not None:
+            shares = occupancy[data.edge_index[0]].unsqueeze(1)
+        edges, weight = self.embed_edges(data.edge_vector, data.edge_index, len(data.z), shares)
         weight = weight.unsqueeze(1)
         for index, layer in enumerate(self.layers):
             last = index == len(self.layers) - 1
-            sites, edges = layer(states[-1], edges, data.edge_index, weight, not last)
+            sites, edges = layer(states[-1], edges, data.edge_index, weight, not last, shares)
             states.append(sites)
         return states
 
@@ -193,9 +216,12 @@ class CartNet(nn.Module):
         return nn.functional.silu(self.site_in(nn.functional.silu(hidden)))
 
     def embed_edges(
-        self, vector: Tensor, edge_index: Tensor, n_sites: int
+        self, vector: Tensor, edge_index: Tensor, n_sites: int, shares: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Initial edge states (n_edges, width) and envelopes (n_edges,)."""
+        """Initial edge states (n_edges, width) and envelopes (n_edges,).
+
+        ``shares``, (n_edges, 1), are the occupancies of the sources.
+        """
         distance = vector.norm(dim=1)
         weight = envelope(distance, self.config.cutoff)
         unit = vector / distance.clamp(min=1e-6).unsqueeze(1)
@@ -206,6 +232,8 @@ class CartNet(nn.Module):
             harmonics = [real_harmonics(unit[part]) for part in tiles]
             for part, of_edges in zip(tiles, harmonics, strict=True):
                 terms = self.moments.sums(distance[part], weight[part], of_edges)
+                if shares is not None:
+                    terms = terms * shares[part]
                 moments.index_add_(0, edge_index[1, part], terms)
 
         def features(number: int) -> Tensor:

@@ -69,11 +69,18 @@ class SiteEncoder(nn.Module):
         sites = (self.raw_columns(states) - self.column_mean) / self.column_std
         if not self.config.crystal_predicted:
             return sites, sites.new_zeros(n_crystals, 0)
-        return sites, self.crystal_quantities(self.raw_latent(states), crystal, n_crystals)
+        shares = getattr(data, "occupancy", None)
+        return sites, self.crystal_quantities(self.raw_latent(states), crystal, n_crystals, shares)
 
-    def crystal_quantities(self, latent: Tensor, crystal: Tensor, n_crystals: int) -> Tensor:
-        """Predictions for crystals from the raw embeddings of their sites, (n_crystals, n)."""
-        pooled = [segment_pool(latent, crystal, n_crystals, how) for how in ("mean", "min", "max")]
+    def crystal_quantities(
+        self, latent: Tensor, crystal: Tensor, n_crystals: int, shares: Tensor | None = None
+    ) -> Tensor:
+        """Predictions for crystals from the raw embeddings of their sites, (n_crystals, n).
+
+        ``shares`` (n_sites,) are what sites count in the mean.
+        """
+        given = latent, crystal, n_crystals
+        pooled = [segment_pool(*given, how, shares) for how in ("mean", "min", "max")]
         found: Tensor = self.predict_crystal(torch.cat(pooled, dim=1))
         return found
 

@@ -49,12 +49,15 @@ class Encoded:
     site_start : (len(rows) + 1,) int64
     crystals : (len(rows), k) float32
         Columns that need no pooling; of ``output="columns"`` only.
+    occupancy : (n_sites,) float32 or None
+        None if all are 1.
     """
 
     rows: list[int]
     sites: NDArray[np.float32]
     site_start: NDArray[np.int64]
     crystals: NDArray[np.float32]
+    occupancy: NDArray[np.float32] | None = None
 
 
 def load(weights: str | Path, device: str) -> tuple[SiteEncoder, torch.device]:
@@ -133,6 +136,7 @@ def encode(
             sites.float().cpu().numpy(),
             joined.site_start,
             crystals.float().cpu().numpy(),
+            None if joined.occupancy is None else joined.occupancy.numpy(),
         )
 
     with single_threaded_workers(n_workers) as workers:

@@ -9,7 +9,11 @@ from torch import Tensor
 
 
 def segment_pool(
-    values: Tensor, index: Tensor, n_segments: int, how: Literal["mean", "min", "max"] = "mean"
+    values: Tensor,
+    index: Tensor,
+    n_segments: int,
+    how: Literal["mean", "min", "max"] = "mean",
+    shares: Tensor | None = None,
 ) -> Tensor:
     """Mean, least or greatest value of each segment.
 
@@ -22,6 +26,8 @@ def segment_pool(
         Segment of each row, in any order.
     n_segments : int
     how : {"mean", "min", "max"}
+    shares : (n,) Tensor, optional
+        What each row counts in the mean; 1 if not given.
 
     Returns
     -------
@@ -33,6 +39,10 @@ def segment_pool(
     if how != "mean":
         where = each.expand_as(values)
         return pooled.scatter_reduce(0, where, values, f"a{how}", include_self=False)
+    if shares is not None:
+        each = shares.view(-1, *[1] * (values.ndim - 1))
+        amount = shares.new_zeros(n_segments).index_add(0, index, shares).clamp(min=1e-6)
+        return pooled.index_add(0, index, values * each) / amount.view(-1, *each.shape[1:])
     count = torch.zeros(n_segments, device=index.device)
     count = count.index_add(0, index, torch.ones(len(index), device=index.device)).clamp(min=1.0)
     count = count.view(-1, *each.shape[1:]).to(values.dtype)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.formula import written_formula
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.cell_stats import CellStats
 from matminer_unate.featurizers.rows import prepare_rows, row_name
@@ -76,11 +77,14 @@ class Described:
         Why, by row.
     lacking : dict of (int, str) to Exception
         Why a row lacks a block.
+    ordered : dict of int to CheckedCrystal
+        What stands for disordered crystals, by row.
     """
 
     table: pd.DataFrame
     unusable: dict[int, StructureError] = field(default_factory=dict)
     lacking: dict[tuple[int, str], Exception] = field(default_factory=dict)
+    ordered: dict[int, CheckedCrystal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,11 +98,13 @@ class Recipe:
     device : str
     tight_binding : bool
         With what a tight-binding model says of the electrons.
+    disorder : str
     """
 
     weights: tuple[str | Path, ...]
     device: str
     tight_binding: bool
+    disorder: Disorder = "raise"
 
     def blocks(self) -> dict[str, list[str]]:
         """Names of the columns by block; those that the trees learn from come first."""
@@ -159,6 +165,9 @@ class Recipe:
         found = Described(pd.DataFrame(index=range(len(structures)) if index is None else index))
         crystals = self._checked(structures, bar)
         found.unusable = {r: c for r, c in enumerate(crystals) if isinstance(c, StructureError)}
+        found.ordered = {
+            r: c for r, c in enumerate(crystals) if isinstance(c, CheckedCrystal) and c.resolution
+        }
         if found.unusable and not ignore_errors:
             row, error = next(iter(found.unusable.items()))
             more = len(found.unusable) - 1
@@ -194,7 +203,7 @@ class Recipe:
 
         def checked(structure: Any) -> CheckedCrystal:
             nonlocal n_edges
-            crystal = CheckedCrystal.of(structure)
+            crystal = CheckedCrystal.of(structure, self.disorder)
             n_edges += crystal.graph(cutoff).n_edges
             if n_edges > KEPT_EDGES:
                 crystal.forget_graphs()
@@ -220,8 +229,8 @@ class Recipe:
             for row in columns.errors.keys() - found.unusable.keys():
                 found.lacking |= {(row, block): columns.errors[row] for block in blocks}
             if stage != names[-len(self.weights)]:
-                # Atoms without neighbours are said of the first weights alone.
-                columns.notes.rows_isolated = 0
+                # Disorder and atoms without neighbours are said of the first weights alone.
+                columns.notes.rows_isolated = columns.notes.rows_disordered = 0
             columns.warn(mention_errors=False)
             values: NDArray[np.float32] = columns.values
             return values

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, WeightsError
 from matminer_unate.featurizers.notebook_view import NotebookView
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
@@ -40,6 +41,7 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
     n_folds: int
     max_kernel_rows: int
     on_error: Literal["raise", "nan"]
+    disorder: Disorder
     device: str
     n_jobs: int | None
     random_state: int | None
@@ -51,6 +53,7 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
         "n_folds": [Interval(Integral, LEAST_GROUPS, None, closed="left")],
         "max_kernel_rows": [Interval(Integral, 1, None, closed="left")],
         "on_error": [StrOptions({"raise", "nan"})],
+        "disorder": [StrOptions({"raise", "ordered"})],
         "device": [str],
         "n_jobs": [
             None,
@@ -139,7 +142,8 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
     # -- for subclasses --------------------------------------------------------------------------
 
     def _recipe(self) -> Recipe:
-        return Recipe(check_weights(self.weights), self.device, bool(self.tight_binding))
+        given = self.device, bool(self.tight_binding), self.disorder
+        return Recipe(check_weights(self.weights), *given)
 
     def _check_options(self) -> None:
         check_parameters(self)

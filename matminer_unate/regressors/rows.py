@@ -162,7 +162,8 @@ class AnsweredRows:
         reasons = {row: error for (row, _), error in described.lacking.items()}
         kept = [blocks for blocks, has in zip(lacking, keep, strict=True) if has]
         columns = columns if keep.all() else columns[keep]
-        structures = [given.structures[row] for row in used[keep]] if given.structures else []
+        ordered, raw = described.ordered, given.structures
+        structures = [ordered.get(row, raw[row]) for row in used[keep].tolist()] if raw else []
         return cls(used[keep], columns, kept, reasons, failed, structures)
 
     @property

@@ -12,6 +12,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_sample_weight
 
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError
 from matminer_unate.regressors.class_models import FittedClasses
 from matminer_unate.regressors.fitting import fit_classes
@@ -56,6 +57,8 @@ class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
         What an unusable structure does, and one that lacks columns which the model cannot do
         without: stop with an error that names its row; or be left out of training, get
         probabilities of NaN and NaN for a label, with one warning.
+    disorder : {"raise", "ordered"}
+        As of :class:`~matminer_unate.UnateFeaturizer`.
     device : str
         Of the learned columns: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, …
     n_jobs : int or None
@@ -109,6 +112,7 @@ class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
         n_folds: int = 5,
         max_kernel_rows: int = 4_000,
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
         device: str = "auto",
         n_jobs: int | None = None,
         random_state: int | None = 0,
@@ -120,6 +124,7 @@ class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
         self.n_folds = n_folds
         self.max_kernel_rows = max_kernel_rows
         self.on_error = on_error
+        self.disorder = disorder
         self.device = device
         self.n_jobs = n_jobs
         self.random_state = random_state

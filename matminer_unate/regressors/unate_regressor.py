@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError
 from matminer_unate.network.weights import check_weights
 from matminer_unate.regressors.fitted_state import RegressorAttributes
@@ -95,6 +96,8 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         What an unusable structure does, and one that lacks columns which the model cannot do
         without: stop with an error that names its row; or be left out of training and get a
         prediction of NaN, with one warning.
+    disorder : {"raise", "ordered"}
+        As of :class:`~matminer_unate.UnateFeaturizer`.
     device : str
         Of the learned columns: ``"auto"`` (CUDA where there is one), ``"cpu"``, ``"cuda"``, …
     n_jobs : int or None
@@ -183,6 +186,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         n_folds: int = 5,
         max_kernel_rows: int = 4_000,
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
         device: str = "auto",
         n_jobs: int | None = None,
         random_state: int | None = 0,
@@ -197,6 +201,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         self.n_folds = n_folds
         self.max_kernel_rows = max_kernel_rows
         self.on_error = on_error
+        self.disorder = disorder
         self.device = device
         self.n_jobs = n_jobs
         self.random_state = random_state

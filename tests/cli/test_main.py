@@ -20,7 +20,12 @@ from pymatgen.core import Lattice, Structure
 from real_crystals import crystals
 
 import matminer_unate
-from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
+from matminer_unate import (
+    SiteDescriptorStats,
+    TightBindingStats,
+    UnateFeaturizer,
+    ordered_structure,
+)
 from matminer_unate.cli import main as cli
 from matminer_unate.engine import computing
 from matminer_unate.errors import StructureError
@@ -125,6 +130,7 @@ def test_the_parquet_file_says_which_weights_made_it(
         "columns": {
             "unate": {
                 "pooling": ["mean", "std"],
+                "disorder": "raise",
                 "weights": "tiny",
                 "sha256": read_config(tiny_weights).sha256,
                 "batch_size": DEFAULT_BATCH_SIZE,
@@ -154,7 +160,7 @@ def test_the_columns_of_several_featurizers_stand_side_by_side(
     np.testing.assert_allclose(written[labels], values, rtol=1e-4, atol=1e-4)
     made_by = json.loads(pq.read_schema(out).metadata[b"matminer_unate"])
     assert list(made_by["columns"]) == list(names)
-    assert made_by["columns"]["fingerprint"] == {"pooling": ["mean", "max"]}
+    assert made_by["columns"]["fingerprint"] == {"pooling": ["mean", "max"], "disorder": "raise"}
 
 
 def test_a_row_fails_with_the_featurizer_that_has_no_columns_for_it(
@@ -224,6 +230,20 @@ def test_good_files_of_a_folder_are_written_and_bad_ones_listed(
     assert "1 other file(s)" in printed.err
     assert "notes.txt" in printed.err
     assert "UserWarning" not in printed.err
+
+
+def test_a_disordered_crystal_is_ordered_where_that_is_asked_for(
+    run: Run, folder: Path, tmp_path: Path, tiny_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.parquet"
+    assert run(folder, "--out", out, "--disorder", "ordered") == cli.SOME_FAILED
+    written = pd.read_parquet(out)
+    (alloy,) = np.flatnonzero(written["id"].str.endswith("alloy.cif"))
+    values = expected(tiny_weights, [ordered_structure(DISORDERED)])
+    np.testing.assert_allclose(features(written)[alloy : alloy + 1], values, rtol=1e-3, atol=1e-4)
+    err = capsys.readouterr().err
+    assert "unate: 2 of 7 rows failed:" in err
+    assert "unate: warning: 1 row(s) hold sites of mixed or partial occupancy" in err
 
 
 def test_all_failures_can_be_written_to_a_file(run: Run, folder: Path, tmp_path: Path) -> None:

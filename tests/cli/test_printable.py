@@ -199,7 +199,7 @@ def test_what_a_model_warns_of_names_the_row_of_the_input(
             warn_user("row 2 (index 2) has no columns of tight binding")
         return np.zeros((len(structures), 1))
 
-    model = computing.Predictor({}, weights_config(tiny_weights), ("",), predict)
+    model = computing.Predictor({}, weights_config(tiny_weights), "raise", ("",), predict)
     said = RowReport()
     done = list(computing.PredictedColumns(model, "y").compute(rows(6), said))
     assert [len(good) for good, _ in done] == [4, 2]

@@ -173,6 +173,7 @@ def other_rows(table: Path, n: int = N_ROWS) -> None:
         (["--part-rows", "8"], None, "part_rows was 7, is 8"),
         ([], other_rows, "the input rows.parquet has changed"),
         ([], lambda table: other_rows(table, 30), "the input rows.parquet has changed"),
+        (["--disorder", "ordered"], None, "unate disorder was 'raise', is 'ordered'"),
         (["{other}"], None, "there were 1 inputs, and are 2"),
     ],
 )

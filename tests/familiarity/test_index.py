@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from disordered_crystals import disordered_crystals
 from pymatgen.core import Structure
 from real_crystals import crystals
 
@@ -100,6 +101,17 @@ def test_unusable_structures_are_like_no_other(tiny_weights: Path) -> None:
     assert index.duplicates().tolist() == [0, 1, 2]
     with pytest.warns(UnateWarning, match="1 of 2 rows"):
         assert set(index.query([None, NAMED["Si"]])["query"]) == {1}
+
+
+def test_a_disordered_crystal_is_as_its_ordered_cell(tiny_weights: Path, tmp_path: Path) -> None:
+    alloy = disordered_crystals()["CuZn"]
+    with pytest.warns(UnateWarning, match=r"1 row\(s\) hold sites of mixed or partial"):
+        index = UnateIndex([NAMED["Si"], alloy], weights=tiny_weights, disorder="ordered")
+    assert index.formulas == ["Si", "ZnCu"]
+    index.save(tmp_path)
+    loaded = UnateIndex.load(tmp_path, disorder="ordered")
+    with pytest.warns(UnateWarning, match="mixed or partial"):
+        assert loaded.query(alloy, k=1)["distance"].tolist() == pytest.approx([0], abs=1e-5)
 
 
 def test_mistakes_are_told(index: UnateIndex, tiny_weights: Path) -> None:

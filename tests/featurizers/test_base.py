@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from disordered_crystals import disordered_crystals
 from matminer.featurizers.base import MultipleFeaturizer
 from matminer.featurizers.structure import DensityFeatures
 from pymatgen.core import Lattice, Structure
@@ -26,7 +27,12 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
 import matminer_unate
-from matminer_unate import SiteDescriptorStats, TightBindingStats, UnateFeaturizer
+from matminer_unate import (
+    SiteDescriptorStats,
+    TightBindingStats,
+    UnateFeaturizer,
+    ordered_structure,
+)
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.notebook_view import summary_of
@@ -428,3 +434,43 @@ def test_every_column_has_a_unit_and_a_meaning_of_its_own() -> None:
     assert list(bonds.loc["site_shortest_bond_max"]) == [
         "Å", "shortest bond, largest of the sites: min d"
     ]  # fmt: skip
+
+
+# -- disordered crystals
+
+
+def test_disordered_crystals_get_the_columns_of_their_ordered_cells(
+    featurizer: StructureFeaturizer, frame: pd.DataFrame
+) -> None:
+    alloy, battery = (disordered_crystals()[name] for name in ("CuZn", "Li0.5CoO2"))
+    given = pd.Series([frame["structure"].iloc[0], alloy, battery.to(fmt="cif")], list("abc"))
+    expected = featurizer.transform([given["a"], *map(ordered_structure, (alloy, battery))])
+    said = (
+        r"^2 row\(s\) hold sites of mixed or partial occupancy; an ordered cell .* found by "
+        r"electronegativities of 1, where no oxidation states balance; the first is row 1 \(.*'b'"
+    )
+    featurizer.set_params(disorder="ordered")
+    with pytest.warns(UnateWarning, match=said) as caught:
+        found = featurizer.transform(given)
+    assert sum(w.category is UnateWarning for w in caught) == 1
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-3)
+    assert featurizer.precheck(alloy)
+    with pytest.warns(UnateWarning, match="the structure holds sites of mixed .* found by elec"):
+        alone = featurizer.featurize(alloy)
+    np.testing.assert_allclose(alone, found[1], rtol=1e-4, atol=1e-5)
+
+
+def test_ordered_crystals_get_the_columns_that_they_had(
+    featurizer: StructureFeaturizer, frame: pd.DataFrame
+) -> None:
+    expected = featurizer.transform(frame["structure"])
+    found = featurizer.set_params(disorder="ordered").transform(frame["structure"])
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("disorder", ["drop", None, ["ordered"]])
+def test_a_wrong_word_for_disorder_is_told(
+    disorder: Any, featurizer: StructureFeaturizer, frame: pd.DataFrame
+) -> None:
+    with pytest.raises(InputError, match="disorder must be 'raise' or 'ordered', got"):
+        featurizer.set_params(disorder=disorder).transform(frame["structure"])

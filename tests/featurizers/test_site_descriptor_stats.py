@@ -391,7 +391,13 @@ def test_pipelines_grid_search_and_column_transformer_work(frame: pd.DataFrame) 
 
 
 def test_set_output_clone_and_pickle_keep_everything(frame: pd.DataFrame) -> None:
-    options = {"pooling": ("max",), "descriptors": "all", "cutoff": 5.0, "on_error": "nan"}
+    options = {
+        "pooling": ("max",),
+        "descriptors": "all",
+        "cutoff": 5.0,
+        "on_error": "nan",
+        "disorder": "ordered",
+    }
     featurizer = SiteDescriptorStats(**options)
     assert clone(featurizer).get_params() == options
     expected = featurizer.transform(frame["structure"])

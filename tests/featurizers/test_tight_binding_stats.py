@@ -341,7 +341,12 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
 
 
 def test_pipelines_set_output_clone_and_pickle_work(frame: pd.DataFrame) -> None:
-    options = {"pooling": ("max",), "max_orbitals": 500, "on_error": "nan"}
+    options = {
+        "pooling": ("max",),
+        "max_orbitals": 500,
+        "on_error": "nan",
+        "disorder": "ordered",
+    }
     featurizer = TightBindingStats(**options)
     assert clone(featurizer).get_params() == options
     expected = featurizer.transform(frame["structure"])

@@ -413,6 +413,7 @@ def test_clone_keeps_all_options(tiny_weights: Path) -> None:
         "device": "cpu",
         "batch_size": 100,
         "on_error": "nan",
+        "disorder": "ordered",
     }
     assert clone(UnateFeaturizer(**options)).get_params() == options
 

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from disordered_crystals import disordered_crystals
 from fine_tuning_cases import make, no_tight_binding, structures, volumes
 from pymatgen.core import Lattice, Structure, SymmOp
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
-from matminer_unate import UnateFineTuneRegressor
+from matminer_unate import UnateFineTuneRegressor, ordered_structure
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
 from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 from matminer_unate.finetuning import members as finetune_training
@@ -221,3 +222,23 @@ def test_damaged_folders_say_what_is_wrong(fitted: UnateFineTuneRegressor, tmp_p
         (tmp_path / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(WeightsError, match=message):
             UnateFineTuneRegressor.load(tmp_path)
+
+
+def test_disordered_crystals_are_learned_and_predicted_as_their_ordered_cells(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    alloy = disordered_crystals()["CuZn"]
+    y = volumes(structures())
+    model = make(tiny_weights, epochs=1, tight_binding=True, disorder="ordered")
+    said = r"1 row\(s\) hold sites of mixed or partial occupancy"
+    with pytest.warns(UnateWarning, match=said):
+        model.fit([alloy, *structures()[1:]], y)
+    model.save(tmp_path / "model")
+    loaded = UnateFineTuneRegressor.load(tmp_path / "model", device="cpu")
+    assert loaded.disorder == "ordered"
+    with pytest.warns(UnateWarning, match=said):
+        found = loaded.predict([alloy])
+    expected = model.predict([ordered_structure(alloy)])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(StructureError, match="row 0: site 0 is disordered"):
+        loaded.set_params(disorder="raise").predict([alloy])

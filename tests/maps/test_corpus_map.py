@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from disordered_crystals import disordered_crystals
 from real_crystals import crystals
 
 from matminer_unate.cli import main as cli
-from matminer_unate.errors import InputError
+from matminer_unate.errors import InputError, UnateWarning
 from matminer_unate.maps.corpus_map import CorpusMap, place
 from matminer_unate.maps.page import map_page, periodic_table
 
@@ -62,6 +63,13 @@ def test_a_crystal_that_is_unusable_is_left_out_with_its_error(tiny_weights: Pat
     assert [row["id"] for row in found.rows] == ["a"]
     with pytest.raises(InputError, match="at least 3 crystals"):
         found.html()
+
+
+def test_a_disordered_crystal_has_a_place_where_it_is_ordered(tiny_weights: Path) -> None:
+    found = CorpusMap(tiny_weights, "cpu", "ordered")
+    with pytest.warns(UnateWarning, match=r"1 row\(s\) hold sites of mixed or partial"):
+        assert not found.add([NAMED["Si"], disordered_crystals()["CuZn"]], ["a", "b"])
+    assert [row["formula"] for row in found.rows] == ["Si", "ZnCu"]
 
 
 def test_a_column_that_is_not_there_is_named(corpus: CorpusMap) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from disordered_crystals import disordered_crystals
 from real_crystals import crystals
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 
-from matminer_unate import TightBindingStats, UnateRegressor, progress
+from matminer_unate import TightBindingStats, UnateRegressor, ordered_structure, progress
 from matminer_unate.cli import main as cli
 from matminer_unate.crystals import checked, symmetry
 from matminer_unate.errors import InputError, StructureError, UnateWarning
@@ -217,6 +218,29 @@ def test_a_saved_model_keeps_the_one_without_the_electrons(fitted, table, tmp_pa
         np.testing.assert_allclose(again.predict_interval(holes), expected, rtol=1e-9)
     assert again.held_out_error_without_ == fitted.held_out_error_without_
     assert again.seed_ == fitted.seed_
+
+
+def test_disordered_rows_are_those_of_their_ordered_cells(
+    regressor, fitted, structures, tmp_path: Path
+) -> None:
+    alloys = [disordered_crystals()[name] for name in ("CuZn", "Li0.5CoO2")]
+    given = [structures[0], *alloys]
+    expected = regressor.featurize([structures[0], *map(ordered_structure, alloys)])
+    said = r"2 row\(s\) hold sites of mixed .* of 1, where no .* balance; the first is row 1$"
+    with pytest.warns(UnateWarning, match=said) as caught:
+        table = clone(regressor).set_params(disorder="ordered").featurize(given)
+    assert sum(w.category is UnateWarning for w in caught) == 1
+    assert table["formula"].tolist() == ["Si", "ZnCu", "Li(CoO2)2"]
+    numbers = table.drop(columns="formula"), expected.drop(columns="formula")
+    np.testing.assert_allclose(*numbers, rtol=1e-3, atol=2e-3)
+
+    fitted.save(tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config["parameters"]["disorder"] == "raise"
+    again = UnateRegressor.load(tmp_path / "model").set_params(disorder="ordered", progress=False)
+    with pytest.warns(UnateWarning, match="mixed or partial"):
+        found = again.predict(given)
+    np.testing.assert_allclose(found, fitted.predict(expected), rtol=1e-2)
 
 
 def test_unusable_rows_are_found_before_any_is_featurized(

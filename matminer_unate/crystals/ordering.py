@@ -1,0 +1,347 @@
+"""Disordered crystals → ordered ones: whole atoms in the cell of lowest electrostatic energy.
+
+A site that two elements share, or that is empty here and there, has no place in a graph of atoms.
+In the ordered crystal every site holds one atom or none: in the smallest supercell whose numbers of
+atoms come near the occupancies, the arrangement with the lowest Ewald energy is looked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matminer_unate.crystals.arrangement import EXCLUSION, FORBIDDEN, LEVEL, Places, near_pairs
+from matminer_unate.crystals.structures import CrystalArrays, element_of, structure_of
+from matminer_unate.crystals.supercells import compact_supercells
+from matminer_unate.crystals.symmetry import SYMPRECS, primitive_cell, symmetry_dataset
+from matminer_unate.errors import InputError, StructureError
+from matminer_unate.processes import blas_libraries
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+Disorder = Literal["raise", "ordered", "average"]
+"""What becomes of a crystal with sites of mixed or partial occupancy."""
+
+Resolution = Literal["", "oxidation states", "electronegativities", "average"]
+"""What ordered a disordered crystal, or that its average is taken; nothing where it was ordered."""
+
+MAX_PLACES = 64
+"""Places for atoms in a supercell."""
+
+MAX_CELL = 256
+"""The same of a primitive cell in which the numbers of atoms come out as it is."""
+
+TOLERANCE = 0.02
+"""How far the share of places that an element has may be from its occupancy."""
+
+SAME_PLACE = 0.05
+"""Å. Sites nearer than this are one site, listed twice."""
+
+UNBALANCED = 0.05
+"""Elementary charges a site, up to which oxidation states that come with a structure are believed:
+occupancies are rounded."""
+
+PLACES_SEARCHED = 600
+"""In all supercells together, the most compact first; more take longer."""
+
+MAX_GUESSES = 100_000
+"""Sums of the oxidation states of one element that are tried; their number grows with its atoms."""
+
+
+@dataclass(frozen=True)
+class PartialSites:
+    """The sites of a crystal, each shared by elements, by none, or whole.
+
+    Attributes
+    ----------
+    lattice : (3, 3), Å
+    frac_coords : (n_sites, 3)
+    elements : tuple of int
+        Atomic numbers.
+    occupancy : (n_sites, n_elements)
+    charges : (n_sites, n_elements)
+        Oxidation states as the structure has them; NaN where it has none.
+    """
+
+    lattice: Floats
+    frac_coords: Floats
+    elements: tuple[int, ...]
+    occupancy: Floats
+    charges: Floats
+
+
+ORDERING: tuple[Disorder, ...] = ("raise", "ordered")
+"""What can be done without averages."""
+
+AVERAGING: tuple[Disorder, ...] = (*ORDERING, "average")
+
+
+def check_disorder(disorder: Any, known: Sequence[Disorder] = ORDERING) -> None:
+    """Raise InputError unless this is one of those that are known."""
+    if isinstance(disorder, str) and disorder in known:
+        return
+    names = " or ".join(map(repr, known))
+    average = "; averages are of UnateFeaturizer and UnateIndex alone" if known == ORDERING else ""
+    raise InputError(f"disorder must be {names}, got {disorder!r}{average}")
+
+
+def ordered_structure(structure: Any) -> Any:
+    """The ordered crystal that ``disorder="ordered"`` takes in place of a disordered one.
+
+    It is a crystal of whole atoms in the smallest supercell of at most 64 places in which every
+    element has its share of each set of equivalent sites within 0.02; a primitive cell may have up
+    to 256. Of the arrangements in the most compact supercells of that size, that of the lowest
+    electrostatic energy is taken, as far as a search by exchanging pairs of atoms finds it.
+
+    The charges are oxidation states: those of the structure, where all its species have some that
+    balance, else the likeliest that balance according to pymatgen. To their energy comes a
+    hundredth of that of charges by Pauling's electronegativity, less the mean of the elements that
+    share sites, of mean square 1. It decides between elements of equal oxidation states, and alone
+    where none balance, as in alloys. Two partly occupied places within 1 Å of each other exclude
+    each other.
+
+    The same crystal comes out at every call, and of another cell of the crystal but for
+    arrangements whose energies are equal.
+
+    Parameters
+    ----------
+    structure
+        Whatever a featurizer takes.
+
+    Returns
+    -------
+    pymatgen.core.Structure
+        Of elements, with sites in an order of its own. One that is ordered already is taken apart
+        and put together as it is.
+
+    Raises
+    ------
+    StructureError
+        It is no usable structure; or no such supercell comes near its occupancies.
+
+    References
+    ----------
+    Ewald, Ann. Phys. 369, 253 (1921), doi:10.1002/andp.19213690304. Supercells: Hart and Forcade,
+    Phys. Rev. B 77, 224115 (2008), doi:10.1103/PhysRevB.77.224115. The package's own search of
+    pairs stands in for pymatgen's ``OrderDisorderedStructureTransformation``, which tries all
+    arrangements and takes hours for some of these cells.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from matminer_unate import ordered_structure
+    >>> alloy = Structure(Lattice.cubic(3.74), [{"Cu": 0.75, "Au": 0.25}] * 4,
+    ...                   [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
+    >>> ordered_structure(alloy).get_space_group_info()
+    ('Pm-3m', 221)
+    """
+    from pymatgen.core import Element, Structure
+
+    (lattice, frac_coords, numbers), _ = ordered_arrays(structure)
+    return Structure(lattice, [Element.from_Z(z) for z in numbers.tolist()], frac_coords)
+
+
+def ordered_arrays(crystal: Any) -> tuple[CrystalArrays, Resolution]:
+    """Take one crystal apart, ordered where it is not; see :func:`ordered_structure`.
+
+    Raises
+    ------
+    StructureError
+        As :func:`~matminer_unate.crystals.structures.crystal_arrays`, or no ordered crystal comes
+        near the occupancies.
+    """
+    structure, arrays = structure_of(crystal)
+    if arrays is not None:
+        return arrays, ""
+    sites = partial_sites(structure)
+    parts = (sites.lattice, sites.frac_coords, sites.occupancy, sites.charges)
+    (lattice, frac_coords, numbers), ordering = _ordered(
+        sites.elements, *(part.tobytes() for part in parts)
+    )
+    return (lattice.copy(), frac_coords.copy(), numbers.copy()), ordering
+
+
+def partial_sites(structure: Any) -> PartialSites:
+    """The occupancies of a pymatgen Structure.
+
+    Raises
+    ------
+    StructureError
+        A site holds what is no element.
+    """
+    held = [[(element_of(s, index).Z, s, o) for s, o in site.species.items()]
+            for index, site in enumerate(structure)]  # fmt: skip
+    elements = tuple(sorted({z for site in held for z, _, _ in site}))
+    occupancy = np.zeros((len(held), len(elements)))
+    total = np.zeros_like(occupancy)
+    for index, site in enumerate(held):
+        for z, species, share in site:
+            column = elements.index(z)
+            state = getattr(species, "oxi_state", None)
+            occupancy[index, column] += share
+            total[index, column] += share * (math.nan if state is None else float(state))
+    with np.errstate(invalid="ignore"):
+        charges = np.where(occupancy > 0, total / occupancy, 0.0)
+    frac_coords = np.array([site.frac_coords for site in structure], dtype=np.float64)
+    lattice = np.array(structure.lattice.matrix, dtype=np.float64)
+    return PartialSites(lattice, frac_coords, elements, occupancy, charges)
+
+
+@lru_cache(maxsize=2_000)
+def _ordered(
+    elements: tuple[int, ...], lattice: bytes, frac_coords: bytes, occupancy: bytes, charges: bytes
+) -> tuple[CrystalArrays, Resolution]:
+    """Kept, because several featurizers, or a fit and what follows, ask for the same crystals."""
+
+    def read(part: bytes, width: int) -> Floats:
+        return np.frombuffer(part).reshape(-1, width)
+
+    n = len(elements)
+    places = read(lattice, 3), read(frac_coords, 3)
+    # On small matrices, BLAS's threads mostly wait for each other.
+    with blas_libraries().limit(limits=1):
+        return _order(PartialSites(*places, elements, read(occupancy, n), read(charges, n)))
+
+
+def _order(given: PartialSites) -> tuple[CrystalArrays, Resolution]:
+    sites, orbits = _primitive(given)
+    index, counts = _whole_numbers(sites, orbits)
+    composition = {z: sum(n[k] for n in counts) for k, z in enumerate(sites.elements)}
+    states, ordering = _oxidation_states(sites, composition)
+    found: tuple[float, CrystalArrays] | None = None
+    crystal = sites.lattice, sites.frac_coords
+    shapes = PLACES_SEARCHED // (index * len(sites.frac_coords))
+    for basis in compact_supercells(sites.lattice, index, shapes):
+        places = Places.of(*crystal, sites.elements, orbits, counts, states, basis)
+        kinds, energy = places.search()
+        if found is None or energy < found[0] - LEVEL:
+            found = energy, places.arrays(kinds, sites.elements)
+    assert found is not None
+    if found[0] > FORBIDDEN / 2:
+        raise StructureError(
+            f"sites closer than {EXCLUSION:g} Å would both have to be occupied; check the "
+            "occupancies of split positions"
+        )
+    return found[1], ordering
+
+
+# -- how many atoms of each element ---------------------------------------------------------------
+
+
+def _primitive(given: PartialSites) -> tuple[PartialSites, list[Integers]]:
+    """The primitive cell, and its sites in sets that symmetry makes equivalent."""
+    _check_distinct(given)
+    held = np.hstack([given.occupancy, np.nan_to_num(given.charges, nan=99.0)]).round(3)
+    _, labels = np.unique(held, axis=0, return_inverse=True)
+    labels = labels.reshape(-1).astype(np.int64) + 1
+    lattice, frac_coords, label = primitive_cell(given.lattice, given.frac_coords, labels)
+    first = np.array([int(np.argmax(labels == one)) for one in label])
+    sites = PartialSites(
+        lattice, frac_coords, given.elements, given.occupancy[first], given.charges[first]
+    )
+    found = symmetry_dataset((lattice, frac_coords, label), SYMPRECS[0])
+    of = label if found is None else np.asarray(found.equivalent_atoms)
+    return sites, [np.flatnonzero(of == one) for one in np.unique(of)]
+
+
+def _check_distinct(sites: PartialSites) -> None:
+    for one, other, distance in near_pairs(sites.lattice, sites.frac_coords, SAME_PLACE):
+        raise StructureError(
+            f"sites {one} and {other} are {distance:.2g} Å apart; make them one site that its "
+            "elements share (Structure.merge_sites with mode='sum')"
+        )
+
+
+def _whole_numbers(sites: PartialSites, orbits: Sequence[Integers]) -> tuple[int, list[list[int]]]:
+    """How many primitive cells the supercell has, and the atoms of each element on each orbit.
+
+    Raises
+    ------
+    StructureError
+        No supercell is small enough.
+    """
+    n = len(sites.frac_coords)
+    if n > MAX_CELL:
+        raise StructureError(
+            f"the primitive cell of the disordered crystal has {n} sites, more than the "
+            f"{MAX_CELL} in which atoms are ordered; order it beforehand, or drop this row"
+        )
+    nearest = (math.inf, 0, 0)
+    for index in range(1, max(1, MAX_PLACES // n) + 1):
+        counts, worst = [], (0.0, 0)
+        for orbit in orbits:
+            numbers, error = _rounded(sites.occupancy[orbit[0]], index * len(orbit))
+            counts.append(numbers)
+            worst = max(worst, (error, int(orbit[0])))
+        if worst[0] <= TOLERANCE + 1e-9:
+            return index, counts
+        nearest = min(nearest, (worst[0], worst[1], index))
+    error, site, index = nearest
+    raise StructureError(
+        f"no ordered cell of up to {MAX_PLACES} sites has the occupancies of the site "
+        f"{_written(sites, site)} within {TOLERANCE:g} (one of {index * n} sites is {error:.2g} "
+        "off); round them to simple fractions, or give an ordered supercell"
+    )
+
+
+def _rounded(occupancy: Floats, n_places: int) -> tuple[list[int], float]:
+    """Atoms of each element on so many places, by the largest remainders; and their error."""
+    shares = np.append(occupancy, max(0.0, 1.0 - occupancy.sum()))
+    exact = shares / shares.sum() * n_places
+    numbers = np.floor(exact + 1e-9).astype(int)
+    for k in np.argsort(numbers - exact, kind="stable")[: n_places - numbers.sum()]:
+        numbers[k] += 1
+    return numbers[:-1].tolist(), float(np.abs(numbers / n_places - shares).max())
+
+
+def _written(sites: PartialSites, site: int) -> str:
+    from pymatgen.core import Element
+
+    shares = [
+        f"{Element.from_Z(z).symbol} {o:.4g}"
+        for z, o in zip(sites.elements, sites.occupancy[site], strict=True)
+        if o > 0
+    ]
+    empty = 1 - sites.occupancy[site].sum()
+    return f"of {', '.join(shares)}" + (f", empty {empty:.4g}" if empty > 1e-4 else "")
+
+
+# -- charges --------------------------------------------------------------------------------------
+
+
+def _oxidation_states(
+    sites: PartialSites, composition: dict[int, int]
+) -> tuple[Floats, Resolution]:
+    """Charges of elements at sites, (n_sites, n_elements); zeros where none balance."""
+    given = sites.charges
+    if np.isfinite(given).all() and given.any():
+        balance = float((given * sites.occupancy).sum())
+        if abs(balance) <= UNBALANCED * len(given):
+            return given, "oxidation states"
+    guessed = _guessed_states(tuple((z, n) for z, n in composition.items() if n))
+    if not guessed:
+        return np.zeros_like(given), "electronegativities"
+    states = np.array([guessed.get(z, 0.0) for z in sites.elements])
+    return np.broadcast_to(states, given.shape), "oxidation states"
+
+
+@lru_cache(maxsize=2_000)
+def _guessed_states(counts: tuple[tuple[int, int], ...]) -> dict[int, float]:
+    """The likeliest oxidation states that balance, the mean of each element; none if none do."""
+    from pymatgen.core import Composition, Element
+
+    divisor = math.gcd(*(n for _, n in counts))
+    reduced = {Element.from_Z(z): n // divisor for z, n in counts}
+    for element, n in reduced.items():
+        n_states = max(1, len(element.icsd_oxidation_states or element.oxidation_states))
+        if math.comb(n + n_states - 1, n) > MAX_GUESSES:
+            return {}
+    guesses = Composition(reduced).oxi_state_guesses()
+    return {Element(e).Z: state for e, state in guesses[0].items()} if guesses else {}
