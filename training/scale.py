@@ -37,6 +37,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.command import run_script, script_parser
+from harness.memory import memory_mb
 from harness.result_tables import write_table
 from matminer_unate.errors import InputError
 
@@ -132,7 +133,7 @@ def watch(command: list[str], end: Callable[[], bool] = lambda: False) -> Watche
     killed = False
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            memory.append((time.perf_counter() - started, memory_mb(process.pid)))
+            memory.append((time.perf_counter() - started, memory_mb(process=process.pid)))
             if end():
                 process.send_signal(signal.SIGKILL)
                 killed = True
@@ -152,16 +153,6 @@ def watch(command: list[str], end: Callable[[], bool] = lambda: False) -> Watche
         max(first),
         max(later, default=float("nan")),
     )
-
-
-def memory_mb(pid: int) -> float:
-    """Resident memory of a process; 0 if it has ended."""
-    try:
-        text = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0.0
-    found = [line.split()[1] for line in text.splitlines() if line.startswith("VmRSS")]
-    return float(found[0]) / 1024 if found else 0.0
 
 
 def unate(args: Namespace, table: Path, out: Path, *more: str) -> list[str]:

@@ -15,7 +15,6 @@ a product of large matrices does in the same process.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import itertools
 import tempfile
 import time
@@ -34,6 +33,7 @@ from pymatgen.core import Structure
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.command import run_script, script_parser, torch_threads
+from harness.memory import forget_peak, held_mb, memory_mb
 from harness.result_tables import write_table
 from matminer_unate.crystals.batching import collate, fill_batches
 from matminer_unate.crystals.checked import CheckedCrystal
@@ -124,10 +124,10 @@ def measured(
         times = Times()
         if data:
             read(data, len(structures), times)
-        before = memory_mb("VmRSS")
-        Path("/proc/self/clear_refs").write_text("5")
+        before = held_mb()
+        forget_peak()
         extra = one_round(structures, times, folder)
-        memory = max(memory, memory_mb("VmHWM") - before)
+        memory = max(memory, round(memory_mb("VmHWM") - before))
         rounds.append(times.seconds)
     medians = pd.DataFrame(rounds).median()
     whole = medians.drop("network, bfloat16").sum()
@@ -207,14 +207,6 @@ def gigaflops_of_a_product() -> float:
         a @ a
         found.append(2 * 1024**3 / (time.process_time() - started) / 1e9)
     return max(found)
-
-
-def memory_mb(kind: str) -> int:
-    """Resident memory of this process, once what is free is given back: VmRSS, or VmHWM."""
-    if kind == "VmRSS":
-        ctypes.CDLL(None).malloc_trim(0)
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(kind)) // 1024
 
 
 if __name__ == "__main__":

@@ -290,7 +290,8 @@ def write_whole(
         (folder.path / full[0].name).replace(target.out)
     elif full:
         with fresh_file(target.out) as fresh:
-            join_tables(folder.tables(full), fresh, target.suffix, schema)
+            n_bytes = sum(part.bytes for part in full)
+            join_tables(folder.tables(full), fresh, target.suffix, schema, n_bytes)
     folder.clear()
 
 

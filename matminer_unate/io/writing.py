@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -22,9 +23,12 @@ from matminer_unate.io.tables import plain_text
 CHUNK_ROWS = 1_000
 """Rows that are written at once: a row group of a part."""
 
-JOINED_BYTES = 16 * 2**20
-"""Of a row group of the whole table. The writer keeps some 3 kB for each column of each group until
-the file is closed, which small groups of many rows and columns would fill the memory with."""
+LEAST_GROUP_BYTES = 8 * 2**20
+"""Of a row group of the whole table, but the last."""
+
+KEPT_BYTES = 1_800
+"""What the Parquet writer keeps for each column of each row group until the file is closed: half of
+it from the group on, as much again while the end of the file is written (measured, pyarrow 26)."""
 
 
 def carried_types(sources: Iterable[Source]) -> dict[str, pa.DataType]:
@@ -146,17 +150,22 @@ def open_parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(path, schema, use_dictionary=words)
 
 
-def join_tables(tables: Iterable[pa.Table], path: Path, suffix: str, schema: pa.Schema) -> None:
+def join_tables(
+    tables: Iterable[pa.Table], path: Path, suffix: str, schema: pa.Schema, n_bytes: int
+) -> None:
     """Write tables of one schema below each other.
 
     Parameters
     ----------
     tables : iterable of pyarrow.Table
-        Drawn from as they are written.
+        Drawn from as they are written; one row group is in memory at once.
     path : Path
         It may end otherwise than in the suffix.
     suffix : {".parquet", ".csv"}
     schema : pyarrow.Schema
+    n_bytes : int
+        About the size of all tables, which row groups are the larger for; see
+        :func:`group_bytes`.
     """
     if suffix == ".csv":
         schema = schema.remove_metadata()
@@ -164,21 +173,30 @@ def join_tables(tables: Iterable[pa.Table], path: Path, suffix: str, schema: pa.
             for table in tables:
                 csv.write_table(table.replace_schema_metadata())
         return
+    gathered: list[pa.Table] = []
+    wanted = group_bytes(n_bytes, len(schema))
     with open_parquet_writer(path, schema) as parquet:
-        for table in _gathered(tables):
-            parquet.write_table(table, row_group_size=len(table))
+
+        def write_group() -> None:
+            group = pa.concat_tables(gathered)
+            parquet.write_table(group, row_group_size=len(group))
+            gathered.clear()
+
+        for table in tables:
+            gathered.append(table)
+            if sum(one.nbytes for one in gathered) >= wanted:
+                write_group()
+        if gathered:
+            write_group()
 
 
-def _gathered(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Tables of :data:`JOINED_BYTES` at least, but the last."""
-    some: list[pa.Table] = []
-    for table in tables:
-        some.append(table)
-        if sum(one.nbytes for one in some) >= JOINED_BYTES:
-            yield pa.concat_tables(some)
-            some = []
-    if some:
-        yield pa.concat_tables(some)
+def group_bytes(n_bytes: int, n_columns: int) -> int:
+    """Size of the row groups with which a table of ``n_bytes`` is joined in the least memory.
+
+    In memory are one group and what the writer keeps of all groups before it, of which larger
+    groups leave less: g + KEPT_BYTES · n_columns · n_bytes / g is least where both are the same.
+    """
+    return max(LEAST_GROUP_BYTES, math.isqrt(KEPT_BYTES * n_columns * n_bytes))
 
 
 def _csv_type(kind: pa.DataType) -> pa.DataType:

@@ -88,7 +88,7 @@ def test_a_column_of_each_scalar_kind_is_carried(tmp_path: Path, kind: str) -> N
         schema = table_schema(carried_types([source]), ["f"], suffix, {})
         with PartWriter(tmp_path / "part", schema) as writer:
             writer.add(rows, np.zeros((2, 1), np.float32))
-        join_tables([pq.read_table(tmp_path / "part")], out, suffix, schema)
+        join_tables([pq.read_table(tmp_path / "part")], out, suffix, schema, 0)
     after = pq.read_table(tmp_path / "out.parquet")["x"].combine_chunks()
     if kind != "null":
         assert after.equals(before.cast(after.type))

@@ -15,6 +15,10 @@ RDF_CENTRES = np.linspace(1.5, 4.5, 8)
 RDF_WIDTH = 0.4
 """Å. Radial channels of the site-to-species adjacency target."""
 
+ROWS, COLUMNS = 10_000, 8
+"""Of which float64 numbers are made at once; with two columns or more, sums are the same to the
+last bit."""
+
 
 def species_rdf(graph: RadiusGraph, slot: NDArray[np.int64], cutoff: float) -> NDArray[np.float32]:
     """Site-to-species adjacency: log(1 + soft neighbour counts), (n_sites · n_species, 8).
@@ -53,17 +57,24 @@ Scale = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 def measure_scale(values: NDArray[np.float32], share: Share = WHOLE) -> Scale:
     """Mean and standard deviation over the rows without NaN, of all shares."""
-    known = values[~np.isnan(values).any(axis=1)]
+    is_known = ~np.isnan(values).any(axis=1)
+    known = values if is_known.all() else values[is_known]
     if share.world > 1:
         n = share.total(np.array([len(known)]))
         count = np.maximum(n, 1)
         mean = share.total(known.sum(axis=0, dtype=np.float64)) / count
-        variance = share.total(((known - mean) ** 2).sum(axis=0)) / count
+        squares = np.zeros(values.shape[1])
+        for start in range(0, len(known), ROWS):
+            squares += ((known[start : start + ROWS] - mean) ** 2).sum(axis=0)
+        variance = share.total(squares) / count
         spread = np.where(variance > 0, np.sqrt(variance), 1.0)
         return mean, spread
     if not len(known):
         return np.zeros(values.shape[1]), np.ones(values.shape[1])
-    spread = known.std(axis=0, dtype=np.float64)
+    # A deviation takes an array of float64 of its own: some columns at once.
+    columns = range(0, known.shape[1], COLUMNS)
+    some = [known[:, start : start + COLUMNS].std(axis=0, dtype=np.float64) for start in columns]
+    spread = np.concatenate(some) if some else np.zeros(0)
     return known.mean(axis=0, dtype=np.float64), np.where(spread > 0, spread, 1.0)
 
 
@@ -72,4 +83,9 @@ def standardise(
 ) -> NDArray[np.float32]:
     """Components to mean 0 and deviation 1, clipped at ``clip`` deviations; NaN stays."""
     mean, spread = scale
-    return np.clip((values - mean) / spread, -clip, clip).astype(np.float32)
+    found = np.empty(values.shape, np.float32)
+    # Scales are float64, and so is what is computed with them: some rows at once.
+    for start in range(0, len(values), ROWS):
+        some = slice(start, start + ROWS)
+        found[some] = np.clip((values[some] - mean) / spread, -clip, clip)
+    return found

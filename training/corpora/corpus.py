@@ -94,7 +94,8 @@ class Corpus:
         self.scales: dict[str, Scale] = (
             like.scales if like else {name: measure_scale(v, share) for name, v in raw.items()}
         )
-        self._targets = {n: standardise(values, self.scales[n]) for n, values in raw.items()}
+        self._known = {n: any(share.all_of(not np.isnan(v).all())) for n, v in raw.items()}
+        self._targets = {n: standardise(raw.pop(n), self.scales[n]) for n in list(raw)}
         self._formula = np.array([stable_number(c.formula) for c in crystals])
         systems = ["-".join(map(str, np.unique(c.atomic_numbers))) for c in crystals]
         self.chemical_system = pd.factorize(np.array(systems))[0]
@@ -104,7 +105,6 @@ class Corpus:
         self.spacegroup_counts = torch.from_numpy(spacegroups)
         self.element_counts = share.total(np.bincount(self.z, minlength=119))
         self.n_in_all = int(share.total(np.array([len(crystals)]))[0])
-        self._known = {n: any(share.all_of(not np.isnan(v).all())) for n, v in raw.items()}
 
     def __len__(self) -> int:
         return len(self.n_sites)
@@ -187,7 +187,8 @@ def _describe(
             parts["edge_vector"].append(wide.edge_vector)
             parts["edge_pair"].append(undirected_pairs(wide).astype(np.int32))
             sizes.append((graph.n_sites, slot.max() + 1, wide.n_edges))
-    arrays = {k: np.concatenate(v, axis=int(k == "edge_index")) for k, v in parts.items()}
+    # One after the other: both all pieces and all arrays would take twice the memory.
+    arrays = {k: np.concatenate(parts.pop(k), axis=int(k == "edge_index")) for k in list(parts)}
     targets = {name: arrays.pop(name) for name in ("descriptors", "rdf")}
     return arrays, np.array(sizes), targets
 

@@ -19,6 +19,7 @@ from small_corpora import (
     prototypes,
 )
 
+from corpora import clean_targets
 from corpora import corpus as corpora
 from corpora.clean_targets import SKIN, species_rdf, undirected_pairs
 from corpora.corpus import Corpus
@@ -119,6 +120,24 @@ def standardised(values: NDArray[np.float32]) -> NDArray[np.float64]:
     spread = wide.std(0)
     spread[spread == 0] = 1
     return ((wide - wide.mean(0)) / spread).clip(-4, 4)
+
+
+def test_scales_and_standardised_targets_are_those_of_all_rows_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = np.random.default_rng(0).lognormal(size=(500, 82)).astype(np.float32)
+    values[:, 5] = 3  # no spread
+    values[7] = np.nan  # unknown
+    known = np.delete(values, 7, axis=0)
+    monkeypatch.setattr(clean_targets, "ROWS", 64)
+    mean, spread = scale = clean_targets.measure_scale(values)
+    np.testing.assert_array_equal(mean, known.mean(axis=0, dtype=np.float64))
+    deviation = known.std(axis=0, dtype=np.float64)
+    np.testing.assert_array_equal(spread, np.where(deviation > 0, deviation, 1.0))
+    found = clean_targets.standardise(values, scale)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(np.delete(found, 7, axis=0), standardised(known).astype("f4"))
+    assert np.isnan(found[7]).all()
 
 
 def test_a_batch_is_what_its_crystals_give_one_by_one() -> None:
