@@ -54,7 +54,7 @@ def _whole_path(weights: str | None) -> str | None:
 
 def predict(args: argparse.Namespace) -> Callable[[], int]:
     """``unate predict``: predictions of a saved model; as :func:`featurize`."""
-    options = PredictOptions(str(args.model.resolve()), args.device, args.name)
+    options = PredictOptions(str(args.model.resolve()), args.device, args.name, args.novelty)
     return _run(args, options, "predicting", "predicted", lambda labels: "rows")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.engine.columns import RECIPE, make_featurizer
@@ -285,11 +286,14 @@ class PredictOptions:
     device : str
     name : str
         Of the column of predictions.
+    novelty : bool
+        With columns of what is unfamiliar about a row.
     """
 
     model: str
     device: str = "auto"
     name: str = "prediction"
+    novelty: bool = False
 
     def load(self) -> PredictedColumns:
         """The model.
@@ -298,8 +302,11 @@ class PredictOptions:
         ------
         WeightsError
             The folder holds none, or is damaged.
+        InputError
+            The model cannot tell what is novel.
         """
-        return PredictedColumns(load_predictor(Path(self.model), self.device), self.name)
+        predictor = load_predictor(Path(self.model), self.device, self.novelty)
+        return PredictedColumns(predictor, self.name)
 
 
 @dataclass(frozen=True)
@@ -324,13 +331,18 @@ class Predictor:
     predict: Callable[[list[Any]], NDArray[np.float64]]
 
 
-def load_predictor(folder: Path, device: str) -> Predictor:
+def load_predictor(folder: Path, device: str, novelty: bool = False) -> Predictor:
     """Load a saved model; see :class:`PredictOptions`."""
     try:
         kind = kind_of(folder)
     except (WeightsError, OSError):
         kind = ""
     if kind == "UnateFineTuneRegressor":
+        if novelty:
+            raise InputError(
+                f"{folder} is a {kind}, which keeps nothing of its training rows; leave --novelty "
+                "out, or ask UnateNovelty"
+            )
         from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
 
         network = UnateFineTuneRegressor.load(folder, device).set_params(progress=False)
@@ -343,17 +355,22 @@ def load_predictor(folder: Path, device: str) -> Predictor:
         model = UnateRegressor.load(folder)
         suffixes = [name + end for name in _names(model.target_labels_) for end in ("", "_std")]
 
-        def with_errors(structures: list[Any]) -> NDArray[np.float64]:
-            found = np.stack(model.predict(structures, return_std=True), axis=-1)
-            return found.reshape(len(structures), -1)
+        def with_errors(structures: list[Any]) -> tuple[NDArray[np.float64], Any]:
+            found, std, *novelties = model.predict(structures, True, novelty)
+            return np.stack([found, std], axis=-1).reshape(len(structures), -1), novelties
 
-        return _recipe_predictor(model, folder, device, suffixes, with_errors)
+        return _recipe_predictor(model, folder, device, suffixes, novelty, with_errors)
     if kind == "UnateClassifier":
         from matminer_unate.regressors.unate_classifier import UnateClassifier
 
         classifier = UnateClassifier.load(folder)
         suffixes = [f"_{label}" for label in classifier.classes_]
-        return _recipe_predictor(classifier, folder, device, suffixes, classifier.predict_proba)
+
+        def probabilities(structures: list[Any]) -> tuple[NDArray[np.float64], Any]:
+            found = classifier.predict_proba(structures, novelty)
+            return (found[0], found[1:]) if novelty else (found, ())
+
+        return _recipe_predictor(classifier, folder, device, suffixes, novelty, probabilities)
     raise WeightsError(
         f"{folder} is no saved model; name the folder that save() of UnateRegressor, "
         "UnateClassifier or UnateFineTuneRegressor wrote"
@@ -365,14 +382,27 @@ def _recipe_predictor(
     folder: Path,
     device: str,
     suffixes: list[str],
-    predict: Callable[[list[Any]], NDArray[np.float64]],
+    novelty: bool,
+    predict: Callable[[list[Any]], tuple[NDArray[np.float64], Sequence[pd.DataFrame]]],
 ) -> Predictor:
-    """Of an estimator on the recipe's columns; of a classifier, probabilities are predicted."""
+    """Of an estimator on the recipe's columns; of a classifier, probabilities are predicted.
+
+    ``predict`` returns the frame of novelties as well, if they are asked for.
+    """
+    from matminer_unate.regressors.recipe_estimator import known_novelties
+
     model.set_params(on_error="nan", device=device, progress=False)
+    names = known_novelties(model.weights) if novelty else []
+
+    def with_novelty(structures: list[Any]) -> NDArray[np.float64]:
+        found, novelties = predict(structures)
+        return np.hstack([found, *(frame[names].to_numpy() for frame in novelties)])
+
     configs = [weights_config(w) for w in check_weights(model.weights)]
-    names = ", ".join(config.name for config in configs)
-    made_by = _model_made_by(folder, type(model).__name__, names, device)
-    return Predictor(made_by, configs[0], tuple(suffixes), predict)
+    of_weights = ", ".join(config.name for config in configs)
+    made_by = _model_made_by(folder, type(model).__name__, of_weights, device)
+    ends = (*suffixes, *(f"_novelty_{name}" for name in names))
+    return Predictor(made_by, configs[0], ends, with_novelty)
 
 
 def _model_made_by(folder: Path, kind: str, weights: str, device: str) -> dict[str, Any]:
