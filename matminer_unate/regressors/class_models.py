@@ -246,7 +246,7 @@ class FittedClasses(Variants[FittedClassModel]):
     def predict(
         self, columns: Matrix, layout: BlockLayout, lacking: Sequence[Blocks]
     ) -> tuple[Vector, Vector]:
-        """Probabilities (n_rows, n_classes) and novelties (n_rows,); as ``FittedTarget.predict``."""
+        """Probabilities (n_rows, n_classes), novelties (n_rows,); as ``FittedTarget.predict``."""
         found = np.full((len(columns), len(self.classes)), np.nan)
         novelty = np.full(len(columns), np.nan)
         for model, rows in self.by_model(lacking):

@@ -147,7 +147,7 @@ class FittedModel:
         structures: Sequence[Any] = (),
         device: str = "auto",
     ) -> tuple[Vector, Vector, Vector]:
-        """Predictions, the size of their errors and novelties of rows of all blocks, (n_rows,) each.
+        """Predictions, sizes of their errors and novelties from columns of all blocks, (n_rows,).
 
         A network reads the structures too.
         """

@@ -75,7 +75,7 @@ def test_novelty_comes_last_and_changes_nothing(fitted, structures, weights) -> 
     assert list(novelty) == ["to_training", "to_corpus"]
     assert list(novelty.index) == ["known", "odd"]
     assert novelty.loc["known", "to_training"] == 0
-    assert novelty.loc["odd", "to_training"] > 0.9
+    assert novelty.loc["odd", "to_training"] > 0.5
     expected = UnateNovelty(weights, device="cpu").transform(list(asked))[:, 0]
     np.testing.assert_allclose(novelty["to_corpus"], expected)
 
@@ -119,7 +119,7 @@ def test_a_classifier_tells_it_beside_probabilities(
     ).fit(table[:N], y > np.median(y))
     found, novelty = model.predict_proba(table, return_novelty=True)
     np.testing.assert_array_equal(found, model.predict_proba(table))
-    assert novelty["to_training"].iloc[-1] > 0.9
+    assert novelty["to_training"].iloc[-1] > novelty["to_training"].iloc[:N].max()
     model.save(tmp_path / "model")
     again = UnateClassifier.load(tmp_path / "model").set_params(progress=False)
     pd.testing.assert_frame_equal(again.predict_proba(table, return_novelty=True)[1], novelty)
