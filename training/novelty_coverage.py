@@ -10,11 +10,11 @@ training rows; the mean width of 90 % intervals, and their interval score (Gneit
 J. Am. Stat. Assoc. 102, 359 (2007), equation 43; the lower the better), both in the unit of the
 target. By ``mae_…`` and ``rank_correlation`` it says how errors follow what is least familiar.
 
-Ways to make error bars: ``shipped`` are those of the package. ``with embedding`` and ``with
-corpus`` learn the size of the errors from one or three more signs: the distance of the mean site
-embedding from the nearest training row of other folds, and both scores of ``UnateNovelty``.
-``times root of distance`` and ``times distance`` take the size to grow with this distance, where it
-is above its median, whatever residuals say; ``… of kernel`` with that in the kernel's own scales.
+Ways to make error bars: ``without novelty``, the size of the errors is learned from the five signs
+of ``difficulty_signs``. ``with embedding`` and ``with corpus`` learn it from one or three more: the
+distance of the mean site embedding from the nearest training row of other folds, and both scores of
+``UnateNovelty``. ``times distance``, ``times squared distance``: it is also taken to grow with the
+distance in the scales of the kernel, where this is above its median, whatever residuals say.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
 from scipy.stats import spearmanr
 from sklearn.metrics import pairwise_distances
 
@@ -47,6 +46,7 @@ from matminer_unate.regressors.fitting import group_folds
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
 from matminer_unate.regressors.training_rows import BlockLayout, TrainingRows
 from matminer_unate.regressors.transformed_target import TransformedTarget
+from matminer_unate.regressors.unfamiliarity import Unfamiliarity
 
 USUAL = ("gap", "bulk_modulus", "formation_energy")
 COVERAGES = {"50": 0.5, "80": 0.8, "90": 0.9}
@@ -185,21 +185,21 @@ def measure(case: Case, table: pd.DataFrame, known: Known) -> list[dict[str, Any
     signs = difficulty_signs(raw, blend.opinions(parts), held_out.similarity, minimum)
     new_signs = difficulty_signs(new_raw, blend.opinions(new_parts), similarity, minimum)
     near, new_near = distances(known.embeddings[train], folds, known.embeddings[asked])
-    of_kernel = [kernel_distance(s) for s in (held_out.similarity, similarity)]
-    bars = {"shipped": size_of_errors(errors, signs, new_signs, folds)}
+    unfamiliarity = Unfamiliarity.of(held_out.similarity)
+    far, new_far = (unfamiliarity.distances(s) for s in (held_out.similarity, similarity))
+    bars = {"without novelty": size_of_errors(errors, signs, new_signs, folds)}
     more = [np.column_stack([near]), np.column_stack([near, known.corpus[train]])]
     new_more = [np.column_stack([new_near]), np.column_stack([new_near, known.corpus[asked]])]
     for name, one, other in zip(("with embedding", "with corpus"), more, new_more, strict=True):
         both = np.hstack([signs, one]), np.hstack([new_signs, other])
         bars[name] = size_of_errors(errors, *both, folds)
-    for end, (own, new) in {"": (near, new_near), " of kernel": of_kernel}.items():
-        for name, power in {"times root of distance": 0.5, "times distance": 1.0}.items():
-            factor, new_factor = (np.maximum(d / np.median(own), 1.0) ** power for d in (own, new))
-            scale, size = size_of_errors(errors / factor, signs, new_signs, folds)
-            bars[name + end] = scale, size * new_factor
+    for name, power in {"times distance": 1, "times squared distance": 2}.items():
+        factor, new_factor = (np.maximum(d, 1.0) ** power for d in (far, new_far))
+        scale, size = size_of_errors(errors / factor, signs, new_signs, folds)
+        bars[name] = scale, size * new_factor
     found = []
     new_errors = np.abs(predicted - truth)
-    unfamiliar = {"embedding": new_near, "kernel": of_kernel[1], "corpus": known.corpus[asked, 0]}
+    unfamiliar = {"embedding": new_near, "kernel": new_far, "corpus": known.corpus[asked, 0]}
     for name, (scale, size) in bars.items():
         result: dict[str, Any] = {
             "property": case.property,
@@ -244,15 +244,6 @@ def distances(
     for fold in folds:
         between[np.ix_(fold, fold)] = np.inf
     return between.min(axis=1), pairwise_distances(new, own).min(axis=1)
-
-
-def kernel_distance(similarity: np.ndarray) -> np.ndarray:
-    """The distance r of which the kernel is (1 + √3 r) exp(−√3 r)."""
-
-    def distance(value: float) -> float:
-        return float(brentq(lambda u: (1 + u) * np.exp(-u) - value, 0.0, 50.0)) / 3**0.5
-
-    return np.array([distance(value) for value in np.clip(similarity, 1e-15, 1.0)])
 
 
 def _last_tenth(values: np.ndarray) -> np.ndarray:

@@ -97,6 +97,18 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
             rows.warn(reasons, f"lack the '{block}' columns", reasons)
         return described.table
 
+    def describe_columns(self) -> pd.DataFrame:
+        """Name, unit and meaning of every column, and the block that it is of; a row a column.
+
+        As ``describe_columns`` of the featurizers. Learned columns have the unit σ: standard
+        deviations over the sites, or crystals, of pretraining.
+        """
+        self._check_options()
+        recipe = self._recipe()
+        table = pd.DataFrame(recipe.meanings(), columns=["name", "unit", "meaning"])
+        table["block"] = [block for block, names in recipe.blocks().items() for _ in names]
+        return table
+
     def save(self, folder: str | Path) -> None:
         """Write the fitted model as ``config.json``, ``model.safetensors`` and LightGBM's texts.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import lambertw
 
 from matminer_unate.regressors.kernel_ridge import Vector
 
@@ -36,6 +37,22 @@ class Unfamiliarity:
             return cls(np.sort(similarity))
         return cls(np.quantile(similarity, np.linspace(0, 1, N_KEPT)))
 
+    def distances(self, similarity: Vector) -> Vector:
+        """Distances that the similarities stand for, in units of the usual one, (n_rows,).
+
+        The usual one is the median over the training rows.
+        """
+        usual = float(_distance(np.median(self.usual)[None])[0])
+        return _distance(similarity) / (usual or 1.0)
+
     def shares(self, similarity: Vector) -> Vector:
         """Share of the training rows that are more similar to others than each row, (n_rows,)."""
         return 1 - np.searchsorted(self.usual, similarity, side="right") / len(self.usual)
+
+
+def _distance(similarity: Vector) -> Vector:
+    """The distance r, times √3, whose kernel value (1 + √3 r) exp(−√3 r) is a similarity."""
+    # With w = −1 − √3 r, the equation is w exp(w) = −similarity / e.
+    within = np.clip(similarity, 1e-300, 1.0)
+    found: Vector = -1.0 - lambertw(-within / np.e, -1).real
+    return np.maximum(found, 0.0)
