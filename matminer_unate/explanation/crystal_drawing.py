@@ -56,6 +56,13 @@ def draw_contributions(
         There is not one value a site, or the axes have two dimensions.
     ImportError
         matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from matminer_unate import draw_contributions
+    >>> from matminer_unate.datasets import load_semiconductors
+    >>> structure = load_semiconductors()["structure"][0]
+    >>> axes = draw_contributions(structure, [-0.2, 0.5], label="gap (eV)")
     """
     plt = require_matplotlib("draw_contributions")
     if isinstance(found, SiteContributions):

@@ -57,6 +57,13 @@ def plot_importances(model: RecipeEstimator[Any], n: int = 15, ax: Any = None) -
         ``n`` is below 1, or the model has no importances by block.
     ImportError
         matplotlib is not installed.
+
+    Examples
+    --------
+    >>> from matminer_unate import UnateRegressor, plot_importances
+    >>> from matminer_unate.datasets import load_semiconductors
+    >>> df = load_semiconductors().head(40)
+    >>> axes = plot_importances(UnateRegressor().fit(df["structure"], df["gap_ev"]))
     """
     plt = require_matplotlib("plot_importances")
     if not isinstance(model, RecipeEstimator):

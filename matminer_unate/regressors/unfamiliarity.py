@@ -42,8 +42,8 @@ class Unfamiliarity:
 
         The usual one is the median over the training rows.
         """
-        usual = float(_distance(np.median(self.usual)[None])[0])
-        return _distance(similarity) / (usual or 1.0)
+        (usual,) = _distance(np.array([np.median(self.usual)]))
+        return _distance(similarity) / (float(usual) or 1.0)
 
     def shares(self, similarity: Vector) -> Vector:
         """Share of the training rows that are more similar to others than each row, (n_rows,)."""
