@@ -17,11 +17,11 @@ COLOURS = "RdBu_r"
 ON_EDGE = 1e-3
 """Å. Sites nearer to a face of the cell are drawn on the opposite one, too."""
 
-BOND = 1.2
-"""Sites nearer than this times the sum of their atomic radii are joined."""
+BOND = 1.1
+"""A site is joined to others up to this times the distance of the nearest."""
 
 ATOM = 0.4
-"""Radius of a drawn atom, in atomic radii."""
+"""Radius (Å) of a drawn atom whose atomic radius is 1 Å; it grows with the root of that."""
 
 VIEW = (14, -68)
 """Elevation and azimuth, degrees."""
@@ -77,7 +77,7 @@ def draw_contributions(
     if not hasattr(ax, "get_zlim"):
         raise InputError('ax= must be three-dimensional: add_subplot(projection="3d")')
     site, places = _within_cell(structure)
-    radii = np.array([_radius(structure[k].specie) for k in site])
+    radii = ATOM * np.sqrt([_radius(structure[k].specie) for k in site])
     bound = float(np.abs(values).max()) or 1.0
     colours = plt.cm.ScalarMappable(plt.Normalize(-bound, bound), COLOURS)
     # One by one from the back to the front: matplotlib knows of no depth within a collection.
@@ -87,13 +87,13 @@ def draw_contributions(
     ax.view_init(*VIEW)
     _draw_cell(ax, structure.lattice.matrix)
     depth = places @ _towards_viewer(*VIEW)
-    for a, b in _bonds(places, radii):
+    for a, b in _bonds(places, _nearest(structure)[site]):
         whole = places[b] - places[a]
-        unit = ATOM * whole / np.linalg.norm(whole)
+        unit = whole / np.linalg.norm(whole)
         visible = np.array([places[a] + unit * radii[a], places[b] - unit * radii[b]])
         ax.plot(*visible.T, color="0.75", lw=2.0, zorder=depth[[a, b]].mean())
     ax.set_aspect("equal")
-    area = (_points_per_length(ax) * ATOM * 2 * radii) ** 2
+    area = (_points_per_length(ax) * 2 * radii) ** 2
     for k, place, size, near in zip(site, places, area, depth, strict=True):
         colour = colours.to_rgba(values[k])
         ax.scatter(*place, s=size, color=[colour], edgecolors="0.25", lw=0.8, zorder=near)
@@ -164,9 +164,18 @@ def _draw_cell(ax: Any, matrix: NDArray[np.float64]) -> None:
             ax.plot(*edge.T, color="0.55", lw=0.8, zorder=near)
 
 
-def _bonds(places: NDArray[np.float64], radii: NDArray[np.float64]) -> NDArray[np.int64]:
+def _nearest(structure: Any) -> NDArray[np.float64]:
+    """Distance of each site to the nearest other one, or to an image of itself, (n_sites,)."""
+    apart = structure.distance_matrix
+    np.fill_diagonal(apart, min(structure.lattice.abc))
+    found: NDArray[np.float64] = apart.min(axis=1)
+    return found
+
+
+def _bonds(places: NDArray[np.float64], nearest: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Pairs of places, (n_bonds, 2)."""
     apart = np.linalg.norm(places[:, None] - places, axis=2)
-    return np.argwhere(np.triu(apart < BOND * (radii[:, None] + radii), 1))
+    return np.argwhere(np.triu(apart < BOND * np.maximum(nearest[:, None], nearest), 1))
 
 
 def _towards_viewer(elevation: float, azimuth: float) -> NDArray[np.float64]:

@@ -83,7 +83,7 @@ def plot_importances(model: RecipeEstimator[Any], n: int = 15, ax: Any = None) -
     is_channel = table["meaning"].str.contains(r"^(?:channel|component) \d+ of")
     top = table[~is_channel].nlargest(n, "importance").iloc[::-1]
     if ax is None:
-        ax = plt.figure(figsize=(8, 0.9 + 0.37 * n), layout="constrained").add_subplot()
+        ax = plt.figure(figsize=(9, 0.9 + 0.3 * n), layout="constrained").add_subplot()
     ax.barh(range(len(top)), 100 * top["importance"], color=[KINDS[k][1] for k in top["kind"]])
     ax.set_yticks(range(len(top)), top["words"], fontsize=8)
     ax.set_ylim(-0.6, len(top) - 0.4)
@@ -92,8 +92,9 @@ def plot_importances(model: RecipeEstimator[Any], n: int = 15, ax: Any = None) -
     shares = table.groupby("kind")["importance"].sum().sort_values(ascending=False)
     patches = [plt.Rectangle((0, 0), 1, 1, color=KINDS[kind][1]) for kind in shares.index]
     labels = [f"{KINDS[kind][0]}: {100 * share:.0f} %" for kind, share in shares.items()]
-    ax.legend(patches, labels, title="all columns of", fontsize=8, title_fontsize=8,
-              loc="lower right", frameon=False)  # fmt: skip
+    style: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+    title = "all columns of this kind"
+    ax.legend(patches, labels, title=title, fontsize=8, title_fontsize=8, frameon=False, **style)
     return ax
 
 
