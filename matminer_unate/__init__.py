@@ -4,8 +4,9 @@
 physical ones of sites, ``CellStats`` of the cell and ``TightBindingStats`` electronic ones, without
 any network. ``UnateFineTuneRegressor`` trains the encoder on to a property, ``UnateRegressor``
 learns one from all of these columns, and ``UnateClassifier`` classes. ``featurize_dask`` and
-``featurize_batch`` give columns to the frames of Dask and the batches of Arrow, and
-``ordered_structure`` what stands for a disordered crystal.
+``featurize_batch`` give columns to the frames of Dask and the batches of Arrow,
+``ordered_structure`` what stands for a disordered crystal; ``site_contributions`` and
+``plot_importances`` say what a prediction and a model rest on.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matminer_unate.crystals.ordering import ordered_structure
     from matminer_unate.engine.frames import featurize_batch, featurize_dask
+    from matminer_unate.explanation.crystal_drawing import draw_contributions
+    from matminer_unate.explanation.importance_figure import plot_importances
+    from matminer_unate.explanation.site_contributions import site_contributions
     from matminer_unate.familiarity.index import UnateIndex
     from matminer_unate.familiarity.novelty import UnateNovelty
     from matminer_unate.featurizers.cell_stats import CellStats
@@ -44,9 +48,12 @@ __all__ = [
     "UnateRegressor",
     "UnateSiteFeaturizer",
     "__version__",
+    "draw_contributions",
     "featurize_batch",
     "featurize_dask",
     "ordered_structure",
+    "plot_importances",
+    "site_contributions",
 ]
 
 __version__ = version("matminer_unate")
@@ -65,9 +72,12 @@ _MODULES = {
     "UnateNovelty": "familiarity.novelty",
     "UnateRegressor": "regressors.unate_regressor",
     "UnateSiteFeaturizer": "featurizers.unate_sites",
+    "draw_contributions": "explanation.crystal_drawing",
     "featurize_batch": "engine.frames",
     "featurize_dask": "engine.frames",
     "ordered_structure": "crystals.ordering",
+    "plot_importances": "explanation.importance_figure",
+    "site_contributions": "explanation.site_contributions",
 }
 
 

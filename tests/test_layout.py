@@ -23,7 +23,7 @@ ORDER = (
     ("matminer_unate.featurizers",),
     ("matminer_unate.familiarity", "matminer_unate.finetuning", "matminer_unate.maps"),
     ("matminer_unate.regressors",),
-    ("matminer_unate.engine",),
+    ("matminer_unate.engine", "matminer_unate.explanation"),
     # The public names.
     ("matminer_unate", "matminer_unate.datasets"),
     ("matminer_unate.cli",),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.columns.ablation_figures import ablation_figure, learning_curve_figure
 from benchmarks.columns.figures import classical_figures
+from benchmarks.columns.novelty_figure import novelty_figure
 from benchmarks.embeddings.figures import embedding_map_figure
 from benchmarks.matbench.report import matbench_report
 from benchmarks.networks.figures import bandgap_figure
@@ -24,6 +25,7 @@ FIGURES: dict[Callable[..., None], tuple[str, ...]] = {
     classical_figures: ("classical.csv",),
     ablation_figure: ("ablation.csv",),
     learning_curve_figure: ("learning_curves.csv",),
+    novelty_figure: ("novelty_coverage.csv",),
     matbench_report: ("matbench.csv",),
     bandgap_figure: ("bandgap.csv", "bandgap_changes.csv"),
     embedding_map_figure: ("probes_maps.csv", "probes.csv"),

@@ -31,6 +31,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.element_groups import GROUPS
 from benchmarks.labelled_tables import read_labelled, structures_of
 from harness.command import run_script, script_parser
 from harness.result_tables import write_table
@@ -133,13 +134,6 @@ def errors_by_novelty(table: pd.DataFrame, n_training: int, n_test: int) -> list
     return found
 
 
-GROUPS = {
-    "halogens": {9, 17, 35, 53},
-    "alkali metals": {3, 11, 19, 37, 55},
-    "lanthanides": set(range(57, 72)),
-    "3d metals": set(range(21, 31)),
-    "pnictogens": {7, 15, 33, 51, 83},
-}
 BINS = (0.0, 0.5, 0.9, 0.99, np.inf)
 
 

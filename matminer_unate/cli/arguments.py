@@ -159,6 +159,12 @@ def _add_predict(commands: Any) -> None:
     parser.add_argument(
         "--name", default="prediction", help="name of the new column (default: prediction)"
     )
+    parser.add_argument(
+        "--novelty",
+        action="store_true",
+        help="write what is unfamiliar too: the share of the training rows, and of ordinary "
+        "crystals, that are nearer to others (0.5 is usual; not of UnateFineTuneRegressor)",
+    )
 
 
 def _add_table_options(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from matminer_unate.cli.map import draw_map as map  # noqa: F401
 from matminer_unate.cli.report import print_report
 from matminer_unate.cli.similar import similar  # noqa: F401
-from matminer_unate.engine.computing import FeaturizeOptions, Options, PredictOptions
+from matminer_unate.engine.computing import FeaturizeOptions, Options
+from matminer_unate.engine.predictions import PredictOptions
 from matminer_unate.engine.running import Run, Target
 from matminer_unate.engine.running import merge as merge_parts
 from matminer_unate.errors import InputError
@@ -55,7 +56,8 @@ def _whole_path(weights: str | None) -> str | None:
 
 def predict(args: argparse.Namespace) -> Callable[[], int]:
     """``unate predict``: predictions of a saved model; as :func:`featurize`."""
-    options = PredictOptions(str(args.model.resolve()), args.device, args.name, args.disorder)
+    model = str(args.model.resolve())
+    options = PredictOptions(model, args.device, args.name, args.disorder, args.novelty)
     return _run(args, options, "predicting", "predicted", lambda labels: "rows")
 
 

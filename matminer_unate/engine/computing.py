@@ -1,4 +1,4 @@
-"""Input rows → rows with their columns: of featurizers side by side, or of a saved model.
+"""Input rows → rows with the columns of featurizers, side by side.
 
 The values of a row depend a little on which rows it is batched with (rounding). Here they depend on
 the block of rows alone, so that a run that goes on writes what it would have written.
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,14 +19,13 @@ from numpy.typing import NDArray
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.engine.columns import RECIPE, make_featurizer
 from matminer_unate.engine.report import RowReport
-from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
+from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.pooling import check_pooling
 from matminer_unate.featurizers.rows import prepare_rows
 from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.network.devices import resolve_device
-from matminer_unate.network.model_folder import kind_of
 from matminer_unate.network.weights import WeightsConfig, check_weights, weights_config
 
 CHUNK_ROWS, CHUNK_SITES = 500, 20_000
@@ -197,12 +195,12 @@ class _RecipePart:
 
     def columns(self, name: str, rows: Sequence[InputRow], report: RowReport) -> Found:
         errors: dict[int, Exception] = {}
-        good = _usable(rows, self._config, self._model.disorder, errors.__setitem__)
+        good = usable(rows, self._config, self._model.disorder, errors.__setitem__)
         values = np.full((len(rows), len(self.labels)), np.nan, np.float32)
         formulas: list[Any] = [None] * len(rows)
         if good:
             some = [rows[k] for k in good]
-            table = _said(some, report, lambda s: self._model.featurize(s))
+            table = reported(some, report, lambda s: self._model.featurize(s))
             values[good] = table[self.labels].to_numpy(np.float32)
             for k, formula in zip(good, table["formula"], strict=True):
                 formulas[k] = formula
@@ -246,7 +244,7 @@ class FeaturizedColumns:
         A row fails with the first featurizer that has no columns for it, and the next ones are not
         asked.
         """
-        for chunk in _chunks(rows):
+        for chunk in chunks(rows):
             good, errors = list(range(len(chunk))), dict[int, Exception]()
             blocks: list[NDArray[np.float32]] = []
             for name, part in self._parts.items():
@@ -281,176 +279,7 @@ class FeaturizedColumns:
         ]
 
 
-# -- saved models ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PredictOptions:
-    """Which model.
-
-    Attributes
-    ----------
-    model : str
-        Folder that ``save`` of ``UnateFineTuneRegressor`` or ``UnateRegressor`` wrote.
-    device : str
-    name : str
-        Of the column of predictions.
-    disorder : {"raise", "ordered"} or None
-        None is as the model has it.
-    """
-
-    model: str
-    device: str = "auto"
-    name: str = "prediction"
-    disorder: Disorder | None = None
-
-    def load(self) -> PredictedColumns:
-        """The model.
-
-        Raises
-        ------
-        WeightsError
-            The folder holds none, or is damaged.
-        """
-        model = load_predictor(Path(self.model), self.device, self.disorder)
-        return PredictedColumns(model, self.name)
-
-
-@dataclass(frozen=True)
-class Predictor:
-    """A saved model, ready to predict.
-
-    Attributes
-    ----------
-    made_by : dict
-        Its class, the names of the weights it was made with, and checksums of its files.
-    config : WeightsConfig
-        Of the first of the weights.
-    disorder : str
-    suffixes : tuple of str
-        What the names of its columns end in; the first is the prediction.
-    predict : callable
-        Structures → (n, len(suffixes)), NaN where it cannot.
-    """
-
-    made_by: dict[str, Any]
-    config: WeightsConfig
-    disorder: Disorder
-    suffixes: tuple[str, ...]
-    predict: Callable[[list[Any]], NDArray[np.float64]]
-
-
-def load_predictor(folder: Path, device: str, disorder: Disorder | None = None) -> Predictor:
-    """Load a saved model; see :class:`PredictOptions`."""
-    own: dict[str, Any] = {} if disorder is None else {"disorder": disorder}
-    try:
-        kind = kind_of(folder)
-    except (WeightsError, OSError):
-        kind = ""
-    if kind == "UnateFineTuneRegressor":
-        from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
-
-        network = UnateFineTuneRegressor.load(folder, device).set_params(progress=False, **own)
-        config = network.weights_config_
-        made_by = _model_made_by(folder, network, config.name, device)
-        given = made_by, config, network.disorder, ("",)
-        return Predictor(*given, lambda s: network.predict(s)[:, None])
-    if kind == "UnateRegressor":
-        from matminer_unate.regressors.unate_regressor import UnateRegressor
-
-        model = UnateRegressor.load(folder).set_params(**own)
-        suffixes = [name + end for name in _names(model.target_labels_) for end in ("", "_std")]
-
-        def with_errors(structures: list[Any]) -> NDArray[np.float64]:
-            found = np.stack(model.predict(structures, return_std=True), axis=-1)
-            return found.reshape(len(structures), -1)
-
-        return _recipe_predictor(model, folder, device, suffixes, with_errors)
-    if kind == "UnateClassifier":
-        from matminer_unate.regressors.unate_classifier import UnateClassifier
-
-        classifier = UnateClassifier.load(folder).set_params(**own)
-        suffixes = [f"_{label}" for label in classifier.classes_]
-        return _recipe_predictor(classifier, folder, device, suffixes, classifier.predict_proba)
-    raise WeightsError(
-        f"{folder} is no saved model; name the folder that save() of UnateRegressor, "
-        "UnateClassifier or UnateFineTuneRegressor wrote"
-    )
-
-
-def _recipe_predictor(
-    model: Any,
-    folder: Path,
-    device: str,
-    suffixes: list[str],
-    predict: Callable[[list[Any]], NDArray[np.float64]],
-) -> Predictor:
-    """Of an estimator on the recipe's columns; of a classifier, probabilities are predicted."""
-    model.set_params(on_error="nan", device=device, progress=False)
-    configs = [weights_config(w) for w in check_weights(model.weights)]
-    names = ", ".join(config.name for config in configs)
-    made_by = _model_made_by(folder, model, names, device)
-    return Predictor(made_by, configs[0], model.disorder, tuple(suffixes), predict)
-
-
-def _model_made_by(folder: Path, model: Any, weights: str, device: str) -> dict[str, Any]:
-    from matminer_unate.engine.identity import file_identity
-
-    return {
-        "version": version("matminer_unate"),
-        "device": resolve_device(device).type,
-        "model": type(model).__name__,
-        "weights": weights,
-        "disorder": model.disorder,
-        # It has the checksums of the other files in it.
-        "sha256": file_identity(folder / "config.json")["sha256"],
-    }
-
-
-def _names(targets: list[Any]) -> list[str]:
-    """What the columns of several targets are called, after the name of them all."""
-    return [f"_{name}" for name in targets] if len(targets) > 1 else [""]
-
-
-class PredictedColumns:
-    """Predictions of a saved model."""
-
-    def __init__(self, model: Predictor, name: str) -> None:
-        self._model = model
-        self.labels = [name + suffix for suffix in model.suffixes]
-        self.words: list[str] = []
-        self.made_by = model.made_by
-
-    def compute(self, rows: Iterable[InputRow], report: RowReport) -> Results:
-        """As in :class:`Computing`."""
-        for chunk in _chunks(rows):
-            errors: dict[int, Exception] = {}
-            config, disorder = self._model.config, self._model.disorder
-            good = [chunk[k] for k in _usable(chunk, config, disorder, errors.__setitem__)]
-            for k, row in enumerate(chunk):
-                if k in errors:
-                    report.failed(row, errors[k])
-                else:
-                    report.remark(row)
-            if not good:
-                continue
-            found = _said(good, report, self._model.predict).astype(np.float32)
-            finite = np.isfinite(found).all(axis=1)
-            for k in np.flatnonzero(~finite).tolist():
-                error = StructureError("the model has no prediction for this structure")
-                report.failed(good[k], error)
-            report.n_good += int(finite.sum())
-            yield [replace(good[k], structure=None) for k in np.flatnonzero(finite)], found[finite]
-
-    def note_texts(self, report: RowReport) -> list[str]:
-        """As in :class:`Computing`."""
-        return []
-
-
-# -- both -----------------------------------------------------------------------------------------
-
-
-def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
+def chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
     """Rows in lists that are short enough to be held, and long enough for full batches."""
     chunk: list[InputRow] = []
     n_sites = 0
@@ -464,7 +293,7 @@ def _chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
         yield chunk
 
 
-def _usable(
+def usable(
     rows: Sequence[InputRow],
     config: WeightsConfig,
     disorder: Disorder,
@@ -476,7 +305,7 @@ def _usable(
     return [k for k, _ in prepare_rows(structures, read, failed)]
 
 
-def _said(rows: Sequence[InputRow], report: RowReport, call: Callable[[list[Any]], Any]) -> Any:
+def reported(rows: Sequence[InputRow], report: RowReport, call: Callable[[list[Any]], Any]) -> Any:
     """Call with the structures of rows; what is warned of goes to the report."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnateWarning)

@@ -139,6 +139,11 @@ class CorpusSummary:
             part.write_bytes(save(arrays, {"about": json.dumps(note)}))
         return path
 
+    @staticmethod
+    def is_there(weights: str | Path) -> bool:
+        """Whether the folder of the weights has a summary."""
+        return (weights_folder(weights) / SUMMARY).is_file()
+
     @classmethod
     def read(cls, weights: str | Path) -> CorpusSummary:
         """The summary in the folder of the weights, read once.

@@ -23,12 +23,55 @@ MAGPIE = (
 )  # fmt: skip
 """Magpie's 22 element properties (Ward et al. 2016), as in matminer's ``magpie`` preset."""
 
+MEANINGS = {
+    "Number": ("atomic number", "–"),
+    "MendeleevNumber": ("Mendeleev number", "–"),
+    "AtomicWeight": ("atomic weight", "u"),
+    "MeltingT": ("melting point of the element", "K"),
+    "Column": ("column of the periodic table", "–"),
+    "Row": ("row of the periodic table", "–"),
+    "CovalentRadius": ("covalent radius", "pm"),
+    "Electronegativity": ("electronegativity", "Pauling"),
+    "NsValence": ("filled s valence states", "–"),
+    "NpValence": ("filled p valence states", "–"),
+    "NdValence": ("filled d valence states", "–"),
+    "NfValence": ("filled f valence states", "–"),
+    "NValence": ("filled valence states", "–"),
+    "NsUnfilled": ("empty s valence states", "–"),
+    "NpUnfilled": ("empty p valence states", "–"),
+    "NdUnfilled": ("empty d valence states", "–"),
+    "NfUnfilled": ("empty f valence states", "–"),
+    "NUnfilled": ("empty valence states", "–"),
+    "GSvolume_pa": ("volume per atom of the element", "Å³"),
+    "GSbandgap": ("band gap of the element", "eV"),
+    "GSmagmom": ("magnetic moment of the element", "μB"),
+    "SpaceGroupNumber": ("space group number of the element", "–"),
+}
+"""In words, and the unit of each."""
+
 STATISTICS = ("minimum", "maximum", "range", "mean", "avg_dev", "mode")
 """Over the atoms of a formula. ``avg_dev`` is the mean distance from the mean, ``mode`` the value
 of the commonest element, the least of them where several are as common."""
 
+_STATISTICS_IN_WORDS = (
+    "least of the atoms",
+    "largest of the atoms",
+    "range over the atoms",
+    "mean over the atoms",
+    "mean deviation over the atoms",
+    "of the commonest element",
+)
+
 MAGPIE_LABELS = [f"MagpieData {s} {name}" for name in MAGPIE for s in STATISTICS]
 """matminer's names of the columns."""
+
+
+MAGPIE_MEANINGS = [
+    (f"MagpieData {statistic} {name}", MEANINGS[name][1], f"{MEANINGS[name][0]}, {words}")
+    for name in MAGPIE
+    for statistic, words in zip(STATISTICS, _STATISTICS_IN_WORDS, strict=True)
+]
+"""Name, unit and meaning of each column."""
 
 
 def magpie_statistics(compositions: Sequence[Counts]) -> NDArray[np.float32]:

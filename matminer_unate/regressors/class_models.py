@@ -36,6 +36,7 @@ from matminer_unate.regressors.training_rows import (
     Tell,
     TrainingRows,
 )
+from matminer_unate.regressors.unfamiliarity import Unfamiliarity
 
 N_TREES = 300
 """A class. With 1,000 the log loss of metal or not was the same on val."""
@@ -122,6 +123,7 @@ class FittedClassModel:
     trees : list of lightgbm.Booster
         One a fold; margins are averaged.
     calibration : Calibration
+    unfamiliarity : Unfamiliarity
     held_out_error : float
         Log loss of its held-out training rows.
     """
@@ -130,6 +132,7 @@ class FittedClassModel:
     kernel: BlockKernelRidge
     trees: list[Any]
     calibration: Calibration
+    unfamiliarity: Unfamiliarity
     held_out_error: float = math.nan
 
     @classmethod
@@ -180,15 +183,18 @@ class FittedClassModel:
             calibration = Calibration.fit(margins[inside], codes[inside], weights[inside])
             found[fold] = calibration.probabilities(margins[fold])
         calibration = Calibration.fit(margins, codes, weights)
-        return cls(without, kernel, trees, calibration, log_loss(found, codes, weights)), found
+        error = log_loss(found, codes, weights)
+        unfamiliarity = Unfamiliarity.of(held_out.similarity)
+        return cls(without, kernel, trees, calibration, unfamiliarity, error), found
 
-    def predict(self, columns: Matrix, layout: BlockLayout) -> Vector:
-        """Probabilities from columns of all blocks, (n_rows, n_classes)."""
+    def predict(self, columns: Matrix, layout: BlockLayout) -> tuple[Vector, Vector]:
+        """Probabilities (n_rows, n_classes) and novelties (n_rows,) from columns of all blocks."""
         columns = layout.of(columns, self.without)
         n_trees = layout.n_tree_columns(self.without)
-        joined = np.hstack([columns[:, :n_trees], self.kernel.predict(columns)[0]])
+        outputs, similarity = self.kernel.predict(columns)
+        joined = np.hstack([columns[:, :n_trees], outputs])
         margins = np.mean([_margins(booster, joined) for booster in self.trees], axis=0)
-        return self.calibration.probabilities(margins)
+        return self.calibration.probabilities(margins), self.unfamiliarity.shares(similarity)
 
     def importances(self, columns: ByRows, layout: BlockLayout, seed: int) -> Vector:
         """Of all columns, (n_columns,); 0 for those it does not see."""
@@ -237,12 +243,15 @@ class FittedClasses(Variants[FittedClassModel]):
         error = log_loss(held_out, rows.targets.astype(np.int64), rows.weights)
         return cls(models, importances, held_out, error, classes)
 
-    def predict(self, columns: Matrix, layout: BlockLayout, lacking: Sequence[Blocks]) -> Vector:
-        """Probabilities, (n_rows, n_classes); as ``FittedTarget.predict``."""
+    def predict(
+        self, columns: Matrix, layout: BlockLayout, lacking: Sequence[Blocks]
+    ) -> tuple[Vector, Vector]:
+        """Probabilities (n_rows, n_classes), novelties (n_rows,); as ``FittedTarget.predict``."""
         found = np.full((len(columns), len(self.classes)), np.nan)
+        novelty = np.full(len(columns), np.nan)
         for model, rows in self.by_model(lacking):
-            found[rows] = model.predict(columns[rows], layout)
-        return found
+            found[rows], novelty[rows] = model.predict(columns[rows], layout)
+        return found, novelty
 
 
 def _grow_folds(

@@ -45,12 +45,9 @@ class ConformalScale:
     @classmethod
     def fit(
         cls,
-        raw: Vector,
-        opinions: Vector,
-        similarity: Vector,
-        y: Vector,
+        errors: Vector,
+        signs: Vector,
         folds: Sequence[Rows],
-        minimum: float,
         seed: int,
         row_weights: Vector | None = None,
     ) -> ConformalScale:
@@ -58,29 +55,24 @@ class ConformalScale:
 
         Parameters
         ----------
-        raw : (n_rows,)
-            Held-out predictions, not cut off at the minimum.
-        opinions : (n_rows, 3)
-            Those of kernel ridge and of both sets of trees.
-        similarity : (n_rows,)
-            To the nearest training row of another fold.
-        y : (n_rows,)
+        errors : (n_rows,)
+            Their absolute errors.
+        signs : (n_rows, n_signs)
+            As of :func:`difficulty_signs`.
         folds : sequence of row arrays
-        minimum : float
         seed : int
         row_weights : (n_rows,), optional
             Above 0, with a mean of 1.
         """
-        w = np.ones(len(y)) if row_weights is None else row_weights
-        errors = np.abs(np.maximum(raw, minimum) - y)
+        n = len(errors)
+        w = np.ones(n) if row_weights is None else row_weights
         mean = float((w * errors).mean()) or 1.0
-        signs = difficulty_signs(raw, opinions, similarity, minimum)
-        settings = SCALE | {"min_data_in_leaf": int(np.clip(len(y) // 10, *SCALE_LEAF))}
+        settings = SCALE | {"min_data_in_leaf": int(np.clip(n // 10, *SCALE_LEAF))}
         boosters: list[Any] = []
-        scores = np.empty(len(y))
+        scores = np.empty(n)
         model = cls(boosters, mean, scores, w)
         for k, fold in enumerate(folds):
-            inside = np.setdiff1d(np.arange(len(y)), fold)
+            inside = np.setdiff1d(np.arange(n), fold)
             given = w[inside], N_SCALE_TREES, seed + k
             booster = grow(signs[inside], errors[inside] / mean, settings, *given)
             # The size that a row is judged by comes from the other folds, as that of a new row.
@@ -90,9 +82,9 @@ class ConformalScale:
         model.scores, model.score_weights = scores[order], w[order]
         return model
 
-    def predict(self, raw: Vector, opinions: Vector, similarity: Vector, minimum: float) -> Vector:
+    def predict(self, signs: Vector) -> Vector:
         """Size of the errors of new rows, (n_rows,)."""
-        return self._size(self.boosters, difficulty_signs(raw, opinions, similarity, minimum))
+        return self._size(self.boosters, signs)
 
     def quantile(self, coverage: float) -> float:
         """Errors are below this multiple of their size for this share of new rows.
@@ -126,6 +118,16 @@ def difficulty_signs(raw: Vector, opinions: Vector, similarity: Vector, minimum:
 
     The prediction, how far the opinions are apart, how far it would be below the minimum, and how
     similar the nearest training row is.
+
+    Parameters
+    ----------
+    raw : (n_rows,)
+        Predictions, not cut off at the minimum.
+    opinions : (n_rows, 3)
+        Those of kernel ridge and of both sets of trees.
+    similarity : (n_rows,)
+        To the nearest training row; of a training row, to that of another fold.
+    minimum : float
     """
     return np.column_stack(
         [

@@ -17,17 +17,23 @@ from matminer_unate.crystals.formula import written_formula
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.cell_stats import CellStats
+from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.rows import prepare_rows, row_name
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
 from matminer_unate.featurizers.unate import UnateFeaturizer
 from matminer_unate.network.weights import weights_config
-from matminer_unate.physics.magpie import MAGPIE_LABELS, magpie_statistics
+from matminer_unate.physics.magpie import MAGPIE_LABELS, MAGPIE_MEANINGS, magpie_statistics
 from matminer_unate.progress import WorkBar
 
 FORMULA = "formula"
 """Column of reduced formulas, the groups of cross-validation."""
 
-CELL_NAMES = ("cell_volume_per_atom", "cell_spacegroup_number", "cell_n_sites_primitive")
+CELL_MEANINGS: list[ColumnMeaning] = [
+    ("cell_volume_per_atom", "Å³", "volume per atom"),
+    ("cell_spacegroup_number", "–", "number of the space group"),
+    ("cell_n_sites_primitive", "–", "sites of the primitive cell"),
+]
+CELL_NAMES = tuple(name for name, _, _ in CELL_MEANINGS)
 
 COMPOSITION = "composition and cell"
 SITES = "sites"
@@ -119,6 +125,16 @@ class Recipe:
         for weights in self.weights:
             blocks[f"{LEARNED}{weights}"] = self._learned(weights).feature_labels()
         return blocks
+
+    def meanings(self) -> list[ColumnMeaning]:
+        """Name, unit and meaning of all columns."""
+        featurizers: list[Any] = [SiteDescriptorStats(), CellStats()]
+        if self.tight_binding:
+            featurizers.append(tight_binding_stats())
+        featurizers.append(SiteDescriptorStats(descriptors="fingerprint"))
+        featurizers += [self._learned(weights) for weights in self.weights]
+        first = [*MAGPIE_MEANINGS, *CELL_MEANINGS]
+        return first + [meaning for f in featurizers for meaning in f._column_meanings()]
 
     def n_tree_columns(self) -> int:
         """How many of the columns, from the first, the trees learn from."""

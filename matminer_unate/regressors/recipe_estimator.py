@@ -15,6 +15,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, WeightsError
+from matminer_unate.familiarity.corpus_summary import CorpusSummary
+from matminer_unate.familiarity.novelty import UnateNovelty
 from matminer_unate.featurizers.notebook_view import NotebookView
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, check_weights, checksums
 from matminer_unate.parameters import check_parameters
@@ -26,7 +28,15 @@ from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
 from matminer_unate.regressors.training_rows import LEAST_GROUPS, NONE, FitOptions
 from matminer_unate.targets import read_row_weights
 
+NOVELTIES = ("to_training", "to_corpus")
+"""Columns of what ``return_novelty=True`` returns."""
+
 RECIPE_WEIGHTS = (DEFAULT_WEIGHTS, "mp_v2_taught")
+
+
+def known_novelties(weights: str | Path | Sequence[str | Path]) -> list[str]:
+    """Those of :data:`NOVELTIES` that a model with these weights can tell of structures."""
+    return list(NOVELTIES if CorpusSummary.is_there(check_weights(weights)[0]) else NOVELTIES[:1])
 
 
 class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
@@ -89,6 +99,18 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
             reasons = {row: e for (row, other), e in described.lacking.items() if other == block}
             rows.warn(reasons, f"lack the '{block}' columns", reasons)
         return described.table
+
+    def describe_columns(self) -> pd.DataFrame:
+        """Name, unit and meaning of every column, and the block that it is of; a row a column.
+
+        As ``describe_columns`` of the featurizers. Learned columns have the unit σ: standard
+        deviations over the sites, or crystals, of pretraining.
+        """
+        self._check_options()
+        recipe = self._recipe()
+        table = pd.DataFrame(recipe.meanings(), columns=["name", "unit", "meaning"])
+        table["block"] = [block for block, names in recipe.blocks().items() for _ in names]
+        return table
 
     def save(self, folder: str | Path) -> None:
         """Write the fitted model as ``config.json``, ``model.safetensors`` and LightGBM's texts.
@@ -195,6 +217,22 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
         values[found.used] = answers
         lacking = found.used[~found.complete] if NONE in without else found.used[:0]
         return Prediction(values, rows, lacking, found)
+
+    def _novelty(self, found: Prediction, to_training: NDArray[np.float64]) -> pd.DataFrame:
+        """How novel the rows of a prediction are, (n_rows, 2).
+
+        Parameters
+        ----------
+        found : Prediction
+        to_training : (n_rows,)
+        """
+        to_corpus = np.full(len(to_training), np.nan)
+        first, rows = check_weights(self.weights)[0], found.found
+        if rows.structures and CorpusSummary.is_there(first):
+            novelty = UnateNovelty(first, self.device)
+            to_corpus[rows.used] = novelty._columns(rows.structures, False).values[:, 0]
+        both = dict(zip(NOVELTIES, (to_training, to_corpus), strict=True))
+        return pd.DataFrame(both, found.rows.index)
 
     def _check_unchanged(self) -> None:
         if checksums(check_weights(self.weights)) != self._state.weights_sha256:

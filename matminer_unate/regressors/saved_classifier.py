@@ -24,6 +24,7 @@ from matminer_unate.regressors.saved_parts import (
     read_kernel,
     state_of,
 )
+from matminer_unate.regressors.unfamiliarity import Unfamiliarity
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class ClassifierConfig(RecipeConfig):
 
     KIND: ClassVar[str] = "UnateClassifier"
     NOUN: ClassVar[str] = "saved UnateClassifier"
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     classes: list[Any]
     class_type: str
@@ -71,6 +72,7 @@ def save_classifier(
         prefix = prefix_of(model.without)
         arrays |= kernel_arrays(prefix, model.kernel)
         arrays[f"{prefix}biases"] = model.calibration.biases
+        arrays[f"{prefix}usual_similarities"] = model.unfamiliarity.usual
         texts |= booster_texts(prefix, {"trees": model.trees})
         numbers = model.kernel.penalty, model.calibration.factor, model.held_out_error
         models.append(SavedClassModel(sorted(model.without), *numbers))
@@ -106,7 +108,7 @@ def load_classifier(
         parameters["class_weight"] = dict(pairs)
     try:
         target = FittedClasses(
-            [_fitted(model, arrays, texts, len(config.classes)) for model in config.models],
+            [_fitted(model, arrays, texts) for model in config.models],
             arrays["feature_importances"],
             arrays["held_out_probabilities"],
             config.held_out_error,
@@ -118,13 +120,14 @@ def load_classifier(
 
 
 def _fitted(
-    saved: SavedClassModel, arrays: dict[str, Any], texts: dict[str, str], n_classes: int
+    saved: SavedClassModel, arrays: dict[str, Any], texts: dict[str, str]
 ) -> FittedClassModel:
     prefix = prefix_of(frozenset(saved.without))
     return FittedClassModel(
         frozenset(saved.without),
-        read_kernel(prefix, arrays, saved.penalty, 1 if n_classes == 2 else n_classes),
+        read_kernel(prefix, arrays, saved.penalty),
         read_boosters(prefix, "trees", texts),
         Calibration(saved.factor, arrays[f"{prefix}biases"]),
+        Unfamiliarity(arrays[f"{prefix}usual_similarities"]),
         saved.held_out_error,
     )

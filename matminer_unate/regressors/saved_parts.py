@@ -111,13 +111,9 @@ def kernel_arrays(prefix: str, kernel: BlockKernelRidge) -> dict[str, Any]:
     return {f"{prefix}kernel/{name}": getattr(kernel, name) for name in KERNEL_ARRAYS}
 
 
-def read_kernel(
-    prefix: str, arrays: dict[str, Any], penalty: float, n_outputs: int
-) -> BlockKernelRidge:
+def read_kernel(prefix: str, arrays: dict[str, Any], penalty: float) -> BlockKernelRidge:
     """From such arrays."""
     own = {name: arrays[f"{prefix}kernel/{name}"] for name in KERNEL_ARRAYS}
-    # Regressors of version 4 had one output, without an axis of it.
-    own["weights"] = own["weights"].reshape(-1, n_outputs)
     return BlockKernelRidge(penalty=penalty, **own)
 
 

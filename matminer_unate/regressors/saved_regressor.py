@@ -29,6 +29,7 @@ from matminer_unate.regressors.saved_parts import (
     state_of,
 )
 from matminer_unate.regressors.target_models import FittedModel, FittedTarget
+from matminer_unate.regressors.unfamiliarity import Unfamiliarity
 from matminer_unate.transforms import TargetTransform, TransformName
 
 
@@ -62,7 +63,7 @@ class RegressorConfig(RecipeConfig):
 
     KIND: ClassVar[str] = "UnateRegressor"
     NOUN: ClassVar[str] = "saved UnateRegressor"
-    VERSION: ClassVar[int] = 7
+    VERSION: ClassVar[int] = 8
 
     target_names: list[str] | None
     targets: list[SavedTarget]
@@ -173,9 +174,10 @@ def _fitted(
     scores = arrays[f"{prefix}scores"], arrays[f"{prefix}score_weights"]
     return FittedModel(
         frozenset(saved.without),
-        read_kernel(prefix, arrays, saved.penalty, len(transforms)),
+        read_kernel(prefix, arrays, saved.penalty),
         BlendedModel(transforms, forests, shares),
         ConformalScale(read_boosters(prefix, "scale", texts), saved.mean_error, *scores),
+        Unfamiliarity(arrays[f"{prefix}usual_similarities"]),
         saved.held_out_error,
         network,
     )
@@ -188,6 +190,7 @@ def _arrays(prefix: str, model: FittedModel) -> dict[str, Any]:
         f"{prefix}shares": model.blend.shares,
         f"{prefix}scores": model.scale.scores,
         f"{prefix}score_weights": model.scale.score_weights,
+        f"{prefix}usual_similarities": model.unfamiliarity.usual,
         **{f"{prefix}transforms/{name}": n for name, n in numbers.items() if len(n)},
         **{f"{prefix}{name}": array for name, array in network.items()},
     }

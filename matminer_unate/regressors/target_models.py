@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.regressors.blend import QUICK, BlendedModel, combine_importances, fit_blend
-from matminer_unate.regressors.error_bars import ConformalScale
+from matminer_unate.regressors.error_bars import ConformalScale, difficulty_signs
 from matminer_unate.regressors.kernel_ridge import (
     PENALTIES,
     BlockKernelRidge,
@@ -33,6 +33,7 @@ from matminer_unate.regressors.training_rows import (
     Tells,
     TrainingRows,
 )
+from matminer_unate.regressors.unfamiliarity import Unfamiliarity
 from matminer_unate.transforms import TransformedTarget, mean_error
 
 SENSITIVITY_ROWS = 300
@@ -55,6 +56,7 @@ class FittedModel:
     kernel : BlockKernelRidge
     blend : BlendedModel
     scale : ConformalScale
+    unfamiliarity : Unfamiliarity
     held_out_error : float
         Of its held-out training rows.
     network : NetworkExpert or None
@@ -64,6 +66,7 @@ class FittedModel:
     kernel: BlockKernelRidge
     blend: BlendedModel
     scale: ConformalScale
+    unfamiliarity: Unfamiliarity
     held_out_error: float = math.nan
     network: NetworkExpert | None = None
 
@@ -129,9 +132,11 @@ class FittedModel:
         wanted = options.network_weights is not None and not quick and len(rows.structures)
         how = options.n_jobs, seed, quick, tell[1], fit_network if wanted else None
         blend, parts, raw = fit_blend(columns.first(n_trees), held_out, target, rows.folds, *how)
-        known = raw, blend.opinions(parts), held_out.similarity, y, rows.folds, minimum
-        scale = ConformalScale.fit(*known, seed, rows.weights)
-        model = cls(without, kernel, blend, scale, target.error(raw), network)
+        errors = np.abs(np.maximum(raw, minimum) - y)
+        signs = difficulty_signs(raw, blend.opinions(parts), held_out.similarity, minimum)
+        scale = ConformalScale.fit(errors, signs, rows.folds, seed, rows.weights)
+        unfamiliarity = Unfamiliarity.of(held_out.similarity)
+        model = cls(without, kernel, blend, scale, unfamiliarity, target.error(raw), network)
         return model, np.maximum(raw, minimum)
 
     def predict(
@@ -141,8 +146,8 @@ class FittedModel:
         minimum: float,
         structures: Sequence[Any] = (),
         device: str = "auto",
-    ) -> tuple[Vector, Vector]:
-        """Predictions and the size of their errors from columns of all blocks, (n_rows,) each.
+    ) -> tuple[Vector, Vector, Vector]:
+        """Predictions, sizes of their errors and novelties from columns of all blocks, (n_rows,).
 
         A network reads the structures too.
         """
@@ -154,8 +159,8 @@ class FittedModel:
             given = structures, electrons, self.blend.transforms, self.blend.outputs, device
             parts = np.column_stack([parts, self.network.predict(*given)])
         raw, opinions = parts @ self.blend.shares, self.blend.opinions(parts)
-        size = self.scale.predict(raw, opinions, similarity, minimum)
-        return np.maximum(raw, minimum), size
+        size = self.scale.predict(difficulty_signs(raw, opinions, similarity, minimum))
+        return np.maximum(raw, minimum), size, self.unfamiliarity.shares(similarity)
 
     def importances(self, columns: ByRows, layout: BlockLayout, seed: int) -> Vector:
         """Of all columns, (n_columns,); 0 for those it does not see."""
@@ -329,8 +334,8 @@ class FittedTarget(Variants[FittedModel]):
         coverage: float,
         structures: Sequence[Any] = (),
         device: str = "auto",
-    ) -> tuple[Vector, Vector]:
-        """Predictions, and how far the interval of this coverage reaches.
+    ) -> tuple[Vector, Vector, Vector]:
+        """Predictions, how far the interval of this coverage reaches, and novelty.
 
         Parameters
         ----------
@@ -346,15 +351,15 @@ class FittedTarget(Variants[FittedModel]):
 
         Returns
         -------
-        prediction, reach : (n_rows,)
+        prediction, reach, novelty : (n_rows,)
         """
-        found, reach = np.full((2, len(columns)), np.nan)
+        found, reach, novelty = np.full((3, len(columns)), np.nan)
         for model, rows in self.by_model(lacking):
             some = [structures[row] for row in rows] if model.network is not None else ()
             given = columns[rows], layout, self.minimum, some, device
-            found[rows], size = model.predict(*given)
+            found[rows], size, novelty[rows] = model.predict(*given)
             reach[rows] = size * model.scale.quantile(coverage)
-        return found, reach
+        return found, reach, novelty
 
 
 def enough_complete(rows: TrainingRows, complete: NDArray[np.bool_]) -> bool:

@@ -168,7 +168,7 @@ class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
             self.fitted_ = fit_classes(rows, self._recipe(), *learned, self._fit_options(), bar)
         return self
 
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+    def predict_proba(self, X: Any, return_novelty: bool = False) -> Any:
         """Probabilities of ``classes_``, (n_rows, n_classes).
 
         Parameters
@@ -177,6 +177,9 @@ class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
             Or the frame that :meth:`featurize` returned, or rows of it. Rows that lack the
             tight-binding columns are told by the model without these, with a warning that names the
             first of them.
+        return_novelty : bool
+            Give what is unfamiliar about each row as well, as a pair with the probabilities: a
+            DataFrame, as of ``UnateRegressor.predict``.
 
         Raises
         ------
@@ -188,10 +191,14 @@ class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
         state = self._state
         (target,) = state.targets
         found = self._answer(
-            X, lambda rows: target.predict(rows.columns, state.layout, rows.lacking)
+            X,
+            lambda rows: np.column_stack(target.predict(rows.columns, state.layout, rows.lacking)),
         )
         found.warn()
-        return found.values
+        probabilities = found.values[:, :-1]
+        if return_novelty:
+            return probabilities, self._novelty(found, found.values[:, -1])
+        return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most probable class of each structure, (n_rows,); as :meth:`predict_proba`.

@@ -20,13 +20,15 @@ from matminer_unate.regressors.fitting import fit_rows
 from matminer_unate.regressors.network_expert import AUTO_ROWS
 from matminer_unate.regressors.recipe import is_column_table
 from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS, RecipeEstimator
-from matminer_unate.regressors.rows import AnsweredRows, GivenRows
+from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
 from matminer_unate.regressors.saved_regressor import load_regressor, save_regressor
 from matminer_unate.regressors.stages import stage_seconds
 from matminer_unate.regressors.target_models import FittedTarget
 from matminer_unate.regressors.training_rows import RegressionOptions
 from matminer_unate.targets import read_targets
 from matminer_unate.transforms import SCORINGS, TRANSFORMS, Scoring, TransformName
+
+Values = NDArray[np.float64]
 
 ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
@@ -250,7 +252,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
             self.fitted_ = fit_rows(rows, self._recipe(), *learned, options, bar)
         return self
 
-    def predict(self, X: Any, return_std: bool = False) -> Any:
+    def predict(self, X: Any, return_std: bool = False, return_novelty: bool = False) -> Any:
         """Predictions of structures.
 
         Parameters
@@ -261,6 +263,8 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
             Give the standard deviation as well: half the width of the interval that holds 68.3 %.
             Errors have longer tails than a normal distribution: for other shares, use
             :meth:`predict_interval`.
+        return_novelty : bool
+            Give what is unfamiliar about each row as well, last. It takes a millisecond a crystal.
 
         Returns
         -------
@@ -269,6 +273,13 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
             a warning that names the first of them; their deviation is that model's.
         std : as the prediction
             If asked for.
+        novelty : DataFrame, (n_rows, 2)
+            If asked for; shares from 0 to 1, where 0.5 is usual. ``to_training``: of the training
+            rows, those that have a nearer one of another formula, in the columns and on the scales
+            that the kernel has chosen (the mean over several targets). ``to_corpus``: of held-out
+            crystals, those that are nearer to the corpus of the first weights, as the first column
+            of :class:`~matminer_unate.UnateNovelty`; NaN for a frame of :meth:`featurize`, which
+            has no sites, and for weights without a summary of their corpus.
 
         Raises
         ------
@@ -277,8 +288,12 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         InputError
             A row lacks columns that the model cannot do without; the message names it.
         """
-        values, reach = self._predict(X, ONE_SIGMA)
-        return (values, reach) if return_std else values
+        found, values, reach, to_training = self._predict(X, ONE_SIGMA)
+        several = to_training.ndim > 1
+        answer = [values, *([reach] if return_std else [])]
+        if return_novelty:
+            answer.append(self._novelty(found, to_training.mean(1) if several else to_training))
+        return tuple(answer) if len(answer) > 1 else values
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> NDArray[np.float64]:
         """Lower and upper ends that hold this share of new crystals, (n_rows, 2).
@@ -297,15 +312,18 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         InputError
             The coverage cannot be had.
         """
-        values, reach = self._predict(X, coverage)
+        _, values, reach, _ = self._predict(X, coverage)
         ends = np.stack([values - reach, values + reach], axis=-1)
         floor = np.asarray(self.interval_minimum_)
         return np.maximum(ends, floor[..., None] if floor.ndim else floor)
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _predict(self, X: Any, coverage: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Predictions, and the reach of their intervals; one a row if there is one target."""
+    def _predict(self, X: Any, coverage: float) -> tuple[Prediction, Values, Values, Values]:
+        """Predictions, the reach of their intervals, and novelty to the training rows.
+
+        They are (n_rows,) if there is one target.
+        """
         state = self._state
         models = [model for target in state.targets for model in target.models]
         for model in models:
@@ -325,7 +343,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         found = self._answer(X, predict)
         found.warn()
         values = found.values[:, 0] if len(state.targets) == 1 else found.values
-        return values[..., 0], values[..., 1]
+        return found, values[..., 0], values[..., 1], values[..., 2]
 
     def _wants_network(self, rows: GivenRows) -> bool:
         """Whether a network is to be trained on these rows."""

@@ -20,7 +20,7 @@ from matminer_unate import UnateFeaturizer
 from matminer_unate.cli import main as cli
 from matminer_unate.cli import report
 from matminer_unate.cli.printable import use_printable_output
-from matminer_unate.engine import computing, running
+from matminer_unate.engine import computing, predictions, running
 from matminer_unate.engine.report import RowReport
 from matminer_unate.errors import StructureError, warn_user
 from matminer_unate.io.input_rows import InputRow
@@ -199,9 +199,9 @@ def test_what_a_model_warns_of_names_the_row_of_the_input(
             warn_user("row 2 (index 2) has no columns of tight binding")
         return np.zeros((len(structures), 1))
 
-    model = computing.Predictor({}, weights_config(tiny_weights), "raise", ("",), predict)
+    model = predictions.Predictor({}, weights_config(tiny_weights), "raise", ("",), predict)
     said = RowReport()
-    done = list(computing.PredictedColumns(model, "y").compute(rows(6), said))
+    done = list(predictions.PredictedColumns(model, "y").compute(rows(6), said))
     assert [len(good) for good, _ in done] == [4, 2]
     args: Any = SimpleNamespace(quiet=False, errors=None)
     report.print_report(said, [], [], args)

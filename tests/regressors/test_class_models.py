@@ -101,5 +101,5 @@ def test_a_class_that_a_fold_has_for_itself_is_no_trouble(rows, n_classes) -> No
     quiet = (lambda share: None, lambda share: None)
     model, held_out = FittedClassModel.fit(changed, layout, NONE, n_classes, OPTIONS, None, quiet)
     assert np.isfinite(held_out).all()
-    assert np.isfinite(model.predict(rows.table, layout)).all()
+    assert np.isfinite(model.predict(rows.table, layout)[0]).all()
     assert model.importances(rows.table, layout, 0).sum() == pytest.approx(1)

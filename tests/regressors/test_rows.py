@@ -120,7 +120,7 @@ def test_error_bars_of_rows_that_lack_columns_are_those_of_their_model(fitted, t
     others = np.setdiff1d(np.arange(len(table)), [5, 9])
     np.testing.assert_allclose(found[others], expected[others], rtol=1e-12)
     columns = table.iloc[:, 1:].to_numpy(np.float64)
-    alone, size = model.predict(columns, fitted.fitted_.layout, fitted.minimum_)
+    alone, size, _ = model.predict(columns, fitted.fitted_.layout, fitted.minimum_)
     np.testing.assert_allclose(found[[5, 9]], alone[[5, 9]])
     np.testing.assert_allclose(std[[5, 9]], size[[5, 9]] * model.scale.quantile(0.6827))
     with pytest.warns(UnateWarning, match="row 5"):

@@ -169,7 +169,7 @@ def test_rows_that_lack_the_electrons_are_told_by_a_model_without_them(
     other = model.fitted_.targets[0].models[1]
     assert other.without == {"tight binding"}
     columns = table.iloc[:, 1:].to_numpy(np.float64)
-    alone = other.predict(columns, model.fitted_.layout)
+    alone, _ = other.predict(columns, model.fitted_.layout)
     np.testing.assert_allclose(found[[2, 5]], alone[[2, 5]])
     assert model.held_out_error_without_ == {"tight binding": other.held_out_error}
     assert model.importances().filter(like=TB).sum() > 0
