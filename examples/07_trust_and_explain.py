@@ -130,8 +130,8 @@ for k, part in enumerate(parts):
 # %% [markdown]
 # Red sites raise the modulus, blue ones lower it. The rest is of no site: what the network
 # predicts for the crystal as a whole. A `UnateRegressor` can be taken apart as well, but many of
-# its columns are no means over sites: deviations, extremes, layers, springs, bands. Here almost all
-# of the prediction hangs on these, as the bars above tell, and sites say nothing:
+# its columns are no means over sites: deviations, extremes, layers, springs, bands. Here they bring
+# all that sets this crystal apart from the average one, and the sites together nothing:
 
 # %%
 whole = site_contributions(model, perovskite)

@@ -14,7 +14,8 @@ Ways to make error bars: ``without novelty``, the size of the errors is learned 
 of ``difficulty_signs``. ``with embedding`` and ``with corpus`` learn it from one or three more: the
 distance of the mean site embedding from the nearest training row of other folds, and both scores of
 ``UnateNovelty``. ``times distance``, ``times squared distance``: it is also taken to grow with the
-distance in the scales of the kernel, where this is above its median, whatever residuals say.
+distance in the scales of the kernel, where this is above its median, whatever residuals say. The
+package's own are ``times distance``.
 """
 
 from __future__ import annotations

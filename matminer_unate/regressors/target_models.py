@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.regressors.blend import QUICK, BlendedModel, combine_importances, fit_blend
-from matminer_unate.regressors.error_bars import ConformalScale, difficulty_signs
+from matminer_unate.regressors.error_bars import ConformalScale, difficulty_signs, widening
 from matminer_unate.regressors.kernel_ridge import (
     PENALTIES,
     BlockKernelRidge,
@@ -134,8 +134,9 @@ class FittedModel:
         blend, parts, raw = fit_blend(columns.first(n_trees), held_out, target, rows.folds, *how)
         errors = np.abs(np.maximum(raw, minimum) - y)
         signs = difficulty_signs(raw, blend.opinions(parts), held_out.similarity, minimum)
-        scale = ConformalScale.fit(errors, signs, rows.folds, seed, rows.weights)
         unfamiliarity = Unfamiliarity.of(held_out.similarity)
+        relative = errors / widening(unfamiliarity.distances(held_out.similarity))
+        scale = ConformalScale.fit(relative, signs, rows.folds, seed, rows.weights)
         model = cls(without, kernel, blend, scale, unfamiliarity, target.error(raw), network)
         return model, np.maximum(raw, minimum)
 
@@ -160,6 +161,7 @@ class FittedModel:
             parts = np.column_stack([parts, self.network.predict(*given)])
         raw, opinions = parts @ self.blend.shares, self.blend.opinions(parts)
         size = self.scale.predict(difficulty_signs(raw, opinions, similarity, minimum))
+        size *= widening(self.unfamiliarity.distances(similarity))
         return np.maximum(raw, minimum), size, self.unfamiliarity.shares(similarity)
 
     def importances(self, columns: ByRows, layout: BlockLayout, seed: int) -> Vector:

@@ -12,6 +12,9 @@ from matminer_unate.regressors.kernel_ridge import Vector
 N_KEPT = 1_000
 """Quantiles at most, however many training rows there are."""
 
+NEAR = 1 - 1e-6
+"""Above this similarity, 1 − 3 r² / 2 is exact to a thousandth, and the inverse is not."""
+
 
 @dataclass(frozen=True)
 class Unfamiliarity:
@@ -53,6 +56,6 @@ class Unfamiliarity:
 def _distance(similarity: Vector) -> Vector:
     """The distance r, times √3, whose kernel value (1 + √3 r) exp(−√3 r) is a similarity."""
     # With w = −1 − √3 r, the equation is w exp(w) = −similarity / e.
-    within = np.clip(similarity, 1e-300, 1.0)
+    within = np.clip(similarity, 1e-300, NEAR)
     found: Vector = -1.0 - lambertw(-within / np.e, -1).real
-    return np.maximum(found, 0.0)
+    return np.where(similarity < NEAR, found, np.sqrt(2 * np.maximum(1 - similarity, 0.0)))

@@ -16,6 +16,7 @@ from matminer_unate.cli import main as cli
 from matminer_unate.errors import InputError, UnateWarning
 from matminer_unate.familiarity.corpus_summary import CorpusSummary
 from matminer_unate.regressors import blend as regressor_parts
+from matminer_unate.regressors.error_bars import LEAST_SCALE, widening
 from matminer_unate.regressors.unfamiliarity import N_KEPT, Unfamiliarity
 
 N = 30
@@ -62,6 +63,31 @@ def test_shares_are_ranks_among_the_training_rows() -> None:
     np.testing.assert_allclose(
         kept.shares(some), [(similarity > s).mean() for s in some], atol=2e-3
     )
+
+
+def test_distances_are_those_of_the_kernel_in_units_of_the_usual_one() -> None:
+    r = np.array([0.0, 0.2, 0.5, 1.0, 4.0, 30.0])
+    similarity = (1 + 3**0.5 * r) * np.exp(-(3**0.5) * r)
+    usual = Unfamiliarity.of(similarity[[1, 2, 3]])
+    np.testing.assert_allclose(usual.distances(similarity), r / 0.5, rtol=1e-6, atol=1e-7)
+    assert np.isfinite(usual.distances(np.array([0.0, 1 + 1e-12]))).all()
+    same = Unfamiliarity.of(np.ones(3))
+    assert same.distances(np.array([1.0, 0.5]))[0] == 0
+    close = np.array([1 - 1e-4, 1 - 1.01e-6, 1 - 0.99e-6, 1 - 1e-9])
+    found = Unfamiliarity.of(np.ones(3)).distances(close)
+    np.testing.assert_allclose(found, np.sqrt(2 * (1 - close)), rtol=0.01)
+    assert widening(np.array([0.2, 3.0, 1e6])).tolist() == [1.0, 3.0, 10.0]
+
+
+def test_error_bars_widen_with_the_distance(fitted, structures) -> None:
+    model, layout = fitted.fitted_.targets[0].models[0], fitted.fitted_.layout
+    columns = fitted.featurize([*structures, ODD]).iloc[:, 1:].to_numpy(np.float64)
+    _, similarity = model.kernel.predict(columns)
+    factor = widening(model.unfamiliarity.distances(similarity))
+    assert factor.min() == 1
+    assert factor[-1] > 1
+    _, size, _ = model.predict(columns, layout, 0.0)
+    assert size[-1] >= factor[-1] * LEAST_SCALE * model.scale.mean
 
 
 def test_novelty_comes_last_and_changes_nothing(fitted, structures, weights) -> None:

@@ -38,13 +38,15 @@ def novelty_figure(path: Path) -> None:
         left.bar(places + 0.26 * (k - 1), ratio, 0.24, color=COLOURS[k], label=words)
     left.axhline(1, color="0.4", lw=0.8)
     left.set_xticks(places, TITLES.values())
+    left.set_ylim(0, 3.1)
     left.set_ylabel("error of the least familiar tenth / error of all")
-    left.set_title("Which tenth is predicted worst? Least familiar by …", fontsize=10)
-    left.legend(fontsize=8, frameon=False)
+    left.set_title("Are unfamiliar crystals predicted worse?", fontsize=10)
+    style = {"title": "unfamiliar by", "title_fontsize": 8, "loc": "upper left"}
+    left.legend(fontsize=8, frameon=False, **style)
     groups = {
         "all rows": ("", "coverage_90"),
-        "least sure tenth": ("", "coverage_90_least_sure_tenth"),
-        "least familiar tenth": ("", "coverage_90_least_familiar_tenth_kernel"),
+        "least sure\ntenth": ("", "coverage_90_least_sure_tenth"),
+        "least familiar\ntenth": ("", "coverage_90_least_familiar_tenth_kernel"),
         "elements not\nlearned from": ("groups", "coverage_90"),
         "… least familiar\ntenth": ("groups", "coverage_90_least_familiar_tenth_kernel"),
     }
