@@ -153,7 +153,7 @@ class TransformedTarget:
     def of(
         cls, y: Array, weights: Array, wanted: str, minimum: float, scoring: Scoring
     ) -> TransformedTarget:
-        """With the transformations that ``UnateRegressor(target=wanted)`` means."""
+        """With the transformations that ``target=wanted`` of a regressor means."""
         return cls(y, weights, transforms_for(wanted, y, weights), minimum, scoring)
 
     @property
