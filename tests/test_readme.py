@@ -294,6 +294,7 @@ EXAMPLES = [
     "TightBindingStats",
     "featurize_batch",
     "featurize_dask",
+    "ordered_structure",
     *LOADERS,
     pytest.param("UnateRegressor", marks=pytest.mark.slow),
     pytest.param("UnateFineTuneRegressor", marks=pytest.mark.slow),
