@@ -296,6 +296,7 @@ EXAMPLES = [
     "featurize_batch",
     "featurize_dask",
     "site_contributions",
+    "ordered_structure",
     *LOADERS,
     pytest.param("UnateRegressor", marks=pytest.mark.slow),
     pytest.param("UnateFineTuneRegressor", marks=pytest.mark.slow),

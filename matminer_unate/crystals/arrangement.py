@@ -132,6 +132,11 @@ class Places:
                 best, lowest = kinds, energy
         return best, lowest
 
+    def has_excluded(self, kinds: Integers) -> bool:
+        """Whether places that exclude each other both hold an atom."""
+        full = self.values[2, np.arange(len(kinds)), kinds]
+        return bool(full @ self.matrices[2] @ full > 0)
+
     def energy(self, kinds: Integers) -> float:
         """Of an arrangement, eV."""
         held = self.values[:, np.arange(len(kinds)), kinds]
@@ -200,13 +205,13 @@ def _deviations(elements: Sequence[int], start: Integers, movable: Sequence[Inte
     from pymatgen.core import Element
 
     given = [Element.from_Z(z).data.get("X") for z in elements]
-    chi = np.array([x if isinstance(x, int | float) else math.nan for x in given], np.float64)
+    chi = [x if isinstance(x, int | float) else 0.0 for x in given]  # noble gases have none
     found = np.zeros((len(start), len(elements) + 1))
-    for scale in (np.where(np.isnan(chi), np.nanmean([*chi, 0.0]), chi), np.array(elements) / 1.0):
+    for scale in (np.array(chi), np.array(elements, np.float64)):
         square = 0.0
         for own in movable:
             held = start[own][start[own] < len(elements)]
-            deviation = scale - scale[held].mean() if len(held) else scale * 0.0
+            deviation = scale - scale[held].mean()
             found[own, :-1] = deviation
             square += float((deviation[held] ** 2).sum())
         if square > 1e-6:

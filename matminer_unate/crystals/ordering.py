@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from matminer_unate.crystals.arrangement import EXCLUSION, FORBIDDEN, LEVEL, Places, near_pairs
+from matminer_unate.crystals.arrangement import EXCLUSION, LEVEL, Places, near_pairs
 from matminer_unate.crystals.structures import CrystalArrays, element_of, structure_of
 from matminer_unate.crystals.supercells import compact_supercells
 from matminer_unate.crystals.symmetry import SYMPRECS, primitive_cell, symmetry_dataset
@@ -51,8 +51,8 @@ occupancies are rounded."""
 PLACES_SEARCHED = 600
 """In all supercells together, the most compact first; more take longer."""
 
-MAX_GUESSES = 100_000
-"""Sums of the oxidation states of one element that are tried; their number grows with its atoms."""
+MAX_GUESSES = 2_000_000
+"""Combinations of oxidation states that are tried, about a second; more are left alone."""
 
 
 @dataclass(frozen=True)
@@ -137,10 +137,11 @@ def ordered_structure(structure: Any) -> Any:
     --------
     >>> from pymatgen.core import Lattice, Structure
     >>> from matminer_unate import ordered_structure
-    >>> alloy = Structure(Lattice.cubic(3.74), [{"Cu": 0.75, "Au": 0.25}] * 4,
-    ...                   [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]])
-    >>> ordered_structure(alloy).get_space_group_info()
-    ('Pm-3m', 221)
+    >>> brass = Structure(
+    ...     Lattice.cubic(2.95), 2 * [{"Cu": 0.5, "Zn": 0.5}], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    ... )
+    >>> ordered_structure(brass).formula
+    'Zn1 Cu1'
     """
     from pymatgen.core import Element, Structure
 
@@ -162,10 +163,10 @@ def ordered_arrays(crystal: Any) -> tuple[CrystalArrays, Resolution]:
         return arrays, ""
     sites = partial_sites(structure)
     parts = (sites.lattice, sites.frac_coords, sites.occupancy, sites.charges)
-    (lattice, frac_coords, numbers), ordering = _ordered(
+    (lattice, frac_coords, numbers), resolution = _ordered(
         sites.elements, *(part.tobytes() for part in parts)
     )
-    return (lattice.copy(), frac_coords.copy(), numbers.copy()), ordering
+    return (lattice.copy(), frac_coords.copy(), numbers.copy()), resolution
 
 
 def partial_sites(structure: Any) -> PartialSites:
@@ -176,8 +177,10 @@ def partial_sites(structure: Any) -> PartialSites:
     StructureError
         A site holds what is no element.
     """
-    held = [[(element_of(s, index).Z, s, o) for s, o in site.species.items()]
-            for index, site in enumerate(structure)]  # fmt: skip
+    held = [
+        [(element_of(species, index).Z, species, o) for species, o in site.species.items()]
+        for index, site in enumerate(structure)
+    ]
     elements = tuple(sorted({z for site in held for z, _, _ in site}))
     occupancy = np.zeros((len(held), len(elements)))
     total = np.zeros_like(occupancy)
@@ -214,22 +217,23 @@ def _order(given: PartialSites) -> tuple[CrystalArrays, Resolution]:
     sites, orbits = _primitive(given)
     index, counts = _whole_numbers(sites, orbits)
     composition = {z: sum(n[k] for n in counts) for k, z in enumerate(sites.elements)}
-    states, ordering = _oxidation_states(sites, composition)
-    found: tuple[float, CrystalArrays] | None = None
+    states, resolution = _oxidation_states(sites, composition)
     crystal = sites.lattice, sites.frac_coords
     shapes = PLACES_SEARCHED // (index * len(sites.frac_coords))
+    found: list[tuple[float, bool, CrystalArrays]] = []
     for basis in compact_supercells(sites.lattice, index, shapes):
         places = Places.of(*crystal, sites.elements, orbits, counts, states, basis)
         kinds, energy = places.search()
-        if found is None or energy < found[0] - LEVEL:
-            found = energy, places.arrays(kinds, sites.elements)
-    assert found is not None
-    if found[0] > FORBIDDEN / 2:
+        arrays = places.arrays(kinds, sites.elements)
+        found.append((energy, places.has_excluded(kinds), arrays))
+    lowest = min(energy for energy, _, _ in found)
+    _, excluded, arrays = next(one for one in found if one[0] <= lowest + LEVEL)
+    if excluded:
         raise StructureError(
             f"sites closer than {EXCLUSION:g} Å would both have to be occupied; check the "
             "occupancies of split positions"
         )
-    return found[1], ordering
+    return arrays, resolution
 
 
 # -- how many atoms of each element ---------------------------------------------------------------
@@ -339,9 +343,11 @@ def _guessed_states(counts: tuple[tuple[int, int], ...]) -> dict[int, float]:
 
     divisor = math.gcd(*(n for _, n in counts))
     reduced = {Element.from_Z(z): n // divisor for z, n in counts}
+    tried = 1
     for element, n in reduced.items():
-        n_states = max(1, len(element.icsd_oxidation_states or element.oxidation_states))
-        if math.comb(n + n_states - 1, n) > MAX_GUESSES:
+        states = element.icsd_oxidation_states or element.oxidation_states or (0,)
+        tried *= n * (max(states) - min(states)) + 1  # sums, of which all combinations are tried
+        if max(tried, math.comb(n + len(states) - 1, n)) > MAX_GUESSES:
             return {}
     guesses = Composition(reduced).oxi_state_guesses()
     return {Element(e).Z: state for e, state in guesses[0].items()} if guesses else {}

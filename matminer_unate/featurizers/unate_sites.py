@@ -97,6 +97,8 @@ class UnateSiteFeaturizer(BatchFeaturizer):
       and species, so a Structure may be changed in between.
     * In ``SiteStatsFingerprint``, ``set_n_jobs(1)`` is quickest: its workers are new processes that
       would load the network for every ten crystals.
+    * A disordered crystal has no sites that could be asked for by number: those of
+      :func:`~matminer_unate.ordered_structure` of it have.
     * Elements the weights have not seen, those that are not tabulated, and atoms without neighbours
       are described all the same, with the warnings of the featurizers named above.
     * Rows are batched inside this process; ``set_n_jobs`` has no effect.

@@ -189,8 +189,8 @@ def test_a_disordered_crystal_is_refused_unless_it_is_to_be_ordered() -> None:
     alloy = DISORDERED["CuAu"]
     with pytest.raises(StructureError, match=r"disorder='ordered' .*ordered_structure returns"):
         CheckedCrystal(alloy)
-    assert CheckedCrystal(alloy, "ordered").ordering == "electronegativities"
-    assert CheckedCrystal(DISORDERED["Li0.5CoO2"], "ordered").ordering == "oxidation states"
-    assert CheckedCrystal(crystals()["NaCl"], "ordered").ordering == ""
+    assert CheckedCrystal(alloy, "ordered").resolution == "electronegativities"
+    assert CheckedCrystal(DISORDERED["Li0.5CoO2"], "ordered").resolution == "oxidation states"
+    assert CheckedCrystal(crystals()["NaCl"], "ordered").resolution == ""
     with pytest.raises(InputError, match="disorder must be 'raise' or 'ordered', got 'mean'"):
         ordering.check_disorder("mean")
