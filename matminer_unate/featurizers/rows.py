@@ -135,14 +135,14 @@ class RowNotes:
         """What became of mixed and partly occupied sites, after ``n row(s) hold``."""
         if self.rows_averaged:
             return "sites of mixed or partial occupancy; their elements count with their shares"
-        text = (
+        return (
             "sites of mixed or partial occupancy; an ordered cell of low electrostatic energy "
             "stands for them"
         )
-        if self.rows_without_states:
-            some = f" of {self.rows_without_states}" if self.rows_disordered > 1 else ""
-            text += f", found by electronegativities{some}, where no oxidation states balance"
-        return text
+
+    def about_without_states(self) -> str:
+        """How those are ordered that have no oxidation states, after ``n row(s) hold``."""
+        return "such sites and no oxidation states that balance; electronegativities order them"
 
     def texts(self, index: Sequence[Any] | None = None) -> list[str]:
         """One sentence for each thing to be said; with the first row where rows were told."""
@@ -153,6 +153,7 @@ class RowNotes:
             (self.rows_unknown, self.first_unknown, lambda: self.about_unknown(symbols)),
             (self.rows_isolated, self.first_isolated, self.about_isolated),
             (self.rows_disordered, self.first_disordered, self.about_disordered),
+            (self.rows_without_states, None, self.about_without_states),
         ]
         return [_counted(n, row, about(), index) for n, row, about in found if n]
 

@@ -247,6 +247,7 @@ class Recipe:
             if stage != names[-len(self.weights)]:
                 # Disorder and atoms without neighbours are said of the first weights alone.
                 columns.notes.rows_isolated = columns.notes.rows_disordered = 0
+                columns.notes.rows_without_states = 0
             columns.warn(mention_errors=False)
             values: NDArray[np.float32] = columns.values
             return values
