@@ -51,7 +51,7 @@ model = UnateRegressor(progress=False).fit(train["structure"], train["log_k"])
 #
 # `return_novelty=True` gives two shares beside the prediction. `to_training`: of the training rows,
 # those that have a nearer one of another formula. `to_corpus`: of ordinary crystals, those that are
-# nearer to the 43,068 that the network was pretrained on. 0.5 is usual; beyond 0.99 a crystal is of
+# nearer to the 99,334 that the network was pretrained on. 0.5 is usual; beyond 0.99 a crystal is of
 # another kind.
 
 # %%

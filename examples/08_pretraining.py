@@ -18,7 +18,7 @@
 # and bonds cut, and gives back what they were. You can make weights of your own, or go on from
 # those that come with the package. `training/` is not installed: this needs a checkout.
 #
-# **What to expect.** The shipped weights have seen 43,068 crystals. With some hundred you see how
+# **What to expect.** The shipped weights have seen 99,334 crystals. With some hundred you see how
 # it is done, and no more: columns learned from nothing stay well behind, and going on from the
 # shipped weights changes little. It is meant for thousands of crystals of a kind that these have
 # not met. The last table says what it did here.
@@ -97,7 +97,7 @@ pretrain("from_nothing", "--preset", "smoke", "--limit", "0", "--epochs", "30")
 # anew, so that it names few at first.
 
 # %%
-pretrain("went_on", "--start-from", "mp_v2", "--epochs", "10", "--learning-rate", "0.0005")
+pretrain("went_on", "--start-from", "mp_v3", "--epochs", "10", "--learning-rate", "0.0005")
 
 # %% [markdown]
 # ## Columns from a folder of weights
@@ -109,7 +109,7 @@ pretrain("went_on", "--start-from", "mp_v2", "--epochs", "10", "--learning-rate"
 # %%
 weights = {
     "from nothing, these crystals": work / "from_nothing" / "weights",
-    "shipped": "mp_v2",
+    "shipped": "mp_v3",
     "shipped, then these crystals": work / "went_on" / "weights",
 }
 y = np.log10(df["bulk_modulus_gpa"])
