@@ -7,7 +7,7 @@ The way of a crystal through ``UnateFineTuneRegressor.fit``:
 3. ``inputs.tight_binding_columns``: what the head reads beside the graph.
 4. ``targets.scale_of`` and ``transform_choice``: transformation, mean, spread and minimum of each
    target; ``standardise`` → of order 1.
-5. ``_splits``: formulas → rows to learn from and rows that choose the epoch, for each member.
+5. ``members.random_splits``: formulas → rows to learn from, and rows that choose the epoch.
 6. ``members.new_members``: encoder with its weights and a new head, for each member.
 7. ``members.train_members``: threads, Ctrl-C; ``fitting.fit_network`` in each: batches of
    ``networks.Crystals`` → ``PropertyEncoder`` → loss → the weights of the best epoch.
@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -374,16 +373,13 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         weights: NDArray[np.float64] | None,
         scale: TargetScale,
     ) -> list[TargetTransform]:
-        from matminer_unate.finetuning.transform_choice import (
-            pretrained_columns,
-            transforms_of_targets,
-        )
+        from matminer_unate.finetuning import transform_choice as choice
 
         def columns() -> NDArray[np.float32]:
-            return pretrained_columns(graphs.graphs, electrons, self.weights, self.device)
+            return choice.pretrained_columns(graphs.graphs, electrons, self.weights, self.device)
 
         given = self.target, values, weights, scale, self.scoring, graphs.formulas(), columns
-        return transforms_of_targets(*given, self._seeds()[-1])
+        return choice.transforms_of_targets(*given, self._seeds()[-1])
 
     def _train(
         self,
@@ -400,7 +396,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
 
         After Ctrl-C as well, which is raised when that is done.
         """
-        from matminer_unate.finetuning.members import new_members, train_members
+        from matminer_unate.finetuning.members import new_members, random_splits, train_members
         from matminer_unate.finetuning.networks import Crystals
         from matminer_unate.progress import stage
 
@@ -408,7 +404,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         settings = self._settings(scale.lowest(values), len(y), varies)
         crystals, flat = Crystals(graphs.graphs, columns=columns), y.shape[1] == 1
         seeds = self._seeds()
-        splits = self._splits(graphs.formulas(), seeds[-1])
+        formulas = graphs.formulas()
+        splits = random_splits(formulas, self.n_members, self.validation_share, seeds[-1])
         with stage(f"{KIND}, training", settings.epochs, "epochs", self.progress, 1) as bar:
 
             def judge(found: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -492,24 +489,6 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         if not varies:
             given["epochs"] = 1  # there is nothing to learn
         return FitSettings(**FINE_TUNING | given | {"minimum": minimum})
-
-    def _splits(
-        self, formulas: Sequence[str], seed: int = 0
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Rows to learn from and rows that choose the epoch, for each member."""
-        rows = np.arange(len(formulas))
-        if not self.validation_share or len(set(formulas)) < 10:
-            return [(rows, rows[:0])] * self.n_members
-        splitter = GroupShuffleSplit(
-            self.n_members, test_size=self.validation_share, random_state=seed
-        )
-        try:
-            return list(splitter.split(rows, groups=formulas))
-        except ValueError:
-            raise InputError(
-                f"validation_share {self.validation_share} leaves no training rows of the "
-                f"{len(set(formulas))} formulas; lower it"
-            ) from None
 
 
 def _index_of(X: Any) -> Sequence[Any] | None:

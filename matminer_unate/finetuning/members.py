@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.model_selection import GroupShuffleSplit
 
+from matminer_unate.errors import InputError
 from matminer_unate.finetuning.fitting import Judge, StoppedError, fit_network, predict
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder
 from matminer_unate.finetuning.reports import Splits
@@ -25,6 +27,9 @@ from matminer_unate.processes import single_threaded_workers
 from matminer_unate.transforms import Scoring
 
 Result = TypeVar("Result")
+
+LEAST_FORMULAS = 10
+"""Of which some can be held out."""
 
 Check = Callable[[], None]
 """Raises StoppedError when it is time to stop."""
@@ -82,6 +87,36 @@ def new_members(
             network.set_columns(columns[rows])
         members.append(Member(network, rows, held_out, seeds[len(splits) + k]))
     return members
+
+
+def random_splits(formulas: Sequence[str], n_members: int, share: float, seed: int) -> Splits:
+    """Rows to learn from and rows that choose the epoch, for each member.
+
+    Parameters
+    ----------
+    formulas : sequence of str
+        Rows of one formula stay together.
+    n_members : int
+    share : float
+        Of the formulas, to choose by.
+    seed : int
+
+    Raises
+    ------
+    InputError
+        Nothing is left to learn from.
+    """
+    rows = np.arange(len(formulas))
+    if not share or len(set(formulas)) < LEAST_FORMULAS:
+        return [(rows, rows[:0])] * n_members
+    try:
+        splitter = GroupShuffleSplit(n_members, test_size=share, random_state=seed)
+        return list(splitter.split(rows, groups=formulas))
+    except ValueError:
+        raise InputError(
+            f"validation_share {share} leaves no training rows of the {len(set(formulas))} "
+            "formulas; lower it"
+        ) from None
 
 
 def train_members(

@@ -140,9 +140,9 @@ def test_fewer_rows_are_passed_over_more_often() -> None:
     assert found == [80, 71, 25, 20]
 
 
-def test_held_out_rows_are_of_formulas_of_their_own(tiny_weights: Path) -> None:
+def test_held_out_rows_are_of_formulas_of_their_own() -> None:
     formulas = [f for f in "ABCDEFGHIJKLMNOP" for _ in range(3)]
-    for train, held_out in make(tiny_weights, n_members=3)._splits(formulas):
+    for train, held_out in finetune_training.random_splits(formulas, 3, 0.1, 0):
         assert len(held_out)
         assert not {formulas[k] for k in train} & {formulas[k] for k in held_out}
 

@@ -20,6 +20,7 @@ from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 from matminer_unate.finetuning.fitting import training_loss
+from matminer_unate.finetuning.members import random_splits
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder, RowDropout
 from matminer_unate.finetuning.targets import mean_errors, scale_of
 from matminer_unate.finetuning.transform_choice import transforms_of_targets
@@ -287,7 +288,8 @@ def test_the_error_on_held_out_rows_is_in_the_unit_of_the_target(
     X, y = structures(), long_tail(structures())
     model = make(tiny_weights, target=target, scoring=scoring, validation_share=0.3).fit(X, y)
     counts = (reduced_counts(np.array(s.atomic_numbers)) for s in X)
-    ((_, held_out),) = model._splits([" ".join(f"{z}:{n}" for z, n in pairs) for pairs in counts])
+    formulas = [" ".join(f"{z}:{n}" for z, n in pairs) for pairs in counts]
+    ((_, held_out),) = random_splits(formulas, 1, 0.3, model.random_state)
     deviations = np.abs(model.predict(X) - y)[held_out]
     expected = deviations.mean() if scoring == "mae" else np.sqrt((deviations**2).mean())
     assert model.validation_error_ == pytest.approx(expected, rel=1e-5)
