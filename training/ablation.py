@@ -245,10 +245,8 @@ def judge_weights(weights: str, data: Path, work: Path, brief: bool) -> dict[str
     found = weights_config(weights)
     training, name = found.training, found.name
     epochs, run = training["config"]["epochs"], training["run"]
-    start = training["config"].get("start_from")
-    if start:  # those before count too
-        epochs += weights_config(start).training["config"]["epochs"]
-        name += f", from {start}"
+    if "start_from" in run:  # `name` (sha256 …), which need not be there any more
+        name += f", from {run['start_from'].split('`')[1]}"
     judged = judge(weights, load_judged(data, work / "cache"), brief)
     return {
         "row": f"{epochs} epochs ({name})",

@@ -41,12 +41,12 @@ ALL = ("mean", "std", "min", "max", "range")
 COLUMNS: dict[str, tuple[str, ...]] = {
     REFERENCE: ("magpie",),
     "megnet-elements": ("megnet-elements",),
-    "mp_v2, mean": ("mp_v2 mean",),
-    "mp_v2, mean and std": ("mp_v2 mean std",),
-    "mp_v2": ("mp_v2",),
+    "mp_v3, mean": ("mp_v3 mean",),
+    "mp_v3, mean and std": ("mp_v3 mean std",),
+    "mp_v3": ("mp_v3",),
     "mp_v2_taught": ("mp_v2_taught",),
-    "magpie+mp_v2, mean": ("magpie", "mp_v2 mean"),
-    "magpie+mp_v2": ("magpie", "mp_v2"),
+    "magpie+mp_v3, mean": ("magpie", "mp_v3 mean"),
+    "magpie+mp_v3": ("magpie", "mp_v3"),
 }
 """Sets of columns, and the blocks that they are made of: weights, and some of the statistics."""
 

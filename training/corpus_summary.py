@@ -1,6 +1,6 @@
 """Summarise the corpus of some weights, for ``UnateNovelty``.
 
-    python training/corpus_summary.py --data data/ --weights mp_v2
+    python training/corpus_summary.py --data data/ --weights mp_v3
     python training/corpus_summary.py --data data/ --weights runs/mine/weights
 
 writes ``corpus_summary.safetensors`` into the folder of the weights: k-means centres of the site
@@ -47,7 +47,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument("--data", required=True, help="folder of the parquet files")
     parser.add_argument("--file", default="mp_mtcgcnn.parquet", help="of these [mp_mtcgcnn]")
-    parser.add_argument("--weights", default="mp_v2", help="name or folder [mp_v2]")
+    parser.add_argument("--weights", default="mp_v3", help="name or folder [mp_v3]")
     parser.add_argument("--crystals", type=int, default=16_000, help="of train [16000]")
     parser.add_argument("--held-out", type=int, default=3_000, help="of val [3000]")
     return parser.parse_args(argv)

@@ -1,6 +1,6 @@
 """Weights and the crystals they were made from → the vectors of the elements, beside the weights.
 
-    python training/element_vectors.py --weights mp_v2 --data data/
+    python training/element_vectors.py --weights mp_v3 --data data/
     python training/element_vectors.py --weights mp_v2_taught --data data/
 
 The files, the part of the formulas and the size of the cells are those that the weights' own

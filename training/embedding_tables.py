@@ -1,6 +1,6 @@
 """Weights and crystals → site embeddings (Parquet) and one embedding an element (CSV).
 
-    python training/embedding_tables.py --weights mp_v2 --data mp_mtcgcnn.parquet --part train \\
+    python training/embedding_tables.py --weights mp_v3 --data mp_mtcgcnn.parquet --part train \\
         --out tables
 
 writes ``site_embeddings.parquet`` (one row a site: ``identifier``, ``site``, ``atomic_number``,

@@ -37,6 +37,7 @@ from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 from matminer_unate import UnateFeaturizer, UnateNovelty
 from matminer_unate.familiarity.novelty import FAMILIAR
+from matminer_unate.network.weights import DEFAULT_WEIGHTS
 
 MAX_SITES = 60
 USED = 3_000
@@ -55,7 +56,10 @@ def main(argv: list[str] | None = None) -> None:
     else:
         ordinary = structures_of(val.drop(used.index).iloc[: args.crystals])
     novelty = UnateNovelty(on_error="nan")
-    names = [name.removeprefix("novelty_mp_v2") or "_both" for name in novelty.feature_labels()]
+    names = [
+        name.removeprefix(f"novelty_{DEFAULT_WEIGHTS}") or "_both"
+        for name in novelty.feature_labels()
+    ]
     usual = _finite(novelty.transform(ordinary))
     found: list[dict[str, Any]] = [
         {"crystals": "ordinary", "n": len(usual), "familiar": _familiar(usual)}

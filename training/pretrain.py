@@ -12,13 +12,13 @@ The shipped weights, on two processes (or GPUs), which deal the formulas out amo
 all crystals. On several machines, with the files on each of them or on a common disk, likewise:
 ``torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 …``.
 
-    torchrun --nproc-per-node 2 training/pretrain.py --name mp_v2 --out runs/mp_v2 --data \\
+    torchrun --nproc-per-node 2 training/pretrain.py --name mp_v3 --out runs/mp_v3 --data \\
         mp_mtcgcnn.parquet mp20_val_test.parquet mpts52_val_test.parquet mp_elasticity.parquet \\
         mp_piezoelectric.parquet mp_extra.parquet
 
 More crystals for weights that are there, here the shipped ones:
 
-    python training/pretrain.py --start-from mp_v2 --name mine --data my_cifs/ --out runs/mine
+    python training/pretrain.py --start-from mp_v3 --name mine --data my_cifs/ --out runs/mine
 
 A run that was stopped goes on with the same command and ``--resume``. It leaves in the output
 folder ``log.csv`` (one row an epoch), ``checkpoint.safetensors`` and, at the end, ``weights/``,

@@ -1,6 +1,6 @@
 """What do the embeddings know? Probes of the element table and of site embeddings.
 
-    python training/probes.py --weights mp_v2 --data mp_mtcgcnn.parquet \\
+    python training/probes.py --weights mp_v3 --data mp_mtcgcnn.parquet \\
         --out training/results/probes.csv
 
 fits small models on frozen embeddings and asks them for what is known: properties and classes of

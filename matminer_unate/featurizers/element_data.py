@@ -38,7 +38,7 @@ class UnateElementData(AbstractData):
       (empirical Bayes): with n crystals, w·own + (1 − w)·mean, w = τ²/(τ² + σ²/n), where σ² is the
       variance of a component within an element and τ² that between elements.
       :meth:`to_frame` has n (``n_crystals``) and w (``own_share``).
-    * 88 elements have vectors in the shipped weights; of others, every property is NaN.
+    * 89 elements have vectors in the shipped weights; of others, every property is NaN.
 
     References
     ----------

@@ -27,7 +27,7 @@ class NotebookView:
 
 
 def notebook_caption(estimator: Any) -> str:
-    """``Learned columns for …. Weights: mp_v2 (sha256 f92ac416aee1…)``."""
+    """``Learned columns for …. Weights: mp_v3 (sha256 f92ac416aee1…)``."""
     what = summary_of(type(estimator))
     if not hasattr(estimator, "weights"):
         return what

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matminer_unate.network.encoder import SiteEncoder
 
 
-DEFAULT_WEIGHTS = "mp_v2"
+DEFAULT_WEIGHTS = "mp_v3"
 
 CARD = "README.md"
 

@@ -58,7 +58,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
     weights : str or path, or sequence of them
         Names of weights that come with the package, or weights folders. One of the default,
         ``"mp_v2_taught"``, learned from the atom features of a potential that was trained on
-        energies; ``"mp_v2"`` alone saw no label, and the error of formation energies is a tenth
+        energies; ``"mp_v3"`` alone saw no label, and the error of formation energies is a tenth
         higher.
     tight_binding : bool
         Use the tight-binding columns. They take most of the time to featurize (some 3 ms

@@ -499,7 +499,7 @@ def test_info_tells_versions_device_and_weights(
     assert cli.main(["info", "--weights", str(tiny_weights)]) == cli.OK
     shown = capsys.readouterr().out
     assert re.search(r"cutoff \(Å\) +4\.5", shown)
-    assert re.search(r"featurizers +unate \(749 columns\), site-descriptors \(104 columns\)", shown)
+    assert re.search(r"featurizers +unate \(754 columns\), site-descriptors \(104 columns\)", shown)
     assert re.search(r"pretraining_crystals +—", shown)
     assert re.search(r"UnateFeaturizer +Learned columns for crystal structures, from", shown)
 

@@ -19,7 +19,7 @@ from matminer_unate.featurizers.rows import PreparedCrystal
 from matminer_unate.network.weights import weights_config
 
 DISORDERED = disordered_crystals()
-CUTOFF = weights_config("mp_v2").cutoff
+CUTOFF = weights_config("mp_v3").cutoff
 
 
 @pytest.fixture(scope="module")

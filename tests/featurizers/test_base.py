@@ -377,7 +377,7 @@ def test_a_notebook_shows_what_an_estimator_is_and_which_weights_and_warns_of_no
             (caption,) = re.findall(r'<div class="caption">(.*?)</div>', shown._repr_html_())
             assert summary_of(type(estimator)) in html.unescape(caption)
             if hasattr(estimator, "weights"):
-                assert f"mp_v2 (sha256 {read_config('mp_v2').sha256[:12]}…)" in caption
+                assert f"mp_v3 (sha256 {read_config('mp_v3').sha256[:12]}…)" in caption
     assert "on_error" in estimator._repr_html_()
 
 
@@ -422,14 +422,14 @@ def test_every_column_has_a_unit_and_a_meaning_of_its_own() -> None:
         assert table["unit"].str.len().min() > 0
         assert table["meaning"].is_unique
     meaning = UnateFeaturizer().describe_columns().set_index("name")["meaning"]
-    assert meaning["unate_mp_v2_mean_l2_017"] == (
+    assert meaning["unate_mp_v3_mean_l2_017"] == (
         "channel 17 of the site after layer 2, which knows its surroundings up to 2 × cutoff, mean "
         "over the sites"
     )
-    assert meaning["unate_mp_v2_std_pauling_ionicity"] == (
+    assert meaning["unate_mp_v3_std_pauling_ionicity"] == (
         "prediction of Pauling ionicity (⟨1 − exp(−Δχ²/4)⟩), standard deviation over the sites"
     )
-    assert meaning["unate_mp_v2_tight_binding_gap"].startswith("prediction of gap (lowest empty")
+    assert meaning["unate_mp_v3_tight_binding_gap"].startswith("prediction of gap (lowest empty")
     bonds = SiteDescriptorStats().describe_columns().set_index("name")
     assert list(bonds.loc["site_shortest_bond_max"]) == [
         "Å", "shortest bond, largest of the sites: min d"

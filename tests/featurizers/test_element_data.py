@@ -80,7 +80,7 @@ def test_in_element_property_it_gives_the_columns_of_the_composition_featurizer(
 
 
 def test_it_says_what_it_is_and_its_pickle_holds_no_table(data: UnateElementData) -> None:
-    assert repr(UnateElementData()) == "UnateElementData(weights='mp_v2', impute_nan=False)"
+    assert repr(UnateElementData()) == "UnateElementData(weights='mp_v3', impute_nan=False)"
     data.to_frame()
     content = pickle.dumps(data)
     assert len(content) < 500
@@ -89,6 +89,6 @@ def test_it_says_what_it_is_and_its_pickle_holds_no_table(data: UnateElementData
 
 def test_the_frame_tells_how_much_of_a_vector_is_the_elements_own() -> None:
     frame = UnateElementData().to_frame()
-    assert frame.shape == (88, 130)
-    assert frame.loc["He", "n_crystals"] == 1
+    assert frame.shape == (89, 130)
+    assert frame.loc["He", "n_crystals"] == 2
     assert frame.loc["He", "own_share"] < frame.loc["Xe", "own_share"] < 1

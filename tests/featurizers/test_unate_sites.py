@@ -95,7 +95,7 @@ def test_means_over_sites_are_those_of_the_featurizers_of_crystals(
     sites = UnateSiteFeaturizer(columns=columns, device="cpu").featurize_sites(structure)
     pooled = pd.Series(stats.featurize(structure), stats.feature_labels())
     for label in sites.columns[3:]:
-        mean = label.replace("mp_v2_", "mp_v2_mean_") if columns == "predicted" else f"{label}_mean"
+        mean = label.replace("mp_v3_", "mp_v3_mean_") if columns == "predicted" else f"{label}_mean"
         assert sites[label].mean() == pytest.approx(pooled[mean], abs=2e-4), label
 
 
@@ -120,12 +120,12 @@ def test_a_cation_is_positive_and_names_say_so() -> None:
     table = UnateSiteFeaturizer(columns=("predicted", "tight-binding")).featurize_sites(
         crystals()["NaCl"]
     )
-    for charge in ("tight_binding_charge", "unate_mp_v2_tight_binding_charge"):
+    for charge in ("tight_binding_charge", "unate_mp_v3_tight_binding_charge"):
         by_element = table.groupby("element")[charge].mean()
         assert by_element["Na"] > 0 > by_element["Cl"]
     meanings = UnateSiteFeaturizer(columns=SITE_COLUMNS).describe_columns().set_index("name")
     assert list(meanings.loc["tight_binding_band_energy"]) == ["eV", "band energy: Σ 2 f E pᵢ"]
-    assert meanings.loc["unate_mp_v2_shortest_bond", "meaning"] == (
+    assert meanings.loc["unate_mp_v3_shortest_bond", "meaning"] == (
         "prediction of shortest bond (min d)"
     )
     assert meanings.index.is_unique

@@ -31,7 +31,7 @@ def test_shipped_weights_have_a_vector_of_every_element_that_they_have_seen(weig
 
 
 def test_shipped_vectors_know_the_columns_of_the_periodic_table() -> None:
-    vectors = element_vectors("mp_v2").vectors
+    vectors = element_vectors("mp_v3").vectors
     for element, nearest in {19: 37, 17: 35, 34: 16, 41: 42, 59: 60, 63: 70}.items():
         distance = np.linalg.norm(vectors - vectors[element], axis=1)
         distance[element] = np.nan

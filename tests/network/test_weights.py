@@ -50,7 +50,7 @@ def test_saved_and_loaded_weights_are_bit_equal(tmp_path: Path) -> None:
 
 
 def test_every_shipped_folder_loads_and_has_a_card() -> None:
-    assert "mp_v2" in shipped_weights()
+    assert "mp_v3" in shipped_weights()
     for name in shipped_weights():
         encoder, config = load_encoder(name)
         assert config.name == name
@@ -114,7 +114,7 @@ def test_settings_that_do_not_fit_the_tensors_are_refused(folder: Path) -> None:
 
 
 def test_weights_that_exist_nowhere_name_what_is_shipped() -> None:
-    with pytest.raises(WeightsError, match=r"neither shipped \(.*mp_v2.*\) nor a folder"):
+    with pytest.raises(WeightsError, match=r"neither shipped \(.*mp_v3.*\) nor a folder"):
         read_config("no/such/folder")
 
 

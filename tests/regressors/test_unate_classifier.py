@@ -252,7 +252,7 @@ def test_a_saved_model_keeps_its_parameters_and_refuses_damage(
     with pytest.raises(WeightsError, match="no saved UnateRegressor: it holds 'UnateClassifier'"):
         UnateRegressor.load(folder)
     with pytest.raises(WeightsError, match="fitted with other weights"):
-        UnateClassifier.load(folder, weights="mp_v2")
+        UnateClassifier.load(folder, weights="mp_v3")
     trees = (folder / "trees_0.txt").read_text()
     (folder / "trees_0.txt").write_text(trees[:-50])
     with pytest.raises(WeightsError, match=r"trees_0.txt is truncated or changed"):

@@ -538,7 +538,7 @@ def test_options_changed_after_the_fit_are_named(fitted, table, structures) -> N
     with pytest.raises(InputError, match="set tight_binding back"):
         copy.copy(fitted).set_params(tight_binding=True).predict(table)
     with pytest.raises(InputError, match="not those of the fit"):
-        copy.copy(fitted).set_params(weights="mp_v2").predict(structures)
+        copy.copy(fitted).set_params(weights="mp_v3").predict(structures)
 
 
 def test_a_damaged_or_foreign_model_is_refused(fitted, tmp_path: Path) -> None:
@@ -547,7 +547,7 @@ def test_a_damaged_or_foreign_model_is_refused(fitted, tmp_path: Path) -> None:
         UnateRegressor.load(folder)
     fitted.save(folder)
     with pytest.raises(WeightsError, match="fitted with other weights"):
-        UnateRegressor.load(folder, weights="mp_v2")
+        UnateRegressor.load(folder, weights="mp_v3")
     trees = (folder / "direct_0_0.txt").read_text()
     (folder / "direct_0_0.txt").write_text(trees[:-50])
     with pytest.raises(WeightsError, match=r"direct_0_0.txt is truncated or changed"):

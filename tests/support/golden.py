@@ -35,7 +35,7 @@ DATA = SHARED / "mp20_val_test.parquet"
 N_PROJECTIONS = 8
 
 FEATURIZERS: dict[str, Any] = {
-    "mp_v2": UnateFeaturizer("mp_v2", device="cpu", on_error="nan"),
+    "mp_v3": UnateFeaturizer("mp_v3", device="cpu", on_error="nan"),
     "mp_v2_taught": UnateFeaturizer("mp_v2_taught", device="cpu", on_error="nan"),
     "site descriptors": SiteDescriptorStats(descriptors="all", on_error="nan"),
     "cell": CellStats(on_error="nan"),
@@ -81,7 +81,7 @@ def compute() -> Iterator[tuple[str, NDArray[np.float64]]]:
 def predictions() -> NDArray[np.float64]:
     """Predictions and deviations of the last 29 semiconductors by a model of the first 80."""
     table = load_semiconductors()
-    model = UnateRegressor("mp_v2", n_folds=3, device="cpu", random_state=0, progress=False)
+    model = UnateRegressor("mp_v3", n_folds=3, device="cpu", random_state=0, progress=False)
     model.fit(table["structure"][:80], table["gap_ev"][:80])
     return np.column_stack(model.predict(table["structure"][80:], return_std=True))
 

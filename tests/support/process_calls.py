@@ -266,7 +266,7 @@ def fit_models(folder: Path, crystals: Sequence[Any]) -> None:
     rows = [c for c in crystals for _ in range(2)]
     y = np.arange(len(rows), dtype=float)
     quick = {"tight_binding": False, "device": "cpu"}
-    UnateRegressor("mp_v2", **quick, n_folds=3).fit(rows, y).save(folder / "regressor")
+    UnateRegressor("mp_v3", **quick, n_folds=3).fit(rows, y).save(folder / "regressor")
     tuned = UnateFineTuneRegressor(epochs=1, n_members=1, batch_size=4, progress=False, **quick)
     tuned.fit(rows, y).save(folder / "fine_tuned")
 

@@ -71,5 +71,5 @@ def test_weights_that_are_there_are_judged_once(
         ablation.main([*command, "--out", out, "--rows", "--judge", DEFAULT_WEIGHTS])
     (row,) = read_results(out).to_dict("records")
     epochs = weights_config(DEFAULT_WEIGHTS).training["config"]["epochs"]
-    assert row["row"] == f"{epochs} epochs ({DEFAULT_WEIGHTS})"
+    assert row["row"] == f"{epochs} epochs ({DEFAULT_WEIGHTS}, from {DEFAULT_WEIGHTS})"
     assert row["gap_2000_kernel_ridge"] == 0.4

@@ -302,7 +302,7 @@ def test_structural_columns_are_numbers() -> None:
 def make_result() -> tuple[pd.DataFrame, dict, dict[str, pd.Series]]:
     rng = np.random.default_rng(1)
     base = rng.gamma(2, size=200)
-    scale = {"magpie": 1.0, "control": 0.9, "mp_v2": 1.0, "control+mp_v2": 0.7, "untrained": 1.3}
+    scale = {"magpie": 1.0, "control": 0.9, "mp_v3": 1.0, "control+mp_v3": 0.7, "untrained": 1.3}
     rows, errors = [], {}
     for features, factor in scale.items():
         for head, worse in (("lightgbm", 1.0), ("stack", 1.1)):
@@ -318,19 +318,19 @@ def test_changes_are_against_the_head_that_is_best_on_val() -> None:
     table, errors, formulas = make_result()
     found = add_comparisons(table, errors, formulas).set_index(["features", "head"])
     assert found.loc[("magpie", "lightgbm"), "vs_magpie_best_pct"] == 0
-    row = found.loc[("control+mp_v2", "lightgbm")]
+    row = found.loc[("control+mp_v3", "lightgbm")]
     means = {k[2:]: e.mean() for k, e in errors.items()}
-    expected = 100 * (means["control+mp_v2", "lightgbm"] / means["control", "lightgbm"] - 1)
+    expected = 100 * (means["control+mp_v3", "lightgbm"] / means["control", "lightgbm"] - 1)
     assert row["vs_control_best_pct"] == pytest.approx(expected, abs=0.01)
     assert row["vs_control_best_low"] < expected < row["vs_control_best_high"]
 
 
 def test_wins_need_a_p_value_that_survives_holms_correction() -> None:
     table, errors, formulas = make_result()
-    wins = count_wins(table, errors, formulas, ["mp_v2"]).set_index(["features", "against"])
-    assert wins.loc[("control+mp_v2", "control"), "verdict"] == "win"
-    assert wins.loc[("mp_v2", "untrained"), "verdict"] == "win"
-    assert wins.loc[("mp_v2", "magpie"), "verdict"] == "tie"
+    wins = count_wins(table, errors, formulas, ["mp_v3"]).set_index(["features", "against"])
+    assert wins.loc[("control+mp_v3", "control"), "verdict"] == "win"
+    assert wins.loc[("mp_v3", "untrained"), "verdict"] == "win"
+    assert wins.loc[("mp_v3", "magpie"), "verdict"] == "tie"
     assert (wins["p_holm"] >= wins["p"]).all()
 
 
@@ -361,7 +361,7 @@ def test_a_run_writes_every_cell_and_a_second_one_computes_nothing(
 ) -> None:
     out = data / "table.csv"
     options = ["--data", str(data), "--work", str(data / "work"), "--tasks", "piezoelectric"]
-    options += ["--sets", "dummy", "magpie", "mp_v2", "control", "unate_regressor"]
+    options += ["--sets", "dummy", "magpie", "mp_v3", "control", "unate_regressor"]
     options += ["--labels", "all", "--jobs", "1", "--out", str(out)]
     monkeypatch.setattr(regressor_parts, "N_TREES", 100)
     classical.main(options)
@@ -395,7 +395,7 @@ def test_the_columns_of_the_regressor_are_those_it_computes_itself(data: Path) -
 
 def test_a_cell_of_other_columns_is_run_again(data: Path) -> None:
     work = data / "work"
-    blocks_here = Blocks(work / "columns", ["mp_v2"])
+    blocks_here = Blocks(work / "columns", ["mp_v3"])
     case = Case("piezoelectric", "cell", "all")
     table = read_property_table(data, PROPERTIES["piezoelectric"].crystals, structures=True)
     blocks_here.compute("cell", table)
@@ -409,7 +409,7 @@ def test_a_cell_of_other_columns_is_run_again(data: Path) -> None:
     ("options", "message"),
     [
         (["--tasks", "hardness"], "'hardness' is none of gap"),
-        (["--sets", "mp_v3"], "'mp_v3' is none of dummy"),
+        (["--sets", "mp_v9"], "'mp_v9' is none of dummy"),
         (["--jobs", "0"], "at least 1"),
         (["--weights", "a/x", "b/x"], "different names"),
         ([], "no such file; check --data"),

@@ -69,7 +69,7 @@ HEADLINE = {
     "magpie": ("Magpie", "#b0b0b0"),
     "control": ("Magpie, cell and sites by hand", "#b0b0b0"),
     "chgnet": ("CHGNet's atom features", "#b0b0b0"),
-    "mp_v2": ("UnateFeaturizer", "#4c72b0"),
+    "mp_v3": ("UnateFeaturizer", "#4c72b0"),
     "tight-binding": ("TightBindingStats", "#55a868"),
     "unate_regressor": ("UnateRegressor", "#000000"),
 }

@@ -26,7 +26,7 @@ LEAST_FOR_PERCENT = 1e-5
 
 NOTE = (
     "The weights were pretrained on Materials Project structures; structures of the test folds may "
-    "be among them. mp_v2 saw no label; mp_v2_taught learned from atom features of CHGNet, which "
+    "be among them. mp_v3 saw no label; mp_v2_taught learned from atom features of CHGNet, which "
     "was trained on energies, forces and moments of the Materials Project."
 )
 

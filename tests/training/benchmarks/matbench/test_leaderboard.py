@@ -45,7 +45,7 @@ def test_the_file_is_in_matbenchs_own_format(tmp_path: Path) -> None:
             fold = rows.official(number)
             predictions = RNG.uniform(-0.1, 1.1, len(fold.judged))
             outcome = Outcome(predictions, None, {"network_share": 0.8})
-            submission.add(rows, fold, outcome, {"recipe": {"weights": ["mp_v2"]}})
+            submission.add(rows, fold, outcome, {"recipe": {"weights": ["mp_v3"]}})
     content = json.loads(gzip.decompress(path.read_bytes()))
     # The keys that MatbenchBenchmark.from_dict and MatbenchTask.from_dict want, and no others.
     assert sorted(content) == [

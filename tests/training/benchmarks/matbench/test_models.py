@@ -14,12 +14,12 @@ from matminer_unate.errors import InputError
 
 
 def test_options_are_json_or_text() -> None:
-    found = read_options(["target=auto", "n_folds=3", "tight_binding=false", 'weights=["mp_v2"]'])
+    found = read_options(["target=auto", "n_folds=3", "tight_binding=false", 'weights=["mp_v3"]'])
     assert found == {
         "target": "auto",
         "n_folds": 3,
         "tight_binding": False,
-        "weights": ["mp_v2"],
+        "weights": ["mp_v3"],
     }
     with pytest.raises(InputError, match="write NAME=VALUE"):
         read_options(["n_folds"])
