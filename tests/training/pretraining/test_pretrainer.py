@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -60,7 +60,17 @@ def fit(steps: int, change: Callable[[CleanBatch, int], CleanBatch]) -> dict[str
     return {name: float(np.mean([row[name] for row in log[-20:]])) for name in log[0]}
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tests run side by side, and threads of several that share the cores wait for each other."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_thirty_two_crystals_can_be_learned_by_heart() -> None:
     found = fit(350, lambda batch, step: batch)
     assert found["node"] < 0.1
@@ -71,6 +81,7 @@ def test_thirty_two_crystals_can_be_learned_by_heart() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_shuffled_species_cannot_be_learned() -> None:
     """Without this control a low loss could come from a leak of the answer into the view."""
 
