@@ -178,7 +178,8 @@ def _duplicates(index: UnateIndex, distance: float | None) -> pd.DataFrame:
 def _give(found: pd.DataFrame, args: argparse.Namespace) -> None:
     if args.out is None:
         shown = found.head(_SHOWN * args.k) if args.input else found.head(_SHOWN)
-        print(shown.to_string(index=False, float_format="{:.4f}".format))
+        if len(shown):
+            print(shown.to_string(index=False, float_format="{:.4f}".format))
         if len(shown) < len(found):
             print(f"… and {len(found) - len(shown):,} more (--out FILE.csv writes all of them)")
     else:

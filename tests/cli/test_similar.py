@@ -65,6 +65,13 @@ def test_duplicates_are_found_and_an_index_is_kept(
     assert "ZnO wurtzite" in capsys.readouterr().out
 
 
+def test_no_duplicates_are_no_table(
+    tiny_weights: Path, query: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tiny_weights, "--in", query, "--duplicates") == cli.OK
+    assert capsys.readouterr().out == "0 duplicates\n"
+
+
 def test_rows_that_cannot_be_read_are_counted(
     tiny_weights: Path, corpus: Path, query: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
