@@ -35,11 +35,10 @@ from sklearn.metrics import pairwise_distances
 from benchmarks.columns.subsets import parts_of
 from benchmarks.element_groups import GROUPS
 from benchmarks.labelled_tables import read_labelled, structures_of
-from benchmarks.properties import PROPERTIES, Property
+from benchmarks.properties import PROPERTIES, Property, require_numbers
 from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 from matminer_unate import UnateNovelty, UnateRegressor
-from matminer_unate.errors import InputError
 from matminer_unate.familiarity.embedding import CrystalEmbedding
 from matminer_unate.regressors.blend import fit_blend
 from matminer_unate.regressors.error_bars import ConformalScale, difficulty_signs
@@ -121,9 +120,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--group-rows", type=int, default=300, help="at most, of a group [300]")
     parser.add_argument("--out", default="novelty_coverage.csv")
     args = parser.parse_args(argv)
-    classes = [name for name in args.properties if PROPERTIES[name].classes]
-    if classes:
-        raise InputError(f"{classes[0]} is of classes, which have no error bars")
+    require_numbers(args.properties)
     return args
 
 

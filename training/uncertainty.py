@@ -23,11 +23,10 @@ from scipy.stats import spearmanr
 from benchmarks.columns.regressors import Rows
 from benchmarks.columns.subsets import property_rows
 from benchmarks.labelled_tables import read_labelled, structures_of
-from benchmarks.properties import PROPERTIES, Property
+from benchmarks.properties import PROPERTIES, Property, require_numbers
 from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 from matminer_unate import UnateRegressor
-from matminer_unate.errors import InputError
 
 USUAL = ("gap", "formation_energy", "bulk_modulus")
 COVERAGES = {"68": 0.6827, "90": 0.9, "95": 0.95}
@@ -63,9 +62,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--test-rows", type=int, default=1000, help="at most [1000]")
     parser.add_argument("--out", default="uncertainty.csv")
     args = parser.parse_args(argv)
-    classes = [name for name in args.properties if PROPERTIES[name].classes]
-    if classes:
-        raise InputError(f"{classes[0]} is of classes, which have no error bars")
+    require_numbers(args.properties)
     return args
 
 

@@ -54,8 +54,6 @@ def draw_contributions(
     ------
     InputError
         There is not one value a site, or the axes have two dimensions.
-    ImportError
-        matplotlib is not installed.
 
     Examples
     --------
@@ -64,7 +62,8 @@ def draw_contributions(
     >>> structure = load_semiconductors()["structure"][0]
     >>> axes = draw_contributions(structure, [-0.2, 0.5], label="gap (eV)")
     """
-    plt = require_matplotlib("draw_contributions")
+    import matplotlib.pyplot as plt
+
     if isinstance(found, SiteContributions):
         structure, values, title = _structure(found.structure), found.sites, _sum_of(found)
     else:
@@ -105,15 +104,6 @@ def draw_contributions(
     bar = ax.figure.colorbar(colours, ax=ax, shrink=0.7, pad=0.02)
     bar.set_label(label or "contribution of the site")
     return ax
-
-
-def require_matplotlib(who: str) -> Any:
-    """``matplotlib.pyplot``, or an ImportError that says who needs it and how to get it."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as e:
-        raise ImportError(f"{who} needs matplotlib: pip install matplotlib") from e
-    return plt
 
 
 def _structure(given: Any) -> Any:

@@ -7,7 +7,6 @@ import textwrap
 from typing import Any
 
 from matminer_unate.errors import InputError
-from matminer_unate.explanation.crystal_drawing import require_matplotlib
 from matminer_unate.regressors.recipe import (
     CELL,
     COMPOSITION,
@@ -55,8 +54,6 @@ def plot_importances(model: RecipeEstimator[Any], n: int = 15, ax: Any = None) -
         The model is not fitted.
     InputError
         ``n`` is below 1, or the model has no importances by block.
-    ImportError
-        matplotlib is not installed.
 
     Examples
     --------
@@ -65,7 +62,8 @@ def plot_importances(model: RecipeEstimator[Any], n: int = 15, ax: Any = None) -
     >>> df = load_semiconductors().head(40)
     >>> axes = plot_importances(UnateRegressor().fit(df["structure"], df["gap_ev"]))
     """
-    plt = require_matplotlib("plot_importances")
+    import matplotlib.pyplot as plt
+
     if not isinstance(model, RecipeEstimator):
         raise InputError(
             f"importances are drawn of a UnateRegressor or UnateClassifier, not of {model!r}"

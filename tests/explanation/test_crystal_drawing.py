@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from real_crystals import crystals
@@ -9,8 +10,6 @@ from real_crystals import crystals
 from matminer_unate import draw_contributions
 from matminer_unate.errors import InputError
 from matminer_unate.explanation.site_contributions import SiteContributions
-
-plt = pytest.importorskip("matplotlib.pyplot")
 
 SALT = crystals()["NaCl"]
 

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from real_crystals import crystals
 
-from matminer_unate import UnateRegressor, plot_importances
+from matminer_unate import plot_importances
 from matminer_unate.errors import InputError
-from matminer_unate.regressors import blend as regressor_parts
-
-plt = pytest.importorskip("matplotlib.pyplot")
 
 S = list(crystals().values())
-
-
-@pytest.fixture(scope="module")
-def fitted(tiny_weights):
-    usual = regressor_parts.N_TREES
-    regressor_parts.N_TREES = 5
-    model = UnateRegressor(tiny_weights, device="cpu", n_folds=3, progress=False)
-    yield model.fit(S, [s.density for s in S])
-    regressor_parts.N_TREES = usual
 
 
 def test_every_column_of_the_recipe_is_described(fitted) -> None:

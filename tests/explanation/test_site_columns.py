@@ -6,21 +6,10 @@ import numpy as np
 import pytest
 from real_crystals import crystals
 
-from matminer_unate import UnateRegressor
 from matminer_unate.explanation.site_columns import SiteColumns, recipe_columns
-from matminer_unate.regressors import blend as regressor_parts
 
 NAMED = crystals()
 S = list(NAMED.values())
-
-
-@pytest.fixture(scope="module")
-def fitted(tiny_weights):
-    usual = regressor_parts.N_TREES
-    regressor_parts.N_TREES = 5
-    model = UnateRegressor(tiny_weights, device="cpu", n_folds=3, progress=False)
-    yield model.fit(S, [s.density for s in S])
-    regressor_parts.N_TREES = usual
 
 
 @pytest.mark.parametrize("name", ["NaCl", "SrTiO3", "ZnO wurtzite", "P2I4 (triclinic)"])

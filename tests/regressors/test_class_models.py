@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from few_trees import trees
 
 from matminer_unate.regressors import class_models
 from matminer_unate.regressors.class_models import (
@@ -21,10 +22,8 @@ OPTIONS = FitOptions(n_folds=5, max_kernel_rows=100, n_jobs=1, seed=0, ignore_er
 
 @pytest.fixture(autouse=True, scope="module")
 def few_trees():
-    usual = class_models.N_TREES
-    class_models.N_TREES = 30
-    yield
-    class_models.N_TREES = usual
+    with trees(30, class_models):
+        yield
 
 
 @pytest.fixture(scope="module", params=[2, 3])

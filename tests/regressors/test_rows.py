@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from disordered_crystals import disordered_crystals
+from few_trees import trees
 from real_crystals import crystals
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_predict
@@ -21,7 +22,6 @@ from matminer_unate.cli import main as cli
 from matminer_unate.crystals import checked, symmetry
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.progress import WorkBar
-from matminer_unate.regressors import blend as regressor_parts
 from matminer_unate.regressors import recipe as recipe_columns
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
@@ -38,10 +38,8 @@ LABELS = [f"group {k % 7}" for k in range(28)]
 
 @pytest.fixture(autouse=True, scope="module")
 def few_trees():
-    usual = regressor_parts.N_TREES
-    regressor_parts.N_TREES = 60
-    yield
-    regressor_parts.N_TREES = usual
+    with trees(60):
+        yield
 
 
 @pytest.fixture(scope="module")

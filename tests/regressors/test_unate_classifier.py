@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from few_trees import trees
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_predict
@@ -28,10 +29,8 @@ TB = "tight_binding"
 
 @pytest.fixture(autouse=True, scope="module")
 def few_trees():
-    usual = class_models.N_TREES
-    class_models.N_TREES = 40
-    yield
-    class_models.N_TREES = usual
+    with trees(40, class_models):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from few_trees import trees
 from real_crystals import crystals
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -26,7 +27,6 @@ from benchmarks.columns.regressors import Rows
 from benchmarks.properties import PROPERTIES
 from matminer_unate import UnateFeaturizer, UnateRegressor
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
-from matminer_unate.regressors import blend as regressor_parts
 from matminer_unate.regressors.blend import _best_shares, fit_blend
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.fitting import group_folds
@@ -48,10 +48,8 @@ N = 36
 
 @pytest.fixture(autouse=True, scope="module")
 def few_trees():
-    usual = regressor_parts.N_TREES
-    regressor_parts.N_TREES = 30
-    yield
-    regressor_parts.N_TREES = usual
+    with trees(30):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from few_trees import trees
 from pymatgen.core import Lattice, Structure
 
 from matminer_unate import UnateClassifier, UnateFeaturizer, UnateNovelty, UnateRegressor
 from matminer_unate.cli import main as cli
 from matminer_unate.errors import InputError, UnateWarning
 from matminer_unate.familiarity.corpus_summary import CorpusSummary
-from matminer_unate.regressors import blend as regressor_parts
 from matminer_unate.regressors.error_bars import LEAST_SCALE, widening
 from matminer_unate.regressors.unfamiliarity import N_KEPT, Unfamiliarity
 
@@ -26,10 +26,8 @@ ODD = Structure(Lattice.cubic(2.1), ["B"], [[0, 0, 0]])
 
 @pytest.fixture(autouse=True, scope="module")
 def few_trees():
-    usual = regressor_parts.N_TREES
-    regressor_parts.N_TREES = 30
-    yield
-    regressor_parts.N_TREES = usual
+    with trees(30):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from benchmarks.columns.novelty_figure import AFTER, BEFORE, MEASURES, TITLES, novelty_figure
 from harness.result_tables import write_table
@@ -23,7 +22,6 @@ def test_training_rows_are_far_from_those_of_other_folds() -> None:
 
 
 def test_the_figure_is_drawn_from_the_table(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     rows = []
     for name, bars, group in itertools.product(TITLES, (BEFORE, AFTER), ("", "halogens")):
         row = {"property": name, "left_out": group, "error_bars": bars, "mae": 0.1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from matminer_unate.errors import InputError
 
 Values = NDArray[np.float64]
 
@@ -115,3 +117,10 @@ PROPERTIES: dict[str, Property] = {
 
 OPTB88VDW_GAP = Property(JARVIS, "band_gap_optb88vdw_ev", "OptB88vdW gap (eV)", "eV", minimum=0.0)
 """Nothing is fitted to it: regressors of the PBE gap meet it as another functional."""
+
+
+def require_numbers(names: Iterable[str]) -> None:
+    """Raise InputError if a property is of classes."""
+    for name in names:
+        if PROPERTIES[name].classes:
+            raise InputError(f"{name} is of classes, which have no error bars")

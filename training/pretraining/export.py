@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from sklearn.preprocessing import StandardScaler
 from torch.optim.swa_utils import update_bn
 
 from corpora.batches import clean_view
@@ -87,46 +87,24 @@ def standardise(
     encoder: SiteEncoder, corpus: Corpus, batches: list[NDArray[np.int64]], device: torch.device
 ) -> None:
     """Store means and standard deviations of site vectors over the sites of the corpus."""
-    latents, columns = Moments(), Moments()
+    latents, columns = StandardScaler(), StandardScaler()
     for members in batches:
         states = encoder.backbone(clean_view(corpus.batch(members).to(device), corpus.cutoff))
-        latents.add(encoder.raw_latent(states))
-        columns.add(encoder.raw_columns(states))
-    for moments, mean, std in (
+        for scaler, vectors in (
+            (latents, encoder.raw_latent(states)),
+            (columns, encoder.raw_columns(states)),
+        ):
+            if not vectors.isfinite().all():
+                raise InputError(
+                    "the site vectors are not finite; start anew with a lower --learning-rate"
+                )
+            scaler.partial_fit(vectors.double().cpu().numpy())
+    for scaler, mean, std in (
         (latents, encoder.site_mean, encoder.site_std),
         (columns, encoder.column_mean, encoder.column_std),
     ):
-        spread = moments.std()
-        if not spread.isfinite().all():
-            raise InputError(
-                "the site vectors are not finite; start anew with a lower --learning-rate"
-            )
-        mean.copy_(moments.mean)
+        n = scaler.n_samples_seen_
+        spread = torch.from_numpy(np.sqrt(scaler.var_ * n / (n - 1)))  # of a sample
+        mean.copy_(torch.from_numpy(scaler.mean_))
         # A component that hardly varies here is not blown up where it does.
         std.copy_(torch.where(spread > 1e-4, spread, 1.0))
-
-
-class Moments:
-    """Mean and standard deviation of vectors that come in parts (Chan, Golub and LeVeque 1979)."""
-
-    def __init__(self) -> None:
-        self.n = 0
-        self.mean = torch.zeros(0, dtype=torch.float64)
-        self._squares = self.mean  # of the distances from the mean
-
-    def add(self, vectors: Tensor) -> None:
-        """Take (n, k) more."""
-        part = vectors.double()
-        mean = part.mean(0)
-        squares = (part - mean).square().sum(0)
-        if not self.n:
-            self.n, self.mean, self._squares = len(part), mean, squares
-            return
-        n, step = self.n + len(part), mean - self.mean
-        self._squares = self._squares + squares + step.square() * (self.n * len(part) / n)
-        self.mean = self.mean + step * (len(part) / n)
-        self.n = n
-
-    def std(self) -> Tensor:
-        """(k,); as of a sample."""
-        return (self._squares / (self.n - 1)).sqrt()
