@@ -132,13 +132,15 @@ def single_threaded_workers(n_workers: int) -> Iterator[ThreadPoolExecutor]:
                 started.wait()
             except BaseException:
                 started.abort()  # lets go of the threads that did start
+                workers.shutdown(cancel_futures=True)  # and none sets the default any more
                 raise
             finally:
                 # torch keeps the number for each thread, and one for threads to come. That one is
                 # put back, by a thread of its own as the caller's number may be another.
-                restore = Thread(target=torch.set_num_threads, args=(max(defaults),))
-                restore.start()
-                restore.join()
+                if defaults:
+                    restore = Thread(target=torch.set_num_threads, args=(max(defaults),))
+                    restore.start()
+                    restore.join()
         yield workers
     except BaseException:
         workers.shutdown(cancel_futures=True)

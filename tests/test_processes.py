@@ -186,3 +186,16 @@ def test_workers_of_dask_keep_freed_memory_and_no_others_do(
             monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", value)
         processes.keep_freed_memory.__wrapped__()
         assert len(calls) == n_calls
+
+
+def test_an_interrupt_before_any_worker_runs_is_that_interrupt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def press(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes.ThreadPoolExecutor, "submit", press)
+    n_threads = torch.get_num_threads()
+    with pytest.raises(KeyboardInterrupt), single_threaded_workers(2):
+        pass
+    assert torch.get_num_threads() == n_threads
