@@ -2,7 +2,7 @@
 
     python training/matbench.py --data data/ --tasks log_kvrh --n-train 600 --folds 0
     python training/matbench.py --data data/ --tasks log_kvrh perovskites --model both --test \\
-        --network n_members=1 --out training/results/matbench.csv
+        --network n_members=1 validation_share=0 --networks 2 --out training/results/matbench.csv
 
 ``--data`` is the folder of the parquet files that ``training/benchmarks/matbench/tasks.py`` names;
 without it the folds of the ``matbench`` package and the data of matminer are used, which has all
@@ -13,9 +13,10 @@ judged on other training rows of it. With ``--test`` they learn from all trainin
 the test rows; a file in MatBench's own format with these predictions lies in ``--work``.
 
 ``--model``: ``recipe`` is ``UnateRegressor`` (``UnateClassifier`` where the target is a class),
-``network`` is ``UnateFineTuneRegressor``, and ``both`` is their mean, with shares that are chosen
-on training rows, which takes another fit of the network, or given by ``--share``. Their options are
-passed on by name: ``--recipe target=auto n_jobs=2 --network n_members=1 epochs=40``.
+``network`` is the mean of ``--networks`` fits of ``UnateFineTuneRegressor``, and ``both`` is the
+mean of the two, with shares that are chosen on training rows, which takes other fits of the
+networks, or given by ``--share``. Their options are passed on by name: ``--recipe target=auto
+n_jobs=2 --network n_members=1 epochs=40``.
 
 A stopped run goes on with the same command: columns lie in parts in ``--work``, and so does each
 fit; the table gets a row for each fold. Columns and fits are computed anew where weights, names of
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     submission = Submission(Path(args.work) / f"results-{args.model}.json.gz", args.model)
     for name in args.tasks:
         rows = read_local(Path(args.data), name) if args.data else read_installed(name)
-        experts = Experts(Path(args.work), rows, options, args.share, args.jobs)
+        experts = Experts(Path(args.work), rows, options, args.share, args.jobs, args.networks)
         for number in args.folds:
             fold = rows.official(number)
             if not args.test:
@@ -93,12 +94,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=0, help="of the rows of --n-train and --n-val [0]")
     add("--recipe", nargs="+", default=[], metavar="NAME=VALUE", help="options of UnateRegressor")
     add("--network", nargs="+", default=[], metavar="NAME=VALUE", help="of UnateFineTuneRegressor")
+    add("--networks", type=int, default=1, help="fits of it, of seeds 0, 1, …, averaged [1]")
     add("--share", type=float, help="of the network in --model both [chosen on training rows]")
     add("--jobs", type=int, default=1, help="processes that columns are computed by [1]")
     add("--work", default="runs/matbench", help="[runs/matbench]")
     add("--out", default="matbench.csv", help="and .md and .png beside it [matbench.csv]")
     args = parser.parse_args(argv)
-    require_positive(parser, args, "jobs", "n_train", "n_val")
+    require_positive(parser, args, "jobs", "n_train", "n_val", "networks")
     if args.test and (args.n_train or args.n_val):
         parser.error("--test takes all training rows; leave --n-train and --n-val out")
     if args.share is not None and not 0 <= args.share <= 1:
@@ -120,6 +122,8 @@ def run_key(args: argparse.Namespace, name: str, fold: Fold) -> dict[str, Any]:
         for part in used[args.model]
         for option, _, value in (pair.partition("=") for pair in sorted(getattr(args, part)))
     ]
+    if args.model != "recipe" and args.networks > 1:
+        given.append(f"networks={args.networks}")
     if args.model == "both" and args.share is not None:
         given.append(f"share={args.share:g}")
     values = (

@@ -24,7 +24,7 @@ import matminer_unate
 from benchmarks.matbench import column_store, models
 from benchmarks.matbench.report import matbench_report
 from harness.result_tables import read_results
-from matminer_unate import UnateRegressor
+from matminer_unate import UnateFineTuneRegressor, UnateRegressor
 from matminer_unate.errors import InputError
 
 Run = Callable[..., pd.DataFrame]
@@ -52,13 +52,14 @@ def run(options: list[str], tmp_path: Path) -> Run:
 
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the experts that are fitted."""
+    """Which experts are fitted, in this order."""
     seen: list[str] = []
     usual = models.Experts._fit
 
-    def fit(self: Any, name: str, *rest: Any) -> Any:
-        seen.append(name)
-        return usual(self, name, *rest)
+    def fit(self: Any, estimator: Any, *rest: Any) -> Any:
+        network = isinstance(estimator, UnateFineTuneRegressor)
+        seen.append("network" if network else "recipe")
+        return usual(self, estimator, *rest)
 
     monkeypatch.setattr(models.Experts, "_fit", fit)
     return seen
@@ -115,6 +116,11 @@ def test_the_mean_of_both_takes_fits_that_are_there(run: Run, fits: list[str]) -
     assert len(fits) == 3
     errors = network["error"].to_numpy()
     assert errors[2] <= 0.5 * errors[0] + 0.5 * errors[3] + 1e-9
+    # One more network is added to the one that is there.
+    two = run(*rows, "--model", "network", "--networks", "2")
+    assert fits[3:] == ["network"]
+    assert two["options"].iloc[4].endswith("networks=2")
+    assert two["error"].iloc[4] != errors[3]
 
 
 @pytest.mark.slow

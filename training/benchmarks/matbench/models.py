@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -74,6 +74,8 @@ class Experts:
         Of the network in the mean; None to choose it on training rows.
     n_processes : int
         That columns are computed by.
+    n_networks : int
+        That are fitted and averaged, with a ``random_state`` of that in the options or 0, and up.
     """
 
     def __init__(
@@ -83,21 +85,22 @@ class Experts:
         options: dict[str, Options],
         share: float | None = None,
         n_processes: int = 1,
+        n_networks: int = 1,
     ) -> None:
         self.work, self.rows, self.options = work, rows, options
-        self.share, self.n_processes = share, n_processes
-        self.estimators: dict[str, Any] = {
-            "recipe": recipe_estimator(rows.classes, options["recipe"]),
-            "network": _estimator(UnateFineTuneRegressor, options["network"]),
-        }
-        self.store = ColumnStore(work, rows.crystal_set, self.estimators["recipe"])
+        self.share, self.n_processes, self.n_networks = share, n_processes, n_networks
+        self.recipe = recipe_estimator(rows.classes, options["recipe"])
+        self.store = ColumnStore(work, rows.crystal_set, self.recipe)
+        _estimator(UnateFineTuneRegressor, options["network"])  # a wrong option is told at once
 
     def outcome(self, model: Model, fold: Fold) -> Outcome:
         """Fit a model to the training rows of a fold, and predict the judged rows."""
-        return self._mean(fold) if model == "both" else self._expert(model, fold)
+        if model == "recipe":
+            return self._recipe(fold)
+        return self._networks(fold) if model == "network" else self._both(fold)
 
-    def _mean(self, fold: Fold) -> Outcome:
-        recipe, network = self._expert("recipe", fold), self._expert("network", fold)
+    def _both(self, fold: Fold) -> Outcome:
+        recipe, network = self._recipe(fold), self._networks(fold)
         facts = {k: recipe.facts[k] + network.facts[k] for k in ("fit_cpu_s", "predict_cpu_s")}
         facts = recipe.facts | facts
         share = self.share
@@ -115,41 +118,62 @@ class Experts:
         splitter = GroupShuffleSplit(1, test_size=SHARE_ROWS, random_state=0)
         ((inside, outside),) = splitter.split(fold.train, groups=formulas)
         without = Fold(fold.number, fold.train[inside], fold.train[outside], fold.part)
-        network = self._expert("network", without)
+        network = self._networks(without)
         pairs = recipe.held_out[outside], network.predictions
         share = best_share(*pairs, self.rows.y[without.judged], self.rows.classes)
         return share, network.facts["fit_cpu_s"] + network.facts["predict_cpu_s"]
 
-    def _expert(self, name: str, fold: Fold) -> Outcome:
-        path = self._path(name, fold)
-        if path.exists():
-            return _read(path)
-        on_columns = name == "recipe" and not self._fits_structures()
-        found = self._fit_columns(fold) if on_columns else self._fit_structures(name, fold)
-        _write(path, found)
-        return found
+    def _networks(self, fold: Fold) -> Outcome:
+        """The mean of the networks; each fit is kept, for the next ones to be added."""
+        found = [self._network(fold, seed) for seed in range(self.n_networks)]
+        seconds = {k: sum(f.facts[k] for f in found) for k in ("fit_cpu_s", "predict_cpu_s")}
+        mean = np.mean([f.predictions for f in found], axis=0)
+        return Outcome(mean, None, found[0].facts | seconds)
 
-    def _fits_structures(self) -> bool:
-        """Whether the recipe has a network in it, which columns are not enough for."""
-        return bool(self.options["recipe"].get("network", False))
+    def _network(self, fold: Fold, seed: int) -> Outcome:
+        options = self.options["network"]
+        options = options | {"random_state": options.get("random_state", 0) + seed}
+
+        def fit() -> Outcome:
+            estimator = _estimator(UnateFineTuneRegressor, options)
+            return self._fit(estimator, fold, *self._structures(fold))
+
+        return self._kept(self._path("network", fold, options), fit)
+
+    def _recipe(self, fold: Fold) -> Outcome:
+        options = self.options["recipe"]
+        # With a network in it, columns are not enough.
+        fit = self._fit_structures if options.get("network", False) else self._fit_columns
+        return self._kept(self._path("recipe", fold, options), lambda: fit(fold))
 
     def _fit_columns(self, fold: Fold) -> Outcome:
         train, seconds = self._columns(fold.train)
         judged, more = self._columns(fold.judged)
-        found = self._fit("recipe", fold, train, judged)
+        found = self._fit(self.recipe, fold, train, judged)
         return Outcome(
             found.predictions, found.held_out, {"columns_cpu_s": seconds + more} | found.facts
         )
 
-    def _fit_structures(self, name: str, fold: Fold) -> Outcome:
+    def _fit_structures(self, fold: Fold) -> Outcome:
+        return self._fit(self.recipe, fold, *self._structures(fold))
+
+    def _structures(self, fold: Fold) -> tuple[pd.Series, pd.Series]:
         train, judged = (
             pd.Series(structures_of_arrays(self.rows.crystals(rows)), self.rows.ids[rows])
             for rows in (fold.train, fold.judged)
         )
-        return self._fit(name, fold, train, judged)
+        return train, judged
 
-    def _fit(self, name: str, fold: Fold, train: Any, judged: Any) -> Outcome:
-        estimator, y = self.estimators[name], self.rows.y[fold.train]
+    def _kept(self, path: Path, fit: Callable[[], Outcome]) -> Outcome:
+        """The outcome in this file, or that of a fit, which is written there."""
+        if path.exists():
+            return _read(path)
+        found = fit()
+        _write(path, found)
+        return found
+
+    def _fit(self, estimator: Any, fold: Fold, train: Any, judged: Any) -> Outcome:
+        y = self.rows.y[fold.train]
         started = time.process_time()
         estimator.fit(train, y)
         fitted = time.process_time()
@@ -173,10 +197,10 @@ class Experts:
         self.store.compute(ids, lambda k: self.rows.crystals(rows[k]), self.n_processes)
         return self.store.read(ids)
 
-    def _path(self, name: str, fold: Fold) -> Path:
+    def _path(self, name: str, fold: Fold, options: Options) -> Path:
         what = [
             name,
-            sorted(self.options[name].items()),
+            sorted(options.items()),
             self.store.digest if name == "recipe" else "",
             *(hashlib.sha256(rows.tobytes()).hexdigest() for rows in (fold.train, fold.judged)),
         ]
