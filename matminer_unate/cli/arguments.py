@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from matminer_unate import __version__
-from matminer_unate.cli.embedding import add_disorder
 from matminer_unate.cli.map import add_map
+from matminer_unate.cli.options import add_column, add_device, add_disorder, add_weights
 from matminer_unate.cli.similar import add_similar
 from matminer_unate.engine.blocks import PART_ROWS, Shard
 from matminer_unate.engine.columns import COLUMNS
@@ -107,13 +107,8 @@ def _add_featurize(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _add_table_options(parser)
-    add_disorder(parser, choices=("raise", "ordered", "average"))
-    parser.add_argument(
-        "--weights",
-        metavar="NAME|FOLDER",
-        help=f"weights that come with the package, or a folder (default: {DEFAULT_WEIGHTS}, of the "
-        "recipe its own two)",
-    )
+    add_disorder(parser, average=True)
+    add_weights(parser, None, f"{DEFAULT_WEIGHTS}, of the recipe its own two")
     parser.add_argument(
         "--columns",
         nargs="+",
@@ -177,8 +172,8 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|FOLDER",
         help="table to write: .parquet, .csv, or a folder of Parquet files",
     )
-    add("--column", metavar="NAME", help="column of structures (default: found by its name)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
+    add_column(parser)
+    add_device(parser)
     add(
         "--errors",
         type=Path,
@@ -282,19 +277,10 @@ def _add_info(commands: Any) -> None:
         epilog="examples:\n  unate info\n  unate info --weights my_weights/ --card",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_weights(parser)
+    add_weights(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--json", action="store_true", help="print as JSON")
     what.add_argument("--card", action="store_true", help="print the model card")
-
-
-def _add_weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--weights",
-        default=DEFAULT_WEIGHTS,
-        metavar="NAME|FOLDER",
-        help=f"weights that come with the package, or a folder (default: {DEFAULT_WEIGHTS})",
-    )
 
 
 def _input(text: str) -> str | Path:

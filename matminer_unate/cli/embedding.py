@@ -9,8 +9,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from matminer_unate.cli.options import add_column, add_device, add_disorder, add_weights
 from matminer_unate.errors import InputError, StructureError, UnateWarning
-from matminer_unate.network.weights import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from matminer_unate.engine.report import RowReport
@@ -22,37 +22,13 @@ Take = Callable[[list["InputRow"]], Mapping[int, StructureError]]
 """Takes rows with structures; returns the errors of those that are unusable, by number."""
 
 
-def add_disorder(
-    parser: argparse.ArgumentParser,
-    default: str | None = "raise",
-    said: str = "raise",
-    choices: Sequence[str] = ("raise", "ordered"),
-) -> None:
-    """Add the option of what becomes of disordered crystals."""
-    average = "average" in choices
-    parser.add_argument(
-        "--disorder",
-        choices=choices,
-        default=default,
-        help="crystals with sites of mixed or partial occupancy fail (raise), or an ordered cell "
-        "of low electrostatic energy stands for them (ordered)"
-        + (", or elements count with their occupancies (average; unate only)" if average else "")
-        + f"; default: {said}",
-    )
-
-
 def add_embedding_options(parser: argparse.ArgumentParser, quiet: str) -> None:
     """Add the options of input and weights; ``quiet`` is what that option does."""
     parser.set_defaults(errors=None)
+    add_column(parser)
+    add_weights(parser)
+    add_device(parser)
     add = parser.add_argument
-    add("--column", metavar="NAME", help="column of structures (default: found by its name)")
-    add(
-        "--weights",
-        default=DEFAULT_WEIGHTS,
-        metavar="NAME|FOLDER",
-        help=f"weights that come with the package, or a folder (default: {DEFAULT_WEIGHTS})",
-    )
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:<n> (default: auto)")
     add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
     add_disorder(parser)
     add("--overwrite", action="store_true", help="replace --out if it exists")
