@@ -45,6 +45,8 @@ class Places:
     ----------
     lattice : (3, 3), Å
     frac_coords : (n_places, 3)
+    site : (n_places,)
+        Of the cell that the supercell is made of.
     start : (n_places,)
         A kind for each place.
     movable : list of (n,) int64
@@ -55,6 +57,7 @@ class Places:
 
     lattice: Floats
     frac_coords: Floats
+    site: Integers
     start: Integers
     movable: list[Integers]
     matrices: Floats
@@ -116,7 +119,7 @@ class Places:
             if n_free == 2 or (n_free == 1 and distance < MIN_DISTANCE):
                 exclusion[one, other] = exclusion[other, one] = FORBIDDEN / 2
         matrices = np.stack([coulomb, ELECTRONEGATIVITY_SHARE * coulomb, exclusion])
-        return cls(lattice, frac_coords, start, movable, matrices, values)
+        return cls(lattice, frac_coords, site, start, movable, matrices, values)
 
     def search(self) -> tuple[Integers, float]:
         """The best arrangement that exchanges of pairs lead to, and its energy (eV)."""
@@ -171,10 +174,11 @@ class Places:
         one, other = divmod(int(gain.argmin()), len(own))
         return float(gain[one, other]), int(own[one]), int(own[other])
 
-    def arrays(self, kinds: Integers, elements: Sequence[int]) -> CrystalArrays:
-        """The crystal of an arrangement."""
+    def atoms(self, kinds: Integers, elements: Sequence[int]) -> tuple[CrystalArrays, Integers]:
+        """The crystal of an arrangement, and the site that each of its atoms is at."""
         full = kinds < len(elements)
-        return self.lattice, self.frac_coords[full], np.array(elements, np.int64)[kinds[full]]
+        numbers = np.array(elements, np.int64)[kinds[full]]
+        return (self.lattice, self.frac_coords[full], numbers), self.site[full]
 
 
 def _lattice_points(basis: Integers) -> Integers:

@@ -6,6 +6,8 @@ import hashlib
 from functools import cached_property
 from typing import Any, Self
 
+import numpy as np
+
 from matminer_unate.crystals.checks import check_crystal
 from matminer_unate.crystals.formula import (
     Counts,
@@ -13,12 +15,14 @@ from matminer_unate.crystals.formula import (
     reduced_counts,
     written_formula,
 )
+from matminer_unate.crystals.given_sites import GivenSites
 from matminer_unate.crystals.graph import RadiusGraph, radius_graph
 from matminer_unate.crystals.lattice import cell_heights
 from matminer_unate.crystals.ordering import (
     Disorder,
+    OrderedCrystal,
     Resolution,
-    ordered_arrays,
+    ordered_crystal,
     partial_sites,
 )
 from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays, structure_of
@@ -60,13 +64,11 @@ class CheckedCrystal:
 
     def __init__(self, structure: Any, disorder: Disorder = "raise") -> None:
         self.resolution: Resolution = ""
-        self._virtual: VirtualCrystal | None = None
+        self._instead: OrderedCrystal | VirtualCrystal | None = None
         if disorder == "raise":
             arrays = crystal_arrays(structure)
-        elif disorder == "ordered":
-            arrays, self.resolution = ordered_arrays(structure)
         else:
-            arrays = self._averaged(structure)
+            arrays = self._whole_or_instead(structure, disorder)
         self.lattice, self.frac_coords, self.atomic_numbers = arrays
         self.keeps_graphs = True
         self._graphs: dict[float, RadiusGraph] = {}
@@ -85,22 +87,46 @@ class CheckedCrystal:
         """Lattice, fractional coordinates and atomic numbers."""
         return self.lattice, self.frac_coords, self.atomic_numbers
 
-    def _averaged(self, structure: Any) -> CrystalArrays:
+    def _whole_or_instead(self, structure: Any, disorder: Disorder) -> CrystalArrays:
         given, arrays = structure_of(structure)
-        if arrays is None:
-            self._virtual, self.resolution = VirtualCrystal(partial_sites(given)), "average"
-            arrays = (
-                self._virtual.lattice,
-                self._virtual.frac_coords,
-                self._virtual.atomic_numbers,
-            )
-        return arrays
+        if arrays is not None:
+            return arrays
+        sites = partial_sites(given)
+        ordered = disorder == "ordered"
+        self._instead = ordered_crystal(sites) if ordered else VirtualCrystal(sites)
+        self.resolution = self._instead.resolution
+        return self._instead.arrays
+
+    @property
+    def _virtual(self) -> VirtualCrystal | None:
+        return self._instead if isinstance(self._instead, VirtualCrystal) else None
+
+    @property
+    def given_sites(self) -> GivenSites | None:
+        """The sites of a disordered one as they were given; None of an ordered one.
+
+        Raises
+        ------
+        StructureError
+            As :attr:`~matminer_unate.crystals.ordering.OrderedCrystal.given_sites`.
+        """
+        return None if self._instead is None else self._instead.given_sites
+
+    @property
+    def n_given(self) -> int:
+        """Sites of the crystal as it was given."""
+        return len(self) if self._instead is None else len(self._instead.given.frac_coords)
 
     @cached_property
     def digest(self) -> bytes:
         """The same for crystals in the same cell, with their sites in the same order."""
         digest = hashlib.blake2b(digest_size=16)
-        for part in self.arrays:
+        parts = [*self.arrays]
+        if self._instead is not None:
+            given = self._instead.given
+            parts += [given.lattice, given.frac_coords, given.occupancy]
+            parts.append(np.array(given.elements))
+        for part in parts:
             digest.update(part.tobytes())
         return digest.digest()
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.arrangement import EXCLUSION, LEVEL, Places, near_pairs
+from matminer_unate.crystals.given_sites import GivenSites, copies_in
 from matminer_unate.crystals.structures import CrystalArrays, element_of, structure_of
 from matminer_unate.crystals.supercells import compact_supercells
 from matminer_unate.crystals.symmetry import SYMPRECS, primitive_cell, symmetry_dataset
@@ -76,6 +77,66 @@ class PartialSites:
     occupancy: Floats
     charges: Floats
 
+    def contents(self) -> tuple[str, ...]:
+        """What each site holds: ``Ti``, or ``Sr0.4Ba0.6``."""
+        from pymatgen.core import Element
+
+        symbols = [Element.from_Z(z).symbol for z in self.elements]
+        return tuple(
+            "".join(
+                symbol if abs(share - 1) <= 1e-6 else f"{symbol}{share:.4g}"
+                for symbol, share in zip(symbols, shares, strict=True)
+                if share > 0
+            )
+            for shares in self.occupancy.tolist()
+        )
+
+
+@dataclass(frozen=True)
+class OrderedCrystal:
+    """The ordered crystal that stands for a disordered one.
+
+    Attributes
+    ----------
+    given : PartialSites
+    arrays : lattice (3, 3), Å; frac_coords (n_atoms, 3); atomic_numbers (n_atoms,)
+    resolution : str
+        What ordered it.
+    primitive : lattice (3, 3), Å; frac_coords (n_primitive, 3); labels (n_primitive,)
+        Of the disordered crystal.
+    labels : (n_given,) int64
+        Of the given sites: those that hold the same have the same.
+    orbit : (n_primitive,) int64
+        The set of equivalent sites that each site of the primitive cell is of.
+    atom_orbit : (n_atoms,) int64
+        The set that each atom is at one of the sites of.
+    """
+
+    given: PartialSites
+    arrays: CrystalArrays
+    resolution: Resolution
+    primitive: CrystalArrays
+    labels: Integers
+    orbit: Integers
+    atom_orbit: Integers
+
+    @cached_property
+    def given_sites(self) -> GivenSites:
+        """For each site stand the atoms at all sites that are equivalent to it.
+
+        Which of them has which element is arbitrary where energies are equal.
+
+        Raises
+        ------
+        StructureError
+            As :func:`~matminer_unate.crystals.given_sites.copies_in`.
+        """
+        given = self.given.lattice, self.given.frac_coords, self.labels
+        kind = self.orbit[copies_in(given, self.primitive)]
+        return GivenSites(
+            self.given.contents(), kind, self.atom_orbit, np.ones(len(self.atom_orbit))
+        )
+
 
 ORDERING: tuple[Disorder, ...] = ("raise", "ordered")
 """What can be done without averages."""
@@ -88,7 +149,11 @@ def check_disorder(disorder: Any, known: Sequence[Disorder] = ORDERING) -> None:
     if isinstance(disorder, str) and disorder in known:
         return
     names = " or ".join(map(repr, known))
-    average = "; averages are of UnateFeaturizer and UnateIndex alone" if known == ORDERING else ""
+    average = (
+        "; averages are of UnateFeaturizer, UnateSiteFeaturizer and UnateIndex alone"
+        if known == ORDERING
+        else ""
+    )
     raise InputError(f"disorder must be {names}, got {disorder!r}{average}")
 
 
@@ -145,28 +210,23 @@ def ordered_structure(structure: Any) -> Any:
     """
     from pymatgen.core import Element, Structure
 
-    (lattice, frac_coords, numbers), _ = ordered_arrays(structure)
+    given, arrays = structure_of(structure)
+    lattice, frac_coords, numbers = arrays or ordered_crystal(partial_sites(given)).arrays
     return Structure(lattice, [Element.from_Z(z) for z in numbers.tolist()], frac_coords)
 
 
-def ordered_arrays(crystal: Any) -> tuple[CrystalArrays, Resolution]:
-    """Take one crystal apart, ordered where it is not; see :func:`ordered_structure`.
+def ordered_crystal(sites: PartialSites) -> OrderedCrystal:
+    """Order a disordered crystal; see :func:`ordered_structure`.
 
     Raises
     ------
     StructureError
-        As :func:`~matminer_unate.crystals.structures.crystal_arrays`, or no ordered crystal comes
-        near the occupancies.
+        No ordered crystal comes near the occupancies.
     """
-    structure, arrays = structure_of(crystal)
-    if arrays is not None:
-        return arrays, ""
-    sites = partial_sites(structure)
     parts = (sites.lattice, sites.frac_coords, sites.occupancy, sites.charges)
-    (lattice, frac_coords, numbers), resolution = _ordered(
-        sites.elements, *(part.tobytes() for part in parts)
-    )
-    return (lattice.copy(), frac_coords.copy(), numbers.copy()), resolution
+    found = _ordered(sites.elements, *(part.tobytes() for part in parts))
+    lattice, frac_coords, numbers = found.arrays
+    return replace(found, arrays=(lattice.copy(), frac_coords.copy(), numbers.copy()))
 
 
 def partial_sites(structure: Any) -> PartialSites:
@@ -200,7 +260,7 @@ def partial_sites(structure: Any) -> PartialSites:
 @lru_cache(maxsize=2_000)
 def _ordered(
     elements: tuple[int, ...], lattice: bytes, frac_coords: bytes, occupancy: bytes, charges: bytes
-) -> tuple[CrystalArrays, Resolution]:
+) -> OrderedCrystal:
     """Kept, because several featurizers, or a fit and what follows, ask for the same crystals."""
 
     def read(part: bytes, width: int) -> Floats:
@@ -213,46 +273,55 @@ def _ordered(
         return _order(PartialSites(*places, elements, read(occupancy, n), read(charges, n)))
 
 
-def _order(given: PartialSites) -> tuple[CrystalArrays, Resolution]:
-    sites, orbits = _primitive(given)
+def _order(given: PartialSites) -> OrderedCrystal:
+    labels = _labels(given)
+    sites, primitive, orbit = _primitive(given, labels)
+    orbits = [np.flatnonzero(orbit == one) for one in np.unique(orbit)]
     index, counts = _whole_numbers(sites, orbits)
     composition = {z: sum(n[k] for n in counts) for k, z in enumerate(sites.elements)}
     states, resolution = _oxidation_states(sites, composition)
     crystal = sites.lattice, sites.frac_coords
     shapes = PLACES_SEARCHED // (index * len(sites.frac_coords))
-    found: list[tuple[float, bool, CrystalArrays]] = []
+    found: list[tuple[float, bool, tuple[CrystalArrays, Integers]]] = []
     for basis in compact_supercells(sites.lattice, index, shapes):
         places = Places.of(*crystal, sites.elements, orbits, counts, states, basis)
         kinds, energy = places.search()
-        arrays = places.arrays(kinds, sites.elements)
-        found.append((energy, places.has_excluded(kinds), arrays))
+        atoms = places.atoms(kinds, sites.elements)
+        found.append((energy, places.has_excluded(kinds), atoms))
     lowest = min(energy for energy, _, _ in found)
-    _, excluded, arrays = next(one for one in found if one[0] <= lowest + LEVEL)
+    _, excluded, (arrays, at) = next(one for one in found if one[0] <= lowest + LEVEL)
     if excluded:
         raise StructureError(
             f"sites closer than {EXCLUSION:g} Å would both have to be occupied; check the "
             "occupancies of split positions"
         )
-    return arrays, resolution
+    return OrderedCrystal(given, arrays, resolution, primitive, labels, orbit, orbit[at])
 
 
 # -- how many atoms of each element ---------------------------------------------------------------
 
 
-def _primitive(given: PartialSites) -> tuple[PartialSites, list[Integers]]:
-    """The primitive cell, and its sites in sets that symmetry makes equivalent."""
-    _check_distinct(given)
+def _labels(given: PartialSites) -> Integers:
+    """Numbers above 0, the same for sites that hold the same."""
     held = np.hstack([given.occupancy, np.nan_to_num(given.charges, nan=99.0)]).round(3)
     _, labels = np.unique(held, axis=0, return_inverse=True)
-    labels = labels.reshape(-1).astype(np.int64) + 1
-    lattice, frac_coords, label = primitive_cell(given.lattice, given.frac_coords, labels)
+    return labels.reshape(-1).astype(np.int64) + 1
+
+
+def _primitive(
+    given: PartialSites, labels: Integers
+) -> tuple[PartialSites, CrystalArrays, Integers]:
+    """The primitive cell; its arrays, with labels; and which sites symmetry makes equivalent."""
+    _check_distinct(given)
+    primitive = primitive_cell(given.lattice, given.frac_coords, labels)
+    lattice, frac_coords, label = primitive
     first = np.array([int(np.argmax(labels == one)) for one in label])
     sites = PartialSites(
         lattice, frac_coords, given.elements, given.occupancy[first], given.charges[first]
     )
-    found = symmetry_dataset((lattice, frac_coords, label), SYMPRECS[0])
-    of = label if found is None else np.asarray(found.equivalent_atoms)
-    return sites, [np.flatnonzero(of == one) for one in np.unique(of)]
+    found = symmetry_dataset(primitive, SYMPRECS[0])
+    orbit = label if found is None else np.asarray(found.equivalent_atoms, dtype=np.int64)
+    return sites, primitive, orbit
 
 
 def _check_distinct(sites: PartialSites) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.arrangement import EXCLUSION
+from matminer_unate.crystals.given_sites import GivenSites
 from matminer_unate.crystals.graph import RadiusGraph, radius_graph
-from matminer_unate.crystals.ordering import PartialSites
+from matminer_unate.crystals.ordering import PartialSites, Resolution
+from matminer_unate.crystals.structures import CrystalArrays
 
 LEAST_OCCUPANCY = 1e-6
 """Elements with less of a site are not there."""
@@ -20,6 +23,7 @@ class VirtualCrystal:
 
     Attributes
     ----------
+    given : PartialSites
     lattice : (3, 3), Å
     frac_coords : (n_partial, 3)
     atomic_numbers : (n_partial,) int64
@@ -28,12 +32,26 @@ class VirtualCrystal:
         Which of the given sites each is part of.
     """
 
+    resolution: Resolution = "average"
+
     def __init__(self, given: PartialSites) -> None:
+        self.given = given
         self.site, element = np.nonzero(given.occupancy > LEAST_OCCUPANCY)
         self.lattice = given.lattice
         self.atomic_numbers = np.array(given.elements, dtype=np.int64)[element]
         self.occupancy = given.occupancy[self.site, element].astype(np.float32)
         self.frac_coords = given.frac_coords[self.site]
+
+    @property
+    def arrays(self) -> CrystalArrays:
+        """Lattice, fractional coordinates and atomic numbers of the partial sites."""
+        return self.lattice, self.frac_coords, self.atomic_numbers
+
+    @cached_property
+    def given_sites(self) -> GivenSites:
+        """For each site stand its own partial sites."""
+        kind = np.arange(len(self.given.frac_coords))
+        return GivenSites(self.given.contents(), kind, self.site, self.occupancy.astype(np.float64))
 
     def graph(self, cutoff: float) -> RadiusGraph:
         """Its radius graph; ``cutoff`` is in Å.

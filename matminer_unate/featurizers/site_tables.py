@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.crystals.batching import fill_batches
 from matminer_unate.crystals.checked import CheckedCrystal
-from matminer_unate.crystals.structures import CrystalArrays
+from matminer_unate.crystals.given_sites import copies_in
 from matminer_unate.errors import StructureError
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned, of_crystal
 from matminer_unate.featurizers.rows import PlacedCrystal, PreparedCrystal, RowNotes
@@ -36,9 +36,6 @@ NumberedTable = tuple[int, Table]
 
 KEPT = 8
 """Crystals whose tables are kept for further calls."""
-
-SAME_PLACE = 0.05
-"""Å. Copies of a site are nearer than this to where the primitive cell has it."""
 
 
 class SiteGroup(Protocol):
@@ -133,7 +130,14 @@ class TightBindingColumns:
         cell = TightBindingStats()._prepare(crystal)
         place = (cell.lattice, cell.frac_coords, cell.graph.atomic_numbers)
         site = copies_in(crystal.arrays, place)
-        return FoldedCrystal(cell.graph, cell.unknown, cell.lattice, cell.frac_coords, site)
+        return FoldedCrystal(
+            cell.graph,
+            cell.unknown,
+            cell.lattice,
+            cell.frac_coords,
+            site,
+            resolution=crystal.resolution,
+        )
 
     def tables(self, crystals: Iterator[tuple[int, FoldedCrystal]]) -> Iterator[NumberedTable]:
         waiting: deque[tuple[int, NDArray[np.int64]]] = deque()
@@ -184,34 +188,6 @@ class DescriptorColumns:
         return SiteDescriptorStats(descriptors=self.group)
 
 
-def copies_in(given: CrystalArrays, primitive: CrystalArrays) -> NDArray[np.int64]:
-    """Which site of the primitive cell each site of a given cell is, (n_given,).
-
-    Raises
-    ------
-    StructureError
-        A site is no copy of any, which never should be.
-    """
-    lattice, frac_coords, numbers = given
-    small, places, of = primitive
-    inside = frac_coords @ lattice @ np.linalg.inv(small)
-    found = np.empty(len(numbers), dtype=np.int64)
-    for z in np.unique(numbers):
-        sites, others = np.flatnonzero(numbers == z), np.flatnonzero(of == z)
-        # In blocks, so that large cells take no gigabytes.
-        for block in np.array_split(sites, 1 + len(sites) * len(others) // 1_000_000):
-            apart = inside[block, None] - places[others]
-            apart = (apart - np.rint(apart)) @ small
-            distance = np.linalg.norm(apart, axis=2)
-            nearest = distance.argmin(axis=1)
-            if (distance[np.arange(len(block)), nearest] > SAME_PLACE).any():
-                raise StructureError(
-                    "the sites of the primitive cell could not be told apart; please report this"
-                )
-            found[block] = others[nearest]
-    return found
-
-
 @dataclass(frozen=True)
 class SiteTable:
     """The columns of all sites of a crystal.
@@ -220,6 +196,7 @@ class SiteTable:
     ----------
     crystal : CheckedCrystal
     values : (n_sites, n_columns) float32
+        Of the sites as they were given.
     prepared : list of PreparedCrystal
         For the notes, one a group.
     """
@@ -289,11 +266,17 @@ def _site_tables(
             parts[k].append(table)
     found: list[SiteTable | StructureError] = []
     for k, crystal in enumerate(crystals):
-        if k in errors:
-            found.append(errors[k])
-        elif np.isfinite(values := np.hstack(parts[k])).all():
-            values.setflags(write=False)
-            found.append(SiteTable(crystal, values, prepared[k]))
-        else:
-            found.append(StructureError("its columns are not finite; please report this"))
+        try:
+            found.append(errors.get(k) or _table(crystal, np.hstack(parts[k]), prepared[k]))
+        except StructureError as e:
+            found.append(e)
     return found
+
+
+def _table(crystal: CheckedCrystal, values: Table, prepared: list[PreparedCrystal]) -> SiteTable:
+    if not np.isfinite(values).all():
+        raise StructureError("its columns are not finite; please report this")
+    if crystal.given_sites is not None:
+        values = crystal.given_sites.means(values)
+    values.setflags(write=False)
+    return SiteTable(crystal, values, prepared)

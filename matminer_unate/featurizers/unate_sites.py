@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from matminer_unate.crystals.checked import CheckedCrystal
+from matminer_unate.crystals.ordering import AVERAGING, Disorder, check_disorder
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import BatchFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
@@ -34,6 +36,9 @@ from matminer_unate.physics.quantity import with_tables
 from matminer_unate.physics.site_descriptors import PHYSICS
 
 SITE_COLUMNS = ("embedding", "predicted", "tight-binding", "physics", "fingerprint")
+
+AVERAGED = ("embedding", "predicted")
+"""Those that averages of disordered crystals have."""
 
 AT_ONCE = 200
 """Crystals described together."""
@@ -88,6 +93,13 @@ class UnateSiteFeaturizer(BatchFeaturizer):
     on_error : {"raise", "nan"}
         What an unusable structure or number does: stop with an error that names its row, or give a
         row of NaN and one warning with the count.
+    disorder : {"raise", "ordered", "average"}
+        What a crystal with sites of mixed or partial occupancy is: unusable; or replaced by an
+        ordered one (:func:`~matminer_unate.ordered_structure`); or encoded as it is, as of
+        :class:`~matminer_unate.UnateFeaturizer`, for ``"embedding"`` and ``"predicted"`` alone.
+        There is a row for each site as it was given all the same: the mean over the atoms of the
+        ordered crystal at all sites that symmetry makes equivalent to it, or over the elements of
+        the site, each by its occupancy.
 
     Notes
     -----
@@ -97,8 +109,9 @@ class UnateSiteFeaturizer(BatchFeaturizer):
       and species, so a Structure may be changed in between.
     * In ``SiteStatsFingerprint``, ``set_n_jobs(1)`` is quickest: its workers are new processes that
       would load the network for every ten crystals.
-    * A disordered crystal has no sites that could be asked for by number: those of
-      :func:`~matminer_unate.ordered_structure` of it have.
+    * With ``disorder="ordered"``, what differs between the atoms at equivalent sites is lost in
+      their mean; of :func:`~matminer_unate.ordered_structure`, each has its own row. Where so
+      little of a site is occupied that the ordered crystal has no atom there, it is unusable.
     * Elements the weights have not seen, those that are not tabulated, and atoms without neighbours
       are described all the same, with the warnings of the featurizers named above.
     * Rows are batched inside this process; ``set_n_jobs`` has no effect.
@@ -124,12 +137,14 @@ class UnateSiteFeaturizer(BatchFeaturizer):
         device: str = "auto",
         batch_size: int = DEFAULT_BATCH_SIZE,
         on_error: Literal["raise", "nan"] = "raise",
+        disorder: Disorder = "raise",
     ) -> None:
         self.weights = weights
         self.columns = columns
         self.device = device
         self.batch_size = batch_size
         self.on_error = on_error
+        self.disorder = disorder
 
     def featurize(self, structure: Any, idx: int) -> list[float]:
         """Columns of one site, in the order of :meth:`feature_labels`.
@@ -158,8 +173,9 @@ class UnateSiteFeaturizer(BatchFeaturizer):
         Returns
         -------
         DataFrame
-            A row a site: ``row`` (position of the crystal, from 0), ``site``, ``element`` (symbol)
-            and the columns (float32). With ``on_error="nan"``, an unusable structure among many has
+            A row a site: ``row`` (position of the crystal, from 0), ``site``, ``element`` (symbol;
+            of a mixed or partly occupied site what it holds, as ``Sr0.4Ba0.6``) and the columns
+            (float32). With ``on_error="nan"``, an unusable structure among many has
             no rows, with one warning.
 
         Raises
@@ -208,7 +224,13 @@ class UnateSiteFeaturizer(BatchFeaturizer):
     def _check_options(self) -> None:
         super()._check_options()
         check_batch_size(self.batch_size)
+        check_disorder(self.disorder, AVERAGING)
         config = weights_config(self.weights)
+        if self.disorder == "average" and set(check_columns(self.columns)) - set(AVERAGED):
+            raise InputError(
+                f"averages of disordered crystals have the columns {', '.join(AVERAGED)} alone; "
+                f"take disorder='ordered' for others, got {self.columns!r}"
+            )
         if "predicted" in check_columns(self.columns) and not config.encoder.predicted:
             raise InputError(
                 f"the weights {config.name!r} predict no quantities; leave 'predicted' out of "
@@ -255,8 +277,10 @@ class UnateSiteFeaturizer(BatchFeaturizer):
     def _prechecked(self, entry: Any) -> bool:
         structure, idx = entry
         try:
-            crystal = CheckedCrystal.of(structure)
-            site_number(idx, len(crystal))
+            crystal = CheckedCrystal.of(structure, self.disorder)
+            site_number(idx, crystal.n_given)
+            if crystal.given_sites is not None:
+                crystal.given_sites.check()
             for group in self._groups():
                 group.prepare(crystal)
         except StructureError:
@@ -332,7 +356,7 @@ class UnateSiteFeaturizer(BatchFeaturizer):
             errors: dict[int, StructureError] = {}
             for k, structure in enumerate(structures[start : start + AT_ONCE], start):
                 try:
-                    crystals[k] = CheckedCrystal.of(structure)
+                    crystals[k] = CheckedCrystal.of(structure, self.disorder)
                 except StructureError as e:
                     errors[k] = e
             tables = iter(site_tables(list(crystals.values()), groups) if crystals else [])
@@ -398,15 +422,22 @@ def site_number(idx: Any, n_sites: int) -> int:
 def _long_table(tables: dict[int, SiteTable], labels: list[str]) -> pd.DataFrame:
     from pymatgen.core import Element
 
+    @cache
+    def symbol(z: int) -> str:
+        return Element.from_Z(z).symbol
+
+    def elements(crystal: CheckedCrystal) -> Iterable[str]:
+        if crystal.given_sites is not None:
+            return crystal.given_sites.content
+        return map(symbol, crystal.atomic_numbers.tolist())
+
     found = list(tables.values())
     counts = [len(table.values) for table in found]
-    numbers = [z for table in found for z in table.crystal.atomic_numbers.tolist()]
-    symbols = {z: Element.from_Z(z).symbol for z in set(numbers)}
     no_rows = np.empty((0, len(labels)), np.float32)
     columns = np.vstack([no_rows, *(table.values for table in found)])
     keys = {
         "row": np.repeat(np.array(list(tables), dtype=np.int64), counts),
         "site": np.concatenate([np.empty(0, np.int64), *map(np.arange, counts)]),
-        "element": pd.Series([symbols[z] for z in numbers], dtype=object),
+        "element": pd.Series([e for table in found for e in elements(table.crystal)], dtype=object),
     }
     return pd.concat([pd.DataFrame(keys), pd.DataFrame(columns, columns=labels)], axis=1)

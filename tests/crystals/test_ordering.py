@@ -72,9 +72,9 @@ def test_an_ordered_crystal_is_left_as_it_is(name: str) -> None:
     charged = structure.copy()
     charged.add_oxidation_state_by_guess()
     for given in (structure, charged):
-        arrays, by = ordering.ordered_arrays(given)
-        assert by == ""
-        for mine, expected in zip(arrays, crystal_arrays(structure), strict=True):
+        crystal = CheckedCrystal(given, "ordered")
+        assert crystal.resolution == ""
+        for mine, expected in zip(crystal.arrays, crystal_arrays(structure), strict=True):
             np.testing.assert_array_equal(mine, expected)
 
 

@@ -127,5 +127,5 @@ def test_an_index_finds_an_alloy_between_its_ends() -> None:
 
 @pytest.mark.parametrize("made", [SiteDescriptorStats, UnateNovelty])
 def test_what_knows_no_averages_says_so(made: type) -> None:
-    with pytest.raises(InputError, match=r"got 'average'; averages are of UnateFeaturizer and"):
+    with pytest.raises(InputError, match=r"got 'average'; averages are of UnateFeaturizer, "):
         made(disorder="average").transform([DISORDERED["CuZn"]])

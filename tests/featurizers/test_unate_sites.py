@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from disordered_crystals import disordered_crystals
 from matminer.featurizers.base import MultipleFeaturizer
 from matminer.featurizers.site import GaussianSymmFunc
 from matminer.featurizers.structure import SiteStatsFingerprint
@@ -29,12 +30,15 @@ from matminer_unate import (
     TightBindingStats,
     UnateFeaturizer,
     UnateSiteFeaturizer,
+    ordered_structure,
 )
+from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.errors import StructureError, UnateWarning
 from matminer_unate.featurizers import site_tables
 from matminer_unate.featurizers.unate_sites import SITE_COLUMNS
 
 NAMES = ("NaCl", "SrTiO3", "ZnO wurtzite")
+DISORDERED = disordered_crystals()
 LEARNED_AND_PHYSICS = ("embedding", "tight-binding", "physics", "fingerprint")
 
 
@@ -163,6 +167,87 @@ def test_an_unusable_crystal_among_many_has_no_rows_or_is_named(
     assert list(table["row"].unique()) == [0, 2]
     with pytest.raises(StructureError, match=r"^the structure is missing"):
         lenient.featurize_sites(None)
+
+
+# -- disordered crystals
+
+
+@pytest.mark.parametrize("name", ["Li0.5CoO2", "Sr2FeMoO6", "Fe3O4, its iron mixed in valence"])
+@pytest.mark.parametrize(
+    ("disorder", "columns"), [("ordered", ("embedding", "physics")), ("average", "embedding")]
+)
+def test_sites_of_a_disordered_crystal_have_their_rows_in_their_order_in_every_cell(
+    tiny_weights: Path, name: str, disorder: Any, columns: Any
+) -> None:
+    featurizer = UnateSiteFeaturizer(tiny_weights, columns, "cpu", disorder=disorder)
+    structure = DISORDERED[name]
+    order = np.random.default_rng(0).permutation(len(structure))
+    with pytest.warns(UnateWarning, match="mixed or partial"):
+        given, shuffled, larger = (
+            featurizer.featurize_sites(other)
+            for other in (
+                structure,
+                Structure.from_sites([structure[k] for k in order]),
+                structure * [[1, 1, 0], [0, 1, 0], [0, 0, 2]],
+            )
+        )
+    np.testing.assert_allclose(shuffled.iloc[:, 3:], given.iloc[order, 3:], atol=2e-4)
+    repeated = given.loc[given.index.repeat(2)]
+    np.testing.assert_allclose(larger.iloc[:, 3:], repeated.iloc[:, 3:], atol=2e-4)
+    whole = [k for k, site in enumerate(structure) if site.is_ordered]
+    assert [given["element"][k] for k in whole] == [structure[k].specie.symbol for k in whole]
+
+
+@pytest.mark.parametrize("disorder", ["ordered", "average"])
+def test_the_mean_over_sites_by_their_occupancies_is_that_of_what_stands_for_them(
+    tiny_weights: Path, disorder: Any
+) -> None:
+    structure = DISORDERED["Sr2FeMoO6"]
+    sites = UnateSiteFeaturizer(tiny_weights, "embedding", "cpu", disorder=disorder)
+    crystal = CheckedCrystal(structure, disorder)
+    with pytest.warns(UnateWarning, match="mixed or partial"):
+        atoms = UnateFeaturizer(tiny_weights, device="cpu").embed_sites(crystal)
+    with pytest.warns(UnateWarning, match="mixed or partial"):
+        table = sites.featurize_sites(structure)
+    assert table["element"].tolist() == ["Sr", "Fe0.5Mo0.5", "O", "O", "O"]
+    iron, molybdenum = (atoms[crystal.atomic_numbers == z].mean(0) for z in (26, 42))
+    np.testing.assert_allclose(table.iloc[1, 3:].astype(float), (iron + molybdenum) / 2, atol=1e-5)
+    assert crystal.given_sites is not None
+    weight = crystal.given_sites.weight
+    np.testing.assert_allclose(
+        table.iloc[:, 3:].mean(), weight @ atoms / weight.sum(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_alloys_that_differ_in_their_shares_alone_differ_in_their_rows(
+    tiny_weights: Path, described: list[int]
+) -> None:
+    featurizer = UnateSiteFeaturizer(tiny_weights, "embedding", "cpu", disorder="average")
+    lattice, places = Lattice.cubic(2.95), [[0, 0, 0], [0.5, 0.5, 0.5]]
+    alloys = [Structure(lattice, [{"Cu": x, "Zn": 1 - x}] * 2, places) for x in (0.25, 0.5)]
+    with pytest.warns(UnateWarning, match=r"2 row\(s\) hold sites of mixed or partial"):
+        together = featurizer.featurize_sites(alloys).iloc[:, 3:]
+    with pytest.warns(UnateWarning, match="the structure holds sites of mixed or partial"):
+        alone = [featurizer.featurize(alloy, 1) for alloy in alloys]
+    assert described == [2, 1, 1]
+    np.testing.assert_allclose(together.iloc[[1, 3]], alone, atol=1e-5)
+    assert np.abs(np.subtract(*alone)).max() > 1e-3
+
+
+def test_a_site_that_no_atom_stands_for_is_an_error_and_shifts_no_row(tiny_weights: Path) -> None:
+    nearly_empty = Structure(
+        Lattice.cubic(4.1), ["Cs", {"Li": 0.01}, "Cl"], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5]]
+    )
+    ordered = UnateSiteFeaturizer(tiny_weights, "embedding", "cpu", disorder="ordered")
+    assert len(ordered_structure(nearly_empty)) == 2
+    for idx in range(3):
+        assert not ordered.precheck(nearly_empty, idx)
+        with pytest.raises(StructureError, match=r"no atom stands for site 1, .*Li0\.01"):
+            ordered.featurize(nearly_empty, idx)
+    average = clone(ordered).set_params(disorder="average")
+    assert average.precheck(nearly_empty, 1)
+    with pytest.warns(UnateWarning, match="their elements count with their shares"):
+        assert len(average.featurize_sites(nearly_empty)) == 3
 
 
 # -- matminer's site contract
@@ -353,6 +438,11 @@ def test_bad_rows_are_named_or_nan(
         (lambda f, s: f.set_params(columns="charge").featurize(s, 0), "embedding, predicted, tig"),
         (lambda f, s: f.set_params(columns=()).featurize(s, 0), "columns must name"),
         (lambda f, s: f.set_params(columns="predicted").featurize(s, 0), "'tiny' predict no quant"),
+        (lambda f, s: f.set_params(disorder="mean").featurize(s, 0), "'average', got 'mean'"),
+        (
+            lambda f, s: f.set_params(disorder="average").featurize(s, 0),
+            "averages of disordered crystals have the columns embedding, predicted alone",
+        ),
         (lambda f, s: f.set_params(batch_size=0).featurize(s, 0), "at least 1"),
         (lambda f, s: f.set_params(weights="nowhere").fit(), "neither shipped"),
     ],
