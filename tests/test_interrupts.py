@@ -108,7 +108,9 @@ def test_growing_trees_stops(n_jobs: int) -> None:
 # -- programs --------------------------------------------------------------------------------------
 
 
-def interrupted(command: list[str], begun: Callable[[], bool]) -> tuple[int, str, float]:
+def interrupted(
+    command: list[str], begun: Callable[[], bool], by: int = signal.SIGINT
+) -> tuple[int, str, float]:
     """Status, what was told, and the CPU seconds from Ctrl-C, once it had begun, to the end."""
     process = subprocess.Popen(
         command,
@@ -123,7 +125,7 @@ def interrupted(command: list[str], begun: Callable[[], bool]) -> tuple[int, str
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     before = cpu_seconds(process.pid)
-    os.kill(process.pid, signal.SIGINT)  # not the processes that it started: it ends them
+    os.kill(process.pid, by)  # not the processes that it started: it ends them
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     output, _ = process.communicate(timeout=LIMIT)  # returns when nobody holds the pipe
@@ -200,15 +202,22 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_the_processes_of_a_grid_end_with_it(fresh: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_processes_of_a_grid_end_with_it(
+    fresh: bool, by: signal.Signals, tmp_path: Path
+) -> None:
     folder = tmp_path / "begun"
     folder.mkdir()
     script = tmp_path / "grid.py"
     values = {"training": str(ROOT / "training"), "folder": str(folder), "fresh": fresh}
     script.write_text(GRID.format(**values))
     status, output, seconds = interrupted(
-        [sys.executable, str(script)], lambda: len(list(folder.iterdir())) == 2
+        [sys.executable, str(script)], lambda: len(list(folder.iterdir())) == 2, by
     )
     # That the output has ended means that none of the processes is left.
-    assert (status, output.strip()) == (130, "stopped")
+    if by == signal.SIGINT:
+        assert (status, output.strip()) == (130, "stopped")
+    else:
+        assert status == -by
+    assert len(list(folder.iterdir())) == 2
     assert seconds < LIMIT

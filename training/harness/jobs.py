@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
+from threading import Thread
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -27,7 +28,8 @@ def run_jobs(
 ) -> Iterator[JobEnd]:
     """Run a function on several arguments, and tell of each job that ends.
 
-    Whatever ends the iteration early, Ctrl-C too, ends the processes.
+    Whatever ends the iteration early, Ctrl-C too, ends the processes; so does the end of this one,
+    killed or not.
 
     Parameters
     ----------
@@ -96,7 +98,8 @@ def _run_here(run: Callable[..., Any], job: tuple[Any, ...]) -> Future[Any]:
 @contextmanager
 def _spawned(n_processes: int) -> Iterator[ProcessPoolExecutor]:
     """Processes that end with the block. Forked ones would inherit the threads of torch."""
-    pool = ProcessPoolExecutor(n_processes, multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(n_processes, spawn, initializer=_end_with_parent)
     try:
         yield pool
     except BaseException:
@@ -105,6 +108,18 @@ def _spawned(n_processes: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown(cancel_futures=True)
         raise
     pool.shutdown()
+
+
+def _end_with_parent() -> None:
+    """Have this process end when its parent has, which may have had no time to end it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)  # in the midst of its job, which nobody waits for
+
+    Thread(target=watch, daemon=True).start()
 
 
 @contextmanager
