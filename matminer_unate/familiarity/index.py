@@ -202,24 +202,27 @@ class UnateIndex:
         >>> first = index.duplicates()                      # doctest: +SKIP
         >>> once = df[first == range(len(df))]              # doctest: +SKIP
         """
+        from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
-        from sklearn.neighbors import NearestNeighbors
+        from scipy.spatial import KDTree
 
         if not distance >= 0:
             raise InputError(f"the distance must be 0 or more, got {distance!r}")
-        first = np.arange(len(self))
-        usable = np.isfinite(self.embeddings).all(axis=1)
-        rows_of = pd.Series(first[usable]).groupby(np.array(self.formulas, dtype=object)[usable])
-        for _, group in rows_of:
-            rows = group.to_numpy()
-            if len(rows) > 1:
+        usable = np.flatnonzero(np.isfinite(self.embeddings).all(axis=1))
+        pairs = [np.empty((0, 2), np.int64)]
+        formulas = pd.Series([self.formulas[row] for row in usable], dtype=object)
+        for group in formulas.groupby(formulas).indices.values():
+            if len(group) > 1:
+                rows = usable[group]
                 # Rounding: the sites of two cells of a crystal are summed in another order.
-                near = NearestNeighbors(radius=distance + 1e-4, algorithm="brute")
-                near.fit(self.embeddings[rows].astype(np.float64))
-                graph = near.radius_neighbors_graph()
-                part = connected_components(graph, directed=False)[1]
-                first[rows] = rows[np.unique(part, return_index=True)[1][part]]
-        return first
+                near = KDTree(self.embeddings[rows]).query_pairs(
+                    distance + 1e-4, output_type="ndarray"
+                )
+                pairs.append(rows[near])
+        one, other = np.concatenate(pairs).T
+        graph = coo_array((np.ones(len(one)), (one, other)), (len(self), len(self)))
+        part = connected_components(graph, directed=False)[1]
+        return np.unique(part, return_index=True)[1][part]
 
     def save(self, folder: str | Path) -> None:
         """Write the index as ``config.json``, ``rows.json`` and ``model.safetensors``.
