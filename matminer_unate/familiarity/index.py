@@ -81,8 +81,9 @@ class UnateIndex:
 
     Notes
     -----
-    A row takes 0.5 kB, in memory and saved, so 10⁶ take 0.5 GB. The search is that of scikit-learn,
-    by blocks.
+    A row takes 0.5 kB, in memory and saved. Of 10⁶ rows, on one core, a query takes 0.1 s, 1,000 at
+    once 6 s, and all duplicates 4 s; 0.7 GB are held, and 1.7 GB at most, when they are saved
+    (``training/results/index_size.csv``). The search is that of scikit-learn, by blocks.
 
     Examples
     --------
