@@ -40,20 +40,15 @@ from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 from matminer_unate import UnateNovelty, UnateRegressor
 from matminer_unate.familiarity.embedding import CrystalEmbedding
-from matminer_unate.regressors.blend import fit_blend
-from matminer_unate.regressors.error_bars import ConformalScale, difficulty_signs
+from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.fitting import group_folds
-from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
-from matminer_unate.regressors.training_rows import BlockLayout, TrainingRows
-from matminer_unate.regressors.unfamiliarity import Unfamiliarity
-from matminer_unate.transforms import TransformedTarget
+from matminer_unate.regressors.target_models import FittedModel
+from matminer_unate.regressors.training_rows import NONE, BlockLayout, TrainingRows
 
 USUAL = ("gap", "bulk_modulus", "formation_energy")
 COVERAGES = {"50": 0.5, "80": 0.8, "90": 0.9}
 OF_GROUPS = ("gap", "formation_energy")
 """Properties of which groups of elements are left out."""
-N_FOLDS, MAX_KERNEL_ROWS = 5, 4_000
-"""Defaults of ``UnateRegressor``."""
 
 
 @dataclass
@@ -164,27 +159,17 @@ def measure(case: Case, table: pd.DataFrame, known: Known) -> list[dict[str, Any
     targets = property_.targets(table)
     y, truth, minimum = targets[train], targets[asked], property_.minimum
     X, Z = (known.columns.iloc[rows, 1:].to_numpy(np.float32) for rows in (train, asked))
-    folds = group_folds(known.columns["formula"].to_numpy()[train], N_FOLDS, 0)
-    recipe = UnateRegressor()._recipe()
-    layout = BlockLayout({block: len(names) for block, names in recipe.blocks().items()})
+    regressor = UnateRegressor(random_state=0)
+    options = regressor._regression_options(network=False)
+    folds = group_folds(known.columns["formula"].to_numpy()[train], options.n_folds, 0)
+    blocks = regressor._recipe().blocks()
+    layout = BlockLayout({block: len(names) for block, names in blocks.items()})
     rows = TrainingRows(X, y, np.ones(len(y)), folds)
-    target = TransformedTarget.of(y, rows.weights, "auto", minimum, "mae")
-    kernel = BlockKernelRidge(MAX_KERNEL_ROWS, 0)
-    held_out = kernel.fit(
-        X, layout.slices(), target.values, folds, layout.start(), target.first_error
-    )
-    n_trees = layout.n_tree_columns()
-    blend, parts, raw = fit_blend(X[:, :n_trees], held_out, target, folds, None, 0)
-    outputs, similarity = kernel.predict(Z)
-    new_parts = blend.parts(Z[:, :n_trees], outputs)
-    new_raw = new_parts @ blend.shares
-    errors = np.abs(np.maximum(raw, minimum) - y)
-    predicted = np.maximum(new_raw, minimum)
-    signs = difficulty_signs(raw, blend.opinions(parts), held_out.similarity, minimum)
-    new_signs = difficulty_signs(new_raw, blend.opinions(new_parts), similarity, minimum)
+    model, held_out = FittedModel.fit(rows, layout, NONE, minimum, options)
+    new = model.estimates(Z, layout, minimum)
+    errors, signs, new_signs = np.abs(held_out.predictions - y), held_out.signs, new.signs
     near, new_near = distances(known.embeddings[train], folds, known.embeddings[asked])
-    unfamiliarity = Unfamiliarity.of(held_out.similarity)
-    far, new_far = (unfamiliarity.distances(s) for s in (held_out.similarity, similarity))
+    far, new_far = (model.unfamiliarity.distances(found.similarity) for found in (held_out, new))
     bars = {"without novelty": size_of_errors(errors, signs, new_signs, folds)}
     more = [np.column_stack([near]), np.column_stack([near, known.corpus[train]])]
     new_more = [np.column_stack([new_near]), np.column_stack([new_near, known.corpus[asked]])]
@@ -196,7 +181,7 @@ def measure(case: Case, table: pd.DataFrame, known: Known) -> list[dict[str, Any
         scale, size = size_of_errors(errors / factor, signs, new_signs, folds)
         bars[name] = scale, size * new_factor
     found = []
-    new_errors = np.abs(predicted - truth)
+    new_errors = np.abs(new.predictions - truth)
     unfamiliar = {"embedding": new_near, "kernel": new_far, "corpus": known.corpus[asked, 0]}
     for name, (scale, size) in bars.items():
         result: dict[str, Any] = {
@@ -219,7 +204,7 @@ def measure(case: Case, table: pd.DataFrame, known: Known) -> list[dict[str, Any
             for measure_, values in unfamiliar.items():
                 part = inside[_last_tenth(values)]
                 result[f"coverage_{label}_least_familiar_tenth_{measure_}"] = part.mean()
-        low, high = np.maximum(predicted - reach, floor), predicted + reach
+        low, high = np.maximum(new.predictions - reach, floor), new.predictions + reach
         missed = np.maximum(low - truth, 0) + np.maximum(truth - high, 0)
         result["width_90"] = (high - low).mean()
         found.append(result | {"interval_score_90": (high - low + missed * 2 / 0.1).mean()})

@@ -45,6 +45,30 @@ LEAST_COMPLETE = 0.5
 """Share of the training rows that must have all blocks, or those that most lack are left out."""
 
 
+@dataclass(frozen=True)
+class Estimates:
+    """What a model says of rows, but for how large its errors are.
+
+    Attributes
+    ----------
+    predictions : (n_rows,)
+    signs : (n_rows, 5)
+        As of :func:`~.error_bars.difficulty_signs`.
+    similarity : (n_rows,)
+        To the nearest training row; of a training row, to that of another fold.
+    """
+
+    predictions: Vector
+    signs: Vector
+    similarity: Vector
+
+    @classmethod
+    def of(cls, raw: Vector, opinions: Vector, similarity: Vector, minimum: float) -> Estimates:
+        """Of predictions that are not cut off at the minimum; as ``difficulty_signs``."""
+        signs = difficulty_signs(raw, opinions, similarity, minimum)
+        return cls(np.maximum(raw, minimum), signs, similarity)
+
+
 @dataclass
 class FittedModel:
     """Kernel ridge, trees and error bars: one target, from all blocks but some.
@@ -81,7 +105,7 @@ class FittedModel:
         like: FittedModel | None = None,
         tell: Tells = (lambda share: None, lambda share: None),
         tell_network: Tell = lambda share: None,
-    ) -> tuple[FittedModel, Vector]:
+    ) -> tuple[FittedModel, Estimates]:
         """Fit to columns of all blocks.
 
         Parameters
@@ -102,8 +126,8 @@ class FittedModel:
         Returns
         -------
         model : FittedModel
-        held_out : (n_rows,)
-            Predictions of the rows by models that have not seen their folds.
+        held_out : Estimates
+            Of the rows by models that have not seen their folds.
         """
         quick, seed, y = like is not None, options.seed, rows.targets
         target = TransformedTarget.of(y, rows.weights, options.target, minimum, options.scoring)
@@ -111,7 +135,7 @@ class FittedModel:
         kernel = BlockKernelRidge(options.max_kernel_rows // (QUICK if quick else 1) or 1, seed)
         start = search_start(layout, without, like)
         given = target.values, rows.folds, start, target.first_error, rows.weights, quick, tell[0]
-        held_out = kernel.fit(columns, layout.slices(without), *given)
+        by_kernel = kernel.fit(columns, layout.slices(without), *given)
         network = None
 
         def fit_network(outputs: list[int]) -> Vector:
@@ -131,14 +155,14 @@ class FittedModel:
 
         wanted = options.network_weights is not None and not quick and len(rows.structures)
         how = options.n_jobs, seed, quick, tell[1], fit_network if wanted else None
-        blend, parts, raw = fit_blend(columns.first(n_trees), held_out, target, rows.folds, *how)
-        errors = np.abs(np.maximum(raw, minimum) - y)
-        signs = difficulty_signs(raw, blend.opinions(parts), held_out.similarity, minimum)
+        blend, parts, raw = fit_blend(columns.first(n_trees), by_kernel, target, rows.folds, *how)
+        held_out = Estimates.of(raw, blend.opinions(parts), by_kernel.similarity, minimum)
         unfamiliarity = Unfamiliarity.of(held_out.similarity)
-        relative = errors / widening(unfamiliarity.distances(held_out.similarity))
-        scale = ConformalScale.fit(relative, signs, rows.folds, seed, rows.weights)
+        factor = widening(unfamiliarity.distances(held_out.similarity))
+        relative = np.abs(held_out.predictions - y) / factor
+        scale = ConformalScale.fit(relative, held_out.signs, rows.folds, seed, rows.weights)
         model = cls(without, kernel, blend, scale, unfamiliarity, target.error(raw), network)
-        return model, np.maximum(raw, minimum)
+        return model, held_out
 
     def predict(
         self,
@@ -152,6 +176,20 @@ class FittedModel:
 
         A network reads the structures too.
         """
+        found = self.estimates(columns, layout, minimum, structures, device)
+        size = self.scale.predict(found.signs)
+        size *= widening(self.unfamiliarity.distances(found.similarity))
+        return found.predictions, size, self.unfamiliarity.shares(found.similarity)
+
+    def estimates(
+        self,
+        columns: Matrix,
+        layout: BlockLayout,
+        minimum: float,
+        structures: Sequence[Any] = (),
+        device: str = "auto",
+    ) -> Estimates:
+        """Of new rows; as :meth:`predict`."""
         electrons = layout.electrons(columns)
         columns = layout.of(columns, self.without)
         kernel, similarity = self.kernel.predict(columns)
@@ -160,9 +198,7 @@ class FittedModel:
             given = structures, electrons, self.blend.transforms, self.blend.outputs, device
             parts = np.column_stack([parts, self.network.predict(*given)])
         raw, opinions = parts @ self.blend.shares, self.blend.opinions(parts)
-        size = self.scale.predict(difficulty_signs(raw, opinions, similarity, minimum))
-        size *= widening(self.unfamiliarity.distances(similarity))
-        return np.maximum(raw, minimum), size, self.unfamiliarity.shares(similarity)
+        return Estimates.of(raw, opinions, similarity, minimum)
 
     def importances(self, columns: ByRows, layout: BlockLayout, seed: int) -> Vector:
         """Of all columns, (n_columns,); 0 for those it does not see."""
@@ -320,7 +356,8 @@ class FittedTarget(Variants[FittedModel]):
             part: TrainingRows, without: Blocks, like: FittedModel | None, told: Tells
         ) -> tuple[FittedModel, Vector]:
             given = part, layout, without, floors[0], options, like, told
-            return FittedModel.fit(*given, tell_network)
+            model, held_out = FittedModel.fit(*given, tell_network)
+            return model, held_out.predictions
 
         models, importances, held_out = fit_variants(
             fit, rows, layout, complete, options.seed, tell

@@ -242,17 +242,9 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         network = self._wants_network(rows)
         given = len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding), network
         stages = stage_seconds(*given)
-        options = RegressionOptions(
-            **vars(self._fit_options()),
-            target=str(self.target),
-            scoring=self.scoring,
-            minimum=self.minimum,
-            device=self.device,
-            network_weights=check_weights(self.weights)[0] if network else None,
-        )
         with self._bar("fit", rows, stages) as bar:
-            learned = targets, names, groups, weights
-            self.fitted_ = fit_rows(rows, self._recipe(), *learned, options, bar)
+            learned = targets, names, groups, weights, self._regression_options(network)
+            self.fitted_ = fit_rows(rows, self._recipe(), *learned, bar)
         return self
 
     def predict(self, X: Any, return_std: bool = False, return_novelty: bool = False) -> Any:
@@ -347,6 +339,16 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         found.warn()
         values = found.values[:, 0] if len(state.targets) == 1 else found.values
         return found, values[..., 0], values[..., 1], values[..., 2]
+
+    def _regression_options(self, network: bool) -> RegressionOptions:
+        return RegressionOptions(
+            **vars(self._fit_options()),
+            target=str(self.target),
+            scoring=self.scoring,
+            minimum=self.minimum,
+            device=self.device,
+            network_weights=check_weights(self.weights)[0] if network else None,
+        )
 
     def _wants_network(self, rows: GivenRows) -> bool:
         """Whether a network is to be trained on these rows."""
