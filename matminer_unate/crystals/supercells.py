@@ -57,7 +57,11 @@ def supercells(index: int) -> NDArray[np.int64]:
 
 
 def _reduced(bases: NDArray[np.int64], lattice: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The same sublattices by short vectors: no vector gets shorter by adding the others once."""
+    """The same sublattices by short vectors: no vector gets shorter by adding the others once.
+
+    ``lattice.reduced_basis`` of one after another takes five times as long; of a single lattice,
+    this takes three times as long as that.
+    """
     bases = bases.copy()
     combined = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)])
     for _ in range(100):
