@@ -40,8 +40,8 @@ class NetworkExpert:
     """The pretrained encoder, trained on to a target on the rows outside of each fold.
 
     Each network learns the transformation of the target that its fold chose, standardised, by
-    absolute errors (:mod:`matminer_unate.finetuning`), to the end of a fixed number of epochs: no
-    row of its fold takes part. Predictions are averaged.
+    absolute or squared errors as the target is scored (:mod:`matminer_unate.finetuning`), to the
+    end of a fixed number of epochs: no row of its fold takes part. Predictions are averaged.
 
     Attributes
     ----------
@@ -118,6 +118,7 @@ class NetworkExpert:
             settings = FitSettings(
                 **FINE_TUNING,
                 epochs=n_epochs,
+                scoring=target.scoring,
                 minimum=_lowest(transform, target, centre, spread),
             )
 

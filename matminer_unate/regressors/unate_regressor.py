@@ -71,8 +71,9 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         that is less than for the identity by more than a standard error. Predictions and intervals
         are in that unit; a prediction is the median rather than the mean of what is likely.
     scoring : {"mae", "rmse"}
-        The error by which all that is chosen is chosen, and which ``held_out_error_`` is: mean
-        absolute, or root of the mean squared.
+        The error by which all that is chosen is chosen, which a network makes small (of what it
+        learns in place of the target), and which ``held_out_error_`` is: mean absolute, or root of
+        the mean squared.
     minimum : "auto", None or float
         Least value the targets can have, such as 0 for a band gap: predictions and intervals are
         cut off there. None is for targets that can have any value. ``"auto"`` takes the least

@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from matminer_unate import TightBindingStats, UnateRegressor
 from matminer_unate.errors import InputError, StructureError, UnateWarning
+from matminer_unate.finetuning import members
 from matminer_unate.finetuning.settings import auto_epochs
 from matminer_unate.regressors import blend, network_expert, recipe, unate_regressor
 from matminer_unate.regressors.network_expert import NetworkExpert, network_seconds
@@ -44,9 +45,9 @@ def fitted(regressor, structures, y) -> UnateRegressor:
     return clone(regressor).fit(structures, y)
 
 
-def fit_expert(structures, y, weights, outputs=(0, 0, 0), wanted="identity"):
+def fit_expert(structures, y, weights, outputs=(0, 0, 0), wanted="identity", scoring="mae"):
     transforms = transforms_for(wanted, np.sort(y), np.ones(N))
-    target = TransformedTarget(y, np.ones(N), transforms, -np.inf, "mae")
+    target = TransformedTarget(y, np.ones(N), transforms, -np.inf, scoring)
     given = structures, None, target, outputs, FOLDS, weights, "cpu", 0, lambda share: None
     return NetworkExpert.fit(*given), target
 
@@ -79,6 +80,39 @@ def test_folds_may_learn_other_transformations(structures, y, tiny_weights) -> N
         for one, output in zip(each, (1, 0, 1), strict=True)
     ]
     np.testing.assert_allclose(found, np.mean(alone, axis=0))
+
+
+def test_it_learns_the_errors_that_the_target_is_scored_by(
+    structures, y, tiny_weights, monkeypatch
+) -> None:
+    trained, losses = members.train_members, []
+
+    def listening(*given):
+        found = trained(*given)
+        losses.append([report.history[-1][1] for _, report in found[0]])
+        return found
+
+    monkeypatch.setattr(members, "train_members", listening)
+    far = y.copy()
+    far[0] += 20 * y.std()  # which squared errors hear of, and absolute ones hardly
+    held_out = [fit_expert(structures, far, tiny_weights, scoring=s)[0][1] for s in ("mae", "rmse")]
+    assert np.abs(held_out[1] - held_out[0]).max() > 1e-3
+    # The first row is in the training rows of the second and third folds.
+    assert min(losses[1][1:]) > 2 * max(losses[0][1:])
+
+
+def test_a_regressor_scored_by_squared_errors_has_such_a_network(
+    regressor, structures, y, monkeypatch
+) -> None:
+    scored, fit = [], NetworkExpert.fit
+
+    def listening(structures, electrons, target, *others):
+        scored.append(target.scoring)
+        return fit(structures, electrons, target, *others)
+
+    monkeypatch.setattr(NetworkExpert, "fit", listening)
+    clone(regressor).set_params(scoring="rmse").fit(structures, y)
+    assert scored == ["rmse"]
 
 
 def test_it_is_a_part_of_the_blend(fitted, structures, y) -> None:
