@@ -112,8 +112,7 @@ def _spawned(n_processes: int) -> Iterator[ProcessPoolExecutor]:
 
 def _end_with_parent() -> None:
     """Have this process end when its parent has, which may have had no time to end it."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+    parent: Any = multiprocessing.parent_process()
 
     def watch() -> None:
         parent.join()
