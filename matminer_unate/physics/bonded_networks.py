@@ -9,7 +9,7 @@ jumps where an atom moves, and a cell and its supercells have the same numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +31,9 @@ TOLERANCE = 0.15
 VAN_DER_WAALS_GAP = 3.5
 """Å. What is empty between two planes of atoms beyond this is vacuum."""
 
-CHUNK = 100
-"""Bonds that are looked at at once: the strongest few most often settle all."""
+CHUNK = 30
+"""Bonds that are looked at at once, and as many more as there are sites: the strongest few most
+often settle all."""
 
 Vector = tuple[int, int, int]
 
@@ -122,28 +123,17 @@ def bonded_networks(
     strength : (n_edges,)
     """
     networks = _Growing(frac_coords - np.floor(frac_coords), lattice)
-    counts, layers, weakest = [0.0] * 4, np.zeros(5), np.zeros(3)
-    reached, before = 0, 0.0
-
-    def average_up_to(here: float) -> None:
-        nonlocal counts, layers
-        share = here - before
-        counts = [x + share * n for x, n in zip(counts, networks.counts, strict=True)]
-        if networks.counts[2]:
-            layers = layers + share * networks.layers()
-
+    weakest, reached = np.zeros(3), 0
     for here, value, i, j, image in _from_the_strongest(graph, strength):
-        if here > before:
-            average_up_to(here)
-            before = here
+        networks.go_to(here)
         networks.join(i, j, image)
         while reached < networks.most_directions:
             weakest[reached] = value
             reached += 1
         if networks.is_one:
             break
-    average_up_to(1.0)
-    return Networks(np.array(counts) / graph.n_sites, weakest, *layers.tolist())
+    mean = networks.mean()
+    return Networks(mean[:4] / graph.n_sites, weakest, *mean[4:].tolist())
 
 
 def _from_the_strongest(
@@ -156,8 +146,9 @@ def _from_the_strongest(
     itself = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
     once = np.flatnonzero((target < source) | ((target == source) & itself))
     order = once[np.argsort(-strength[once], kind="stable")]
-    for start in range(0, len(order), CHUNK):
-        some = order[start : start + CHUNK]
+    chunk = CHUNK + graph.n_sites
+    for start in range(0, len(order), chunk):
+        some = order[start : start + chunk]
         yield from zip(
             thresholds(strength[some]).tolist(),
             strength[some].tolist(),
@@ -194,7 +185,22 @@ class _Growing:
         self.translations: list[list[list[int]]] = [[] for _ in range(n_sites)]
         self.counts = [n_sites, 0, 0, 0]
         self.most_directions, self.is_one = 0, False
-        self._layers: Floats | None = None
+        # Counts and layers now, their sum over the thresholds up to one, and where that ends.
+        self._now, self._sum, self._summed = np.array([n_sites, *[0.0] * 8]), np.zeros(9), 0.0
+        self._threshold, self._changed = 0.0, False
+
+    def go_to(self, threshold: float) -> None:
+        """Before the bonds of a threshold are added."""
+        if self._changed and threshold > self._threshold:
+            self._sum += (self._threshold - self._summed) * self._now
+            self._now = np.array([*self.counts, *self._layers()])
+            self._summed, self._changed = self._threshold, False
+        self._threshold = threshold
+
+    def mean(self) -> Floats:
+        """Counts, thickness, spacing, gap, area density and vacuum over all thresholds, (9,)."""
+        self.go_to(1.0)
+        return self._sum + (1.0 - self._summed) * self._now
 
     def join(self, i: int, j: int, image: Vector) -> None:
         """Add the bond of a site with an image of another."""
@@ -212,10 +218,7 @@ class _Growing:
             self.image[k] = (a + step[0], b + step[1], c + step[2])
             self.network[k] = one
         known, added = self.translations[one], self.translations[other]
-        if 2 in (len(known), len(added)):
-            self._layers = None
-        self.counts[len(added)] -= len(self.members[other])
-        self.counts[len(known)] += len(self.members[other])
+        self._move(len(self.members[other]), len(added), len(known))
         self.members[one] += self.members[other]
         self.members[other], self.translations[other] = [], []
         self._extend(one, added)
@@ -223,22 +226,20 @@ class _Growing:
     def _extend(self, network: int, steps: list[list[int]]) -> None:
         """Add translations to those of a network."""
         rows, size = self.translations[network], len(self.members[network])
-        before = [row[:] for row in rows]
-        for step in steps:
-            add_to_lattice(rows, step)
-        if 2 in (len(before), len(rows)) and rows != before:
-            self._layers = None
-        self.counts[len(before)] -= size
-        self.counts[len(rows)] += size
-        self.most_directions = max(self.most_directions, len(rows))
+        if steps:
+            before = [row[:] for row in rows]
+            for step in steps:
+                add_to_lattice(rows, step)
+            if rows != before:
+                self._move(size, len(before), len(rows))
+                self.most_directions = max(self.most_directions, len(rows))
         self.is_one = size == len(self.network) and is_all(rows)
 
-    def layers(self) -> Floats:
-        """Thickness, spacing, gap, area density and vacuum, (5,)."""
-        if self._layers is None:
-            found = [self._layer(k) for k, rows in enumerate(self.translations) if len(rows) == 2]
-            self._layers = self._over_layers(np.array(found).reshape(-1, 4))
-        return self._layers
+    def _move(self, n_atoms: int, before: int, after: int) -> None:
+        """Networks of some atoms go on for ever in more directions than before, or in as many."""
+        self.counts[before] -= n_atoms
+        self.counts[after] += n_atoms
+        self._changed |= before != after or before == 2
 
     def _layer(self, network: int) -> tuple[float, float, float, float]:
         """Share of the atoms, area (Å²), thickness (Å) and vacuum of a layer and its images."""
@@ -256,12 +257,16 @@ class _Growing:
         thickness = float(heights.max() - heights.min())
         return len(sites) / len(self.network), area, thickness, vacuum
 
-    def _over_layers(self, layers: Floats) -> Floats:
-        share, area, thickness, vacuum = layers.T
+    def _layers(self) -> Iterable[float]:
+        """Thickness, spacing, gap, area density and vacuum."""
+        if not self.counts[2]:
+            return [0.0] * 5
+        layers = [self._layer(k) for k, rows in enumerate(self.translations) if len(rows) == 2]
+        share, area, thickness, vacuum = np.array(layers).T
         mean, total = float(share @ thickness), float(share.sum())
         spacing = total * self.volume / float(area.sum())
         density = float(share @ (share * len(self.network) / area))
-        return np.array([mean, spacing, max(spacing - mean, 0.0), density, share @ vacuum])
+        return mean, spacing, max(spacing - mean, 0.0), density, float(share @ vacuum)
 
 
 def is_all(rows: list[list[int]]) -> bool:

@@ -37,12 +37,13 @@ FLOOR = 1e-3
 """Added to moduli before their logarithm is taken: those of slabs in vacuum are 0."""
 
 _VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+_FIRST, _SECOND = np.array(_VOIGT).T
 
-_STRAINS = np.zeros((3, 18))
-"""Takes a vector to what the six unit strains add to it."""
+_STRAINS = np.zeros((3, 3, 6))
+"""Of vector component, component of what is added to it, and unit strain."""
 for _k, (_i, _j) in enumerate(_VOIGT):
-    _STRAINS[_i, 6 * _j + _k] += 0.5
-    _STRAINS[_j, 6 * _i + _k] += 0.5
+    _STRAINS[_i, _j, _k] += 0.5
+    _STRAINS[_j, _i, _k] += 0.5
 
 
 def log_moduli(volume: float, graph: RadiusGraph, distance: Floats) -> Floats:
@@ -85,40 +86,44 @@ def elastic_stiffness(volume: float, graph: RadiusGraph, distance: Floats) -> ND
     spring = np.minimum(np.exp(excess), STIFFEST) * fading(distance)
     kept = spring > WEAKEST
     source, target = source[kept], target[kept]
-    vector, spring = graph.edge_vector[kept].astype(np.float64), spring[kept, None, None]
-    along = vector / distance[kept, None]
-    strained = (vector @ _STRAINS).reshape(-1, 3, 6)
-    stretch = (along[:, :, None] * strained).sum(axis=1)
-    force = (1 - SIDEWAYS) * along[:, :, None] * stretch[:, None, :] + SIDEWAYS * strained
-    force *= spring
-    tensor = (1 - SIDEWAYS) * along[:, :, None] * along[:, None, :] + SIDEWAYS * np.eye(3)
-    tensor *= spring
+    spring, distance = spring[kept], distance[kept]
+    # Components first, where NumPy is fast.
+    along = np.ascontiguousarray(graph.edge_vector[kept].T, dtype=np.float64) / distance
+    stretched = along[_FIRST] * along[_SECOND]  # by unit strains, over the distance
+    stiffness, pulled = (1 - SIDEWAYS) * spring * stretched, spring * distance
     # Every spring is there from both ends, with the same energy.
-    affine = force.reshape(-1, 6).T @ strained.reshape(-1, 6) / 2
+    moment = (pulled * distance * along) @ along.T
+    affine = (1 - SIDEWAYS) * (spring * distance**2 * stretched) @ stretched.T
+    affine = (affine + SIDEWAYS * np.einsum("ack,bcl,ab->kl", _STRAINS, _STRAINS, moment)) / 2
     n = graph.n_sites
-    pull = -_sums(n, target, force.reshape(-1, 18)).reshape(3 * n, 6)
+    force = _sums(n, target, ((1 - SIDEWAYS) * pulled * along)[:, None] * stretched)
+    sideways = _sums(n, target, SIDEWAYS * pulled * along).T @ _STRAINS.reshape(3, 18)
+    pull = -(force.transpose(2, 0, 1).reshape(n, 18) + sideways).reshape(3 * n, 6)
+    stiffness[:3] += SIDEWAYS * spring
     solve = _solve_dense if n <= DENSE_SITES else _solve_sparse
-    relaxed = (affine - pull.T @ solve(n, source, target, tensor, pull)) / volume
+    relaxed = (affine - pull.T @ solve(n, source, target, stiffness, pull)) / volume
     return (relaxed + relaxed.T) / 2
 
 
 def _sums(n: int, target: NDArray[np.int64], values: Floats) -> Floats:
-    """Over the edges of each target, which they are sorted by; (n, …)."""
-    found = np.zeros((n, values.shape[1]))
+    """Over the edges (the last axis) of each target, which they are sorted by; (…, n)."""
+    found = np.zeros((*values.shape[:-1], n))
     if len(target):
         starts = np.flatnonzero(np.diff(target, prepend=-1))
-        found[target[starts]] = np.add.reduceat(values, starts)
+        found[..., target[starts]] = np.add.reduceat(values, starts, axis=-1)
     return found
 
 
 def _solve_dense(
-    n: int, source: NDArray[np.int64], target: NDArray[np.int64], tensor: Floats, pull: Floats
+    n: int, source: NDArray[np.int64], target: NDArray[np.int64], stiffness: Floats, pull: Floats
 ) -> Floats:
-    pair, own = target * n + source, _sums(n, target, tensor.reshape(-1, 9)).T
+    """Displacements (3 n, 6) from the six components of springs (6, n_edges), and pulls."""
+    pair, own = target * n + source, _sums(n, target, stiffness)
     matrix: Floats = np.empty((3, 3, n * n))
-    for a, b in _VOIGT:
-        matrix[a, b] = matrix[b, a] = -np.bincount(pair, tensor[:, a, b], minlength=n * n)
-    matrix[:, :, :: n + 1] += own.reshape(3, 3, n)
+    for (a, b), component, total in zip(_VOIGT, stiffness, own, strict=True):
+        matrix[a, b] = -np.bincount(pair, component, minlength=n * n)
+        matrix[a, b, :: n + 1] += total
+        matrix[b, a] = matrix[a, b]
     scale = float(np.trace(matrix)[:: n + 1].sum()) / (3 * n) + 1e-12
     # Pulls do not move the crystal as a whole, nor any part of it that nothing holds.
     matrix[range(3), range(3)] += scale / n
@@ -128,8 +133,11 @@ def _solve_dense(
 
 
 def _solve_sparse(
-    n: int, source: NDArray[np.int64], target: NDArray[np.int64], tensor: Floats, pull: Floats
+    n: int, source: NDArray[np.int64], target: NDArray[np.int64], stiffness: Floats, pull: Floats
 ) -> Floats:
+    """The same by iteration."""
+    tensor = np.empty((len(target), 3, 3))
+    tensor[:, _FIRST, _SECOND] = tensor[:, _SECOND, _FIRST] = stiffness.T
     inner = np.arange(3)
     rows = np.broadcast_to(3 * target[:, None, None] + inner[:, None], tensor.shape).ravel()
     across = np.broadcast_to(3 * source[:, None, None] + inner, tensor.shape).ravel()
