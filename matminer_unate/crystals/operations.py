@@ -28,6 +28,8 @@ _SHORT = np.array([v for v in itertools.product((-1.0, 0.0, 1.0), repeat=3) if a
 """Where an operation can take a basis vector of a reduced cell, (26, 3)."""
 _OWN = [_SHORT.tolist().index(e) for e in np.eye(3).tolist()]
 """Where the basis vectors themselves are among them."""
+_PAIRS = np.array([0, 0, 1]), np.array([1, 2, 2])
+"""Of basis vectors."""
 
 
 @dataclass(frozen=True)
@@ -151,21 +153,22 @@ def _isometries(lattice: Floats, tolerance: float) -> Floats:
     when the angle between them is made the same.
     """
     vectors = _SHORT @ lattice
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    inner = vectors @ vectors.T
+    lengths = np.sqrt(inner.diagonal())
     own = lengths[_OWN]
     off = np.abs(lengths - own[:, None])
     near = [np.flatnonzero(row < MARGIN * tolerance) for row in off]
-    cosine = np.clip(vectors @ vectors.T / (lengths[:, None] * lengths), -1.0, 1.0)
+    cosine = np.clip(inner / (lengths[:, None] * lengths), -1.0, 1.0)
     sine = np.sqrt(1.0 - cosine**2)
     mean = np.sqrt(0.5 * (lengths + own[:, None]))
-
-    def turned(i: int, j: int) -> Floats:
-        a, b = near[i][:, None], near[j]
-        by = sine[a, b] * cosine[_OWN[i], _OWN[j]] - cosine[a, b] * sine[_OWN[i], _OWN[j]]
-        return np.maximum(np.abs(by) * mean[i, a] * mean[j, b], np.maximum(off[i, a], off[j, b]))
-
-    distance = np.maximum(turned(0, 1)[:, :, None], turned(0, 2)[:, None, :])
-    distance = np.maximum(distance, turned(1, 2))
+    # Of the pairs, by where both of them are taken.
+    i, j = _PAIRS
+    own_cosine, own_sine = (of[_OWN][:, _OWN][i, j][:, None, None] for of in (cosine, sine))
+    by = np.abs(sine * own_cosine - cosine * own_sine) * mean[i][:, :, None] * mean[j][:, None]
+    turned = np.maximum(by, np.maximum(off[i][:, :, None], off[j][:, None]))
+    a, b, c = near
+    distance = np.maximum(turned[0, a[:, None], b][:, :, None], turned[1, a[:, None], c][:, None])
+    distance = np.maximum(distance, turned[2, b[:, None], c])
     found = np.nonzero(_is_below(distance, tolerance))
     return np.stack([_SHORT[near[k][found[k]]] for k in range(3)], axis=1)
 
@@ -221,10 +224,11 @@ def nearest_sites(moved: Floats, sites: Floats, lattice: Floats) -> tuple[Ints, 
         flat = apart.reshape(3, -1)
         square = np.einsum("xi,xi->i", lattice @ lattice.T @ flat, flat).reshape(apart.shape[1:])
         nearest = square.argmin(axis=2)
-        apart = np.take_along_axis(apart, nearest[None, ..., None], 3)
+        place = nearest.ravel() + len(sites) * np.arange(nearest.size)
+        apart = flat.take(place, axis=1).reshape(3, *nearest.shape)
     else:
-        nearest = np.zeros(apart.shape[1:3], dtype=np.int64)
-    return nearest, apart[..., 0].transpose(1, 2, 0)
+        nearest, apart = np.zeros(apart.shape[1:3], dtype=np.int64), apart[..., 0]
+    return nearest, apart.transpose(1, 2, 0)
 
 
 def _is_below(distance: Floats, tolerance: float) -> NDArray[np.bool_]:
