@@ -7,6 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
+from matminer_unate.crystals.involutions import frame, involutions
 from matminer_unate.crystals.operations import (
     Floats,
     Ints,
@@ -29,7 +30,8 @@ class SymmetrisedCrystal:
     Attributes
     ----------
     lattice : (3, 3) float64, Å
-        Lattice vectors as rows; turned against those of the crystal that was given.
+        Lattice vectors as rows; turned against those of the crystal that was given, so that the
+        axes of :func:`~matminer_unate.crystals.involutions.involutions` are x, y and z.
     frac_coords : (n_sites, 3) float64
     atomic_numbers : (n_sites,) int64
     rotations : (g, 3, 3) int64
@@ -83,7 +85,9 @@ def symmetrised(crystal: CrystalArrays) -> SymmetrisedCrystal:
     metric = (W.swapaxes(1, 2) @ (lattice @ lattice.T) @ W).mean(axis=0)
     back = np.argsort(images, axis=1)[..., None]
     coords = coords + np.take_along_axis(found.misses, back, 1).mean(axis=0)
-    return SymmetrisedCrystal(np.linalg.cholesky(metric), coords, numbers, W, images)
+    exact = np.linalg.cholesky(metric)
+    exact = exact @ frame(involutions(W)[2], exact).T
+    return SymmetrisedCrystal(exact, coords, numbers, W, images)
 
 
 def _spglibs(crystal: CrystalArrays) -> Operations | None:

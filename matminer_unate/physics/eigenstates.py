@@ -24,17 +24,17 @@ class Eigenproblems:
     Attributes
     ----------
     k : (m,)
-        Which points.
-    first_band : int
-        Where the bands begin among all of the crystal.
+        Which points; those whose matrices fell apart more than once.
+    first_band : (m,)
+        Where the bands of each begin among all of the crystal's.
     matrices : (2, m, n, n)
         H and S, Hermitian; S positive definite or nearly so.
-    groups : (n_groups, n)
+    groups : (n_groups, n), or (m, n_groups, n)
         How much of each orbital counts for each group of orbitals.
     """
 
     k: Ints
-    first_band: int
+    first_band: Ints
     matrices: NDArray
     groups: Floats
 
@@ -53,7 +53,7 @@ class States:
     """
 
     k: Ints
-    first_band: int
+    first_band: Ints
     energy: Floats
     share: Floats
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from matminer_unate.physics.atoms import Ints
 from matminer_unate.physics.bond_blocks import ANGULAR
 from matminer_unate.physics.eigenstates import Eigenproblems
 from matminer_unate.physics.elements import Floats
+from matminer_unate.physics.parities import Parities
 
 SIGN = (-1.0) ** ANGULAR
 """Of an orbital, turned inside out."""
@@ -32,8 +32,6 @@ class Inversion:
         Of the orbitals of sites i = p(i).
     sign, own_sign : (n_pairs,), (n_own,)
         s.
-    shift, own_shift : (n_pairs, 3), (n_own, 3)
-        The cell that the image of site i in cell 0 is in.
     """
 
     one: Ints
@@ -41,8 +39,6 @@ class Inversion:
     own: Ints
     sign: Floats
     own_sign: Floats
-    shift: Ints
-    own_shift: Ints
 
     @classmethod
     def of(cls, crystal: SymmetrisedCrystal, site: Ints, orbital: Ints) -> Inversion | None:
@@ -51,16 +47,12 @@ class Inversion:
         if not found.any():
             return None
         partner = crystal.images[found.argmax()]
-        both = crystal.frac_coords + crystal.frac_coords[partner]
-        shifts = np.rint(both[0] - both).astype(np.int64)
         n = len(crystal.frac_coords)
         row = np.zeros((n, 9), dtype=np.int64)
         row[site, orbital] = np.arange(len(site))
         sign, opposite = SIGN[orbital], row[partner[site], orbital]
         one, own = np.flatnonzero(site < partner[site]), np.flatnonzero(site == partner[site])
-        return cls(
-            one, opposite[one], own, sign[one], sign[own], shifts[site[one]], shifts[site[own]]
-        )
+        return cls(one, opposite[one], own, sign[one], sign[own])
 
     def made_real(self, problem: Eigenproblems) -> Eigenproblems:
         """The same problems, at any k and with the phases of vectors, in real matrices.
@@ -87,38 +79,18 @@ class Inversion:
         basis = np.concatenate([self.one, self.one, self.own])
         return replace(problem, matrices=result, groups=problem.groups[:, basis])
 
-    def even_and_odd(self, problem: Eigenproblems, points: Floats) -> Iterator[Eigenproblems]:
-        """The same problems, where k and −k are the same point, for even and for odd states.
-
-        The even states are made of (aᵢ + s η a_p(i)) / √2 and of orbitals at centres with s η = 1,
-        where η is the phase of the cell that the image of the site is in.
-        """
-        sign = self.sign * np.cos(2 * np.pi * points @ self.shift.T)
-        own_sign = np.rint(self.own_sign * np.cos(2 * np.pi * points @ self.own_shift.T))
-        patterns, member = np.unique(own_sign, axis=0, return_inverse=True)
-        for number, pattern in enumerate(patterns):
-            those = np.flatnonzero(member.ravel() == number)
-            matrices = problem.matrices[:, those]
-            first = 0
-            for parity in (1, -1):
-                own = self.own[pattern == parity]
-                signs = parity * sign[those, None]
-                yield Eigenproblems(
-                    problem.k[those],
-                    first,
-                    self._half(matrices, signs, own),
-                    problem.groups[:, np.concatenate([self.one, own])],
-                )
-                first += len(self.one) + len(own)
-
-    def _half(self, matrices: Floats, signs: Floats, own: Ints) -> Floats:
-        """Between the states (aᵢ + sign a_p(i)) / √2 and some of the centres."""
-        n, size = len(self.one), len(self.one) + len(own)
-        rows = matrices.take(self.one, axis=-2)
-        result = np.empty((*matrices.shape[:2], size, size), matrices.dtype)
-        turned = rows.take(self.other, axis=-1) * signs
-        result[..., :n, :n] = rows.take(self.one, axis=-1) + turned
-        result[..., :n, n:] = np.sqrt(2) * rows.take(own, axis=-1)
-        result[..., n:, :n] = result[..., :n, n:].swapaxes(-2, -1)
-        result[..., n:, n:] = matrices[..., own[:, None], own]
-        return result
+    def of_real_basis(self, parities: Parities) -> Parities:
+        """What the operations make of the basis of :meth:`made_real`."""
+        n, swapped = len(self.one), np.zeros(parities.image.shape[1], dtype=bool)
+        place = np.empty(len(swapped), dtype=np.int64)
+        place[self.one] = place[self.other] = np.arange(n)
+        place[self.own], swapped[self.other] = np.arange(len(self.own)), True
+        image, sign = place[parities.image], parities.sign
+        one, own = image[:, self.one], image[:, self.own] + 2 * n
+        even = np.where(swapped[parities.image[:, self.one]], self.sign, 1.0) * sign[:, self.one]
+        odd = np.where(swapped[parities.image[:, self.one]], -self.sign, 1.0) * sign[:, self.one]
+        return replace(
+            parities,
+            image=np.concatenate([one, one + n, own], axis=1),
+            sign=np.concatenate([even, odd, sign[:, self.own]], axis=1),
+        )

@@ -80,7 +80,7 @@ def irreducible_points(grid: Grid, rotations: Ints) -> tuple[Floats, Floats]:
     Returns
     -------
     points : (n_k, 3)
-        Fractional.
+        Fractional, from −½ to ½.
     weights : (n_grids, n_k)
         In each grid of the mixture; sum to 1.
     """
@@ -108,4 +108,5 @@ def _irreducible_points(
     codes = codes[(flat[:, codes] == flat[:, None]).all(axis=(0, 2))]
     opposite = (-m % n) @ stride
     first, member = np.unique(np.minimum(codes, opposite[codes]).min(axis=0), return_inverse=True)
-    return m[first] / n, np.array([np.bincount(member, weight) for weight in flat])
+    points = m[first] / n
+    return points - np.rint(points), np.array([np.bincount(member, weight) for weight in flat])

@@ -35,6 +35,7 @@ from matminer_unate.physics.eigenstates import Eigenproblems, States
 from matminer_unate.physics.elements import Floats
 from matminer_unate.physics.inversion import Inversion
 from matminer_unate.physics.k_points import Grid, irreducible_points, k_grid
+from matminer_unate.physics.parities import Parities
 from matminer_unate.physics.two_centre import pair_integrals
 
 CUTOFF, TAPER = 5.0, 0.5
@@ -145,23 +146,30 @@ class Model:
     def eigenproblems(self) -> Iterator[Eigenproblems]:
         """What is to be solved for the bands, in matrices as small and real as can be.
 
-        Where k and −k are the same point matrices are real, and with a centre of inversion fall
-        apart into even and odd states. Elsewhere they are real if there is a centre of inversion.
+        Where k and −k are the same point matrices are real, elsewhere if there is a centre of
+        inversion; and states have parities under the operations that leave k as it is.
         """
-        inversion = Inversion.of(self.crystal, self.site, self.orbital)
+        parities = Parities.of(self.crystal, self.site, self.orbital)
         own_opposite = (2 * self.points % 1 == 0).all(axis=1)
         real, complex_ = np.flatnonzero(own_opposite), np.flatnonzero(~own_opposite)
         groups = self.groups()
         cosines, waves = self.matrices(self.points[real], self.points[complex_])
         if len(real):
-            problem = Eigenproblems(real, 0, cosines, groups)
-            if inversion is None:
+            problem = Eigenproblems(real, 0 * real, cosines, groups)
+            if parities is None:
                 yield problem
             else:
-                yield from inversion.even_and_odd(problem, self.points[real])
+                yield from parities.at_own_opposites(problem, self.points[real])
         if len(complex_):
-            problem = Eigenproblems(complex_, 0, waves, groups)
-            yield problem if inversion is None else inversion.made_real(problem)
+            problem = Eigenproblems(complex_, 0 * complex_, waves, groups)
+            inversion = Inversion.of(self.crystal, self.site, self.orbital)
+            if inversion is not None:
+                problem = inversion.made_real(problem)
+                parities = parities and inversion.of_real_basis(parities)
+            if parities is None:
+                yield problem
+            else:
+                yield from parities.elsewhere(problem, self.points[complex_])
 
     def matrices(self, real: Floats, others: Floats) -> tuple[Floats, NDArray[np.complex128]]:
         """Hamiltonian (eV) and overlap at k points, (2, n_k, n, n) each.
@@ -216,8 +224,8 @@ class Model:
         energy = np.empty((len(self.points), len(self.site)))
         share = np.empty((3 * len(one), *energy.shape))
         for some in states:
-            bands = slice(some.first_band, some.first_band + some.energy.shape[1])
-            energy[some.k, bands], share[:, some.k, bands] = some.energy, some.share.swapaxes(0, 1)
+            place = some.k[:, None], some.first_band[:, None] + np.arange(some.energy.shape[1])
+            energy[place], share[:, *place] = some.energy, some.share.swapaxes(0, 1)
         n_electrons = electrons_of(self.crystal.atomic_numbers[one])
         level = np.nan_to_num(self.level[one])
         return Bands(energy, share, self.grid.shares, self.weights, orbit, n_electrons, level)

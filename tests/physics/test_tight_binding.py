@@ -18,7 +18,7 @@ from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.crystals.symmetrised import symmetrised
 from matminer_unate.crystals.symmetry import primitive_cell
-from matminer_unate.physics import eigenstates, tight_binding
+from matminer_unate.physics import eigenstates, parities, tight_binding
 from matminer_unate.physics.atoms import electrons_of, levels_of
 from matminer_unate.physics.band_quantities import (
     SITE_NAMES,
@@ -138,13 +138,16 @@ def test_symmetry_leaves_the_sums_over_all_k_points_as_they_are(name, monkeypatc
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_centre_of_inversion_changes_the_matrices_and_not_the_bands(name, monkeypatch):
+def test_inversion_and_parities_change_the_matrices_and_not_the_bands(name, monkeypatch):
     cell = cell_of(CRYSTALS[name])
+    monkeypatch.setattr(parities, "SMALLEST", 1)
     [(sites, crystal)] = quantities([cell])
-    monkeypatch.setattr(tight_binding.Inversion, "of", lambda *given: None)
-    [(expected, whole)] = quantities([cell])
-    np.testing.assert_allclose(sites, expected, atol=1e-7)
-    np.testing.assert_allclose(crystal, whole, atol=1e-7)
+    monkeypatch.setattr(tight_binding.Parities, "of", lambda *given: None)
+    for _ in range(2):
+        [(expected, whole)] = quantities([cell])
+        np.testing.assert_allclose(sites, expected, atol=1e-7)
+        np.testing.assert_allclose(crystal, whole, atol=1e-7)
+        monkeypatch.setattr(tight_binding.Inversion, "of", lambda *given: None)
 
 
 def test_crystals_that_are_computed_together_have_the_numbers_of_each_by_itself():
