@@ -26,7 +26,9 @@ Official tasks, targets and folds of MatBench v0.1 ([Dunn et al.
 [`{table}`]({table}) is one fold. Errors are means over folds; "same rows" are those of the
 official rows that the parquet files have, and "strict" those of them whose crystal and target
 surely belong together. Published entries are those of the leaderboard of January 2024, judged
-anew on the same rows where a number stands there. Areas under the ROC curve are of labels, as
+anew on the same rows where a number stands there. *Recipe* is `UnateRegressor` on its columns, *network*
+`UnateFineTuneRegressor` (the mean of `networks` of them), and *both* their mean, `share` being the
+network's, chosen on training rows. Areas under the ROC curve are of labels, as
 MatBench computes them (its issues 137 and 181); that of probabilities stands beside.
 """
 
