@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,9 +25,9 @@ Official tasks, targets and folds of MatBench v0.1 ([Dunn et al.
 [`{table}`]({table}) is one fold. Errors are means over folds; "same rows" are those of the
 official rows that the parquet files have, and "strict" those of them whose crystal and target
 surely belong together. Published entries are those of the leaderboard of January 2024, judged
-anew on the same rows where a number stands there. *Recipe* is `UnateRegressor` on its columns, *network*
-`UnateFineTuneRegressor` (the mean of `networks` of them), and *both* their mean, `share` being the
-network's, chosen on training rows. Areas under the ROC curve are of labels, as
+anew on the same rows where a number stands there. *Recipe* is `UnateRegressor` on its columns,
+*network* `UnateFineTuneRegressor` (the mean of `networks` of them), and *both* their mean, `share`
+being the network's, chosen on training rows. Areas under the ROC curve are of labels, as
 MatBench computes them (its issues 137 and 181); that of probabilities stands beside.
 """
 
@@ -157,15 +156,19 @@ def _figure(test: pd.DataFrame, path: Path) -> None:
 
 def _bars(ax: Axes, name: str, rows: pd.DataFrame) -> None:
     task = TASKS.get(name)
+    sign = -1 if task and task.classes else 1
+    best: dict[str, Shown] = {}  # of each model
+    for row in sorted(our_rows(rows), key=lambda row: sign * _ranked_by(row)):
+        best.setdefault(row.name.partition(" (")[0], row)
+    ours = [row._replace(name=model.replace("**", "")) for model, row in best.items()]
     published = [_shown(e) for e in PUBLISHED.get(name, ()) if e.name != "dummy"]
-    bars = sorted([*our_rows(rows), *published], key=_ranked_by)
+    bars = sorted([*ours, *published], key=_ranked_by)
     colours = [
         OURS if row.note else ("#808080" if row.same_rows is not None else THEIRS) for row in bars
     ]
     ax.barh(range(len(bars)), [_ranked_by(row) for row in bars], color=colours, height=0.7)
-    labels = [textwrap.shorten(row.name.replace("**", ""), 40, placeholder=" …") for row in bars]
-    ax.set_yticks(range(len(bars)), labels, fontsize=8)
-    if not (task and task.classes):
+    ax.set_yticks(range(len(bars)), [row.name for row in bars], fontsize=8)
+    if sign > 0:
         ax.invert_yaxis()
-    ax.set_xlabel(_title(name, task), fontsize=8)
+    ax.set_xlabel(_title(name, task).replace(": ", "\n"), fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
