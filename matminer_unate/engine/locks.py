@@ -99,7 +99,15 @@ def _refusal(path: Path, holder: dict[str, Any]) -> str:
 def _made(path: Path, own: dict[str, Any]) -> bool:
     """Make the lock file, with its content at once; whether there was none."""
     fresh = path.with_name(f"{path.name}.{own['token']}")
-    fresh.write_text(json.dumps(own), encoding="utf-8")
+    try:
+        fresh.write_text(json.dumps(own), encoding="utf-8")
+        return _linked(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _linked(fresh: Path, path: Path) -> bool:
+    """Give a file a second name; whether there was none of that name."""
     try:
         os.link(fresh, path)
     except FileExistsError:
@@ -107,11 +115,9 @@ def _made(path: Path, own: dict[str, Any]) -> bool:
     except OSError:  # a file system without links
         try:
             with path.open("x", encoding="utf-8") as file:
-                json.dump(own, file)
+                file.write(fresh.read_text(encoding="utf-8"))
         except FileExistsError:
             return False
-    finally:
-        fresh.unlink()
     return True
 
 

@@ -212,9 +212,9 @@ class Run:
             With what is kept.
         """
         header, path = self.header(), self.target.parts
-        path.mkdir(exist_ok=True)
         folder = PartsFolder(path)
         try:
+            path.mkdir(exist_ok=True)
             with held(path, self.shard, self.say), told_what_is_kept(folder):
                 n_before = self._compute(folder, header, bar, cluster)
                 parts = folder.parts()

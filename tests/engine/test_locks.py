@@ -78,3 +78,16 @@ def test_where_there_are_no_links_the_file_itself_is_the_lock(
     with locked(tmp_path / "lock", print), refused, locked(tmp_path / "lock", print):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_leaves_no_half_written_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(path: Path, text: str, encoding: str) -> int:
+        path.touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", stopped)
+    with pytest.raises(KeyboardInterrupt), locked(tmp_path / "lock", print):
+        pass
+    assert not list(tmp_path.iterdir())
