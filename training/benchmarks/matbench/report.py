@@ -82,7 +82,7 @@ def our_rows(rows: pd.DataFrame) -> list[Shown]:
 def _test_section(name: str, rows: pd.DataFrame) -> str:
     task = TASKS.get(name)
     shown = [*our_rows(rows), *(_shown(e) for e in PUBLISHED.get(name, ()))]
-    shown.sort(key=lambda row: _ranked_by(row) * (-1 if task and task.classes else 1))
+    shown.sort(key=lambda row: _sign(task) * _ranked_by(row))
     n_rows, missing = int(rows["n_rows_task"].iloc[0]), int(rows["rows_missing"].iloc[0])
     share = n_rows / (n_rows + missing)
     lines = [
@@ -131,6 +131,11 @@ def _ranked_by(row: Shown) -> float:
     return numbers[0]
 
 
+def _sign(task: Task | None) -> int:
+    """−1 for areas under curves, the largest of which are best."""
+    return -1 if task and task.classes else 1
+
+
 def _title(name: str, task: Task | None) -> str:
     return f"{name}: {task.title} ({task.unit})" if task else name
 
@@ -156,9 +161,8 @@ def _figure(test: pd.DataFrame, path: Path) -> None:
 
 def _bars(ax: Axes, name: str, rows: pd.DataFrame) -> None:
     task = TASKS.get(name)
-    sign = -1 if task and task.classes else 1
     best: dict[str, Shown] = {}  # of each model
-    for row in sorted(our_rows(rows), key=lambda row: sign * _ranked_by(row)):
+    for row in sorted(our_rows(rows), key=lambda row: _sign(task) * _ranked_by(row)):
         best.setdefault(row.name.partition(" (")[0], row)
     ours = [row._replace(name=model.replace("**", "")) for model, row in best.items()]
     published = [_shown(e) for e in PUBLISHED.get(name, ()) if e.name != "dummy"]
@@ -168,7 +172,7 @@ def _bars(ax: Axes, name: str, rows: pd.DataFrame) -> None:
     ]
     ax.barh(range(len(bars)), [_ranked_by(row) for row in bars], color=colours, height=0.7)
     ax.set_yticks(range(len(bars)), [row.name for row in bars], fontsize=8)
-    if sign > 0:
+    if _sign(task) > 0:
         ax.invert_yaxis()
     ax.set_xlabel(_title(name, task).replace(": ", "\n"), fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
