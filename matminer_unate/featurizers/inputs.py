@@ -24,7 +24,7 @@ def pandas_frame(df: Any, inplace: bool = False) -> pd.DataFrame:
             f"inplace=True needs a pandas DataFrame, got {type_name(df)}; take the result instead"
         )
     if not isinstance(df, pd.DataFrame) and hasattr(df, "to_pandas"):
-        df = _to_pandas(df)
+        df = to_pandas(df)
     if not isinstance(df, pd.DataFrame):
         raise InputError(
             f"expected a pandas DataFrame, got {type_name(df)}; pass a DataFrame with a column of "
@@ -67,7 +67,7 @@ def entries_of(X: Any) -> list[Any]:
         ``X`` is not a list, tuple, Series, Index, one-column DataFrame, array or iterator.
     """
     if not isinstance(X, pd.DataFrame | pd.Series) and hasattr(X, "to_pandas"):
-        X = _to_pandas(X)
+        X = to_pandas(X)
     if isinstance(X, pd.DataFrame):
         if X.shape[1] != 1:
             raise InputError(f"expected one column of structures, got {X.shape[1]} columns")
@@ -105,7 +105,14 @@ def type_name(x: Any) -> str:
     return name if module == "builtins" else f"{module}.{name}"
 
 
-def _to_pandas(x: Any) -> Any:
+def to_pandas(x: Any) -> Any:
+    """What another library's frame or column is in pandas.
+
+    Raises
+    ------
+    InputError
+        It cannot be converted.
+    """
     try:
         return x.to_pandas()
     except Exception as e:

@@ -17,7 +17,6 @@ The way of a crystal through ``UnateFineTuneRegressor.fit``:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields
 from numbers import Integral, Real
@@ -25,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -33,9 +31,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, WeightsError, warn_user
-from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.featurizers.notebook_view import NotebookView
-from matminer_unate.finetuning.inputs import Graphs, read_graphs, tight_binding_columns
+from matminer_unate.finetuning.inputs import (
+    GivenRows,
+    Graphs,
+    read_graphs,
+    read_rows,
+    tight_binding_columns,
+)
 from matminer_unate.finetuning.reports import about_constants, about_stop, doubts, held_out_errors
 from matminer_unate.finetuning.saved_networks import (
     FittedNetworks,
@@ -236,6 +239,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : list, tuple, Series, one-column DataFrame or array of structures
+            Or a DataFrame that has the columns of :class:`~matminer_unate.TightBindingStats` beside
+            them, which then are not computed again, as in cross-validation.
         y : (n_rows,) or (n_rows, n_targets)
             Several targets are learned by one network, each in its own standard deviations. Among
             several, NaN is a target that is not known for this crystal.
@@ -253,16 +258,11 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             Ctrl-C was pressed. The best weights so far, if there were any, are kept.
         """
         check_parameters(self)
-        structures, index = entries_of(X), _index_of(X)
-        values, names = read_targets(y, len(structures))
-        weights = read_row_weights(sample_weight, len(structures))
+        given = read_rows(X)
+        values, names = read_targets(y, len(given))
+        weights = read_row_weights(sample_weight, len(given))
         config = read_config(self.weights)
-        with self._stage("reading crystals", len(structures)) as bar:
-            device = resolve_device(self.device)
-            graphs = read_graphs(
-                structures, config, self.on_error == "nan", self.disorder, index, "left out",
-                bar.update,
-            )  # fmt: skip
+        graphs, device = self._graphs(given, config, "left out")
         if weights is not None:
             graphs = graphs.only(weights[graphs.rows] > 0)
             weights = weights[graphs.rows]
@@ -271,7 +271,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             raise InputError(f"fine-tuning needs at least two usable rows, got {len(values)}")
         each = target_weights(values, weights)
         scale = scale_of(values, each, self.minimum, names)
-        columns = self._columns(structures, graphs, self.tight_binding, "are learned from without")
+        columns = self._columns(given, graphs, self.tight_binding, "are learned from without")
         if columns is not None and not np.isfinite(columns).all(axis=1).any():
             warn_user("no row has tight-binding columns: this is a fit with tight_binding=False")
             columns = None
@@ -285,7 +285,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     def predict(self, X: Any) -> NDArray[np.float64]:
         """Predictions of structures, (n_rows,), or (n_rows, n_targets) after a fit to several.
 
-        NaN where a structure is unusable and ``on_error="nan"``.
+        ``X`` is as for :meth:`fit`. NaN where a structure is unusable and ``on_error="nan"``.
 
         Raises
         ------
@@ -294,17 +294,12 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self, "networks_")
         check_parameters(self)
-        structures, index = entries_of(X), _index_of(X)
-        with self._stage("reading crystals", len(structures)) as bar:
-            device = resolve_device(self.device)
-            graphs = read_graphs(
-                structures, self.weights_config_, self.on_error == "nan", self.disorder, index,
-                "get NaN", bar.update,
-            )  # fmt: skip
-        found = np.full((len(structures), len(self.scale_.mean)), np.nan)
+        given = read_rows(X)
+        graphs, device = self._graphs(given, self.weights_config_, "get NaN")
+        found = np.full((len(given), len(self.scale_.mean)), np.nan)
         if len(graphs.rows):
             reads_columns = self.networks_[0].n_given > 0
-            columns = self._columns(structures, graphs, reads_columns, "are predicted without")
+            columns = self._columns(given, graphs, reads_columns, "are predicted without")
             found[graphs.rows] = self._predict(graphs, columns, device)
         return found[:, 0] if found.shape[1] == 1 else found
 
@@ -357,13 +352,20 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
 
         return stage(f"{KIND}, {name}", total, "crystals", self.progress)
 
+    def _graphs(self, given: GivenRows, config: WeightsConfig, outcome: str) -> tuple[Graphs, Any]:
+        """Graphs of the usable rows, and the device."""
+        skip = self.on_error == "nan"
+        with self._stage("reading crystals", len(given)) as bar:
+            device = resolve_device(self.device)
+            return read_graphs(given, config, skip, self.disorder, outcome, bar.update), device
+
     def _columns(
-        self, structures: Sequence[Any], graphs: Graphs, wanted: bool, outcome: str
+        self, given: GivenRows, graphs: Graphs, wanted: bool, outcome: str
     ) -> NDArray[np.float32] | None:
         if not wanted:
             return None
         with self._stage("tight binding", len(graphs.rows)) as bar:
-            return tight_binding_columns(structures, graphs, self.disorder, outcome, bar.update)
+            return tight_binding_columns(given, graphs, self.disorder, outcome, bar.update)
 
     def _transforms(
         self,
@@ -489,10 +491,6 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         if not varies:
             given["epochs"] = 1  # there is nothing to learn
         return FitSettings(**FINE_TUNING | given | {"minimum": minimum})
-
-
-def _index_of(X: Any) -> Sequence[Any] | None:
-    return X.index if isinstance(X, pd.Series | pd.DataFrame) else None
 
 
 def _bare(values: NDArray[np.float64]) -> Any:

@@ -8,15 +8,65 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.formula import reduced_counts
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.crystals.ordering import Disorder
-from matminer_unate.errors import StructureError, warn_user
+from matminer_unate.errors import InputError, StructureError, warn_user
+from matminer_unate.featurizers.inputs import entries_of, to_pandas
 from matminer_unate.featurizers.rows import prepare_rows, row_name
 from matminer_unate.featurizers.unate import EncodingNotes, prepare
 from matminer_unate.network.weights import WeightsConfig
+
+
+@dataclass(frozen=True)
+class GivenRows:
+    """What a caller gave.
+
+    Attributes
+    ----------
+    structures : list
+    index : Index or None
+        Labels of the rows, for messages.
+    electrons : (n_rows, n_columns) float32 array or None
+        Columns of ``TightBindingStats``; NaN in rows that have none.
+    """
+
+    structures: list[Any]
+    index: Sequence[Any] | None
+    electrons: NDArray[np.float32] | None
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+
+def read_rows(X: Any) -> GivenRows:
+    """Structures from whatever list-like came in, or a DataFrame that has more of them.
+
+    Raises
+    ------
+    InputError
+        ``X`` is nothing of the kind, or a frame that has other columns beside the structures than
+        those of ``TightBindingStats``.
+    """
+    if not isinstance(X, pd.DataFrame | pd.Series) and hasattr(X, "to_pandas"):
+        X = to_pandas(X)
+    if not isinstance(X, pd.DataFrame) or X.shape[1] < 2:
+        index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
+        return GivenRows(entries_of(X), index, None)
+    from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
+
+    labels = TightBindingStats().feature_labels()
+    others = [name for name in X.columns if name not in set(labels)]
+    if len(others) != 1 or X.shape[1] != 1 + len(labels):
+        raise InputError(
+            "expected a column of structures, alone or with all columns of TightBindingStats, got "
+            f"{X.shape[1]} columns, of which {X.shape[1] - len(others)} are of TightBindingStats; "
+            "pass df['structure']"
+        )
+    return GivenRows(list(X[others[0]]), X.index, X[labels].to_numpy(np.float32))
 
 
 @dataclass
@@ -47,11 +97,10 @@ class Graphs:
 
 
 def read_graphs(
-    structures: Sequence[Any],
+    given: GivenRows,
     config: WeightsConfig,
     skip: bool,
     disorder: Disorder,
-    index: Sequence[Any] | None,
     outcome: str,
     progress: Callable[[int], Any],
 ) -> Graphs:
@@ -59,13 +108,11 @@ def read_graphs(
 
     Parameters
     ----------
-    structures : sequence
+    given : GivenRows
     config : WeightsConfig
     skip : bool
         Leave unusable structures out with one warning instead of raising.
     disorder : str
-    index : sequence, optional
-        Labels of the rows, for messages.
     outcome : str
         What becomes of the rows that are left out.
     progress : callable
@@ -82,43 +129,42 @@ def read_graphs(
     def failed(row: int, error: StructureError) -> None:
         if not skip:
             raise StructureError(
-                f"{row_name(row, index)}: {error}\nTo go on without such rows, construct the "
+                f"{row_name(row, given.index)}: {error}\nTo go on without such rows, construct the "
                 "regressor with on_error='nan'."
             ) from error
         errors[row] = error
         progress(1)
 
     read = partial(prepare, config=config, disorder=disorder)
-    for row, prepared in prepare_rows(structures, read, failed):
+    for row, prepared in prepare_rows(given.structures, read, failed):
         notes.read(prepared, row)
         rows.append(row)
         graphs.append(prepared.graph)
         progress(1)
     if errors:
         warn_user(
-            f"{len(errors)} of {len(structures)} rows are no usable structure and {outcome}; "
-            f"{_first(errors, index)}"
+            f"{len(errors)} of {len(given)} rows are no usable structure and {outcome}; "
+            f"{_first(errors, given.index)}"
         )
-    for text in notes.texts(index):
+    for text in notes.texts(given.index):
         warn_user(text)
-    return Graphs(np.array(rows, np.int64), graphs, index)
+    return Graphs(np.array(rows, np.int64), graphs, given.index)
 
 
 def tight_binding_columns(
-    structures: Sequence[Any],
+    given: GivenRows,
     graphs: Graphs,
     disorder: Disorder,
     outcome: str,
     progress: Callable[[int], Any],
 ) -> NDArray[np.float32]:
-    """Columns of ``TightBindingStats`` for the rows of the graphs.
+    """Columns of ``TightBindingStats`` for the rows of the graphs: those given, or new ones.
 
     Rows that have none get NaN, with one warning.
 
     Parameters
     ----------
-    structures : sequence
-        All rows.
+    given : GivenRows
     graphs : Graphs
     disorder : str
     outcome : str
@@ -128,16 +174,22 @@ def tight_binding_columns(
     """
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 
-    some = [structures[row] for row in graphs.rows]
-    electrons = TightBindingStats(on_error="nan", disorder=disorder)
-    found = electrons._columns(some, True, None, progress)
-    errors = {int(graphs.rows[k]): error for k, error in sorted(found.errors.items())}
-    if errors:
+    if given.electrons is not None:
+        columns = given.electrons[graphs.rows]
+        lacking = np.flatnonzero(~np.isfinite(columns).all(axis=1))
+        reasons = {int(graphs.rows[k]): "the given ones are not finite" for k in lacking}
+    else:
+        some = [given.structures[row] for row in graphs.rows]
+        electrons = TightBindingStats(on_error="nan", disorder=disorder)
+        found = electrons._columns(some, True, None, progress)
+        columns = found.values
+        reasons = {int(graphs.rows[k]): str(why) for k, why in sorted(found.errors.items())}
+    if reasons:
         warn_user(
-            f"{len(errors)} of {len(some)} rows have no tight-binding columns and {outcome}; "
-            f"{_first(errors, graphs.index)}"
+            f"{len(reasons)} of {len(columns)} rows have no tight-binding columns and {outcome}; "
+            f"{_first(reasons, graphs.index)}"
         )
-    return found.values
+    return columns
 
 
 def _first(errors: dict[int, Any], index: Sequence[Any] | None) -> str:

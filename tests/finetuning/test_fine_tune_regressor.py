@@ -115,6 +115,25 @@ def test_the_columns_of_the_tight_binding_model_reach_the_head(
     assert not np.allclose(without, found)
 
 
+def test_tight_binding_columns_of_a_frame_are_not_computed_again(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = pd.Series(structures(12), name="structure"), volumes(structures(12))
+    model = make(tiny_weights, tight_binding=True).fit(X, y)
+    frame = TightBindingStats().featurize_dataframe(X.to_frame(), "structure", pbar=False)
+    monkeypatch.setattr(TightBindingStats, "_prepare", no_tight_binding)
+    again = make(tiny_weights, tight_binding=True).fit(frame, y)
+    np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
+    gaps = frame.copy()
+    gaps.iloc[3, 1:] = np.nan
+    with pytest.warns(UnateWarning, match="1 of 12 rows have .* are predicted without; .* row 3"):
+        again.predict(gaps)
+    with pytest.raises(InputError, match=r"TightBindingStats, got 2 columns, of which 1 "):
+        again.predict(frame.iloc[:, :2])
+    with pytest.raises(InputError, match=r"of TightBindingStats; pass df\['structure'\]"):
+        again.predict(frame.assign(formula="NaCl"))
+
+
 def test_scikit_learn_can_cross_validate_and_pickle_it(tiny_weights: Path) -> None:
     X, y = structures(12), volumes(structures(12))
     scores = cross_val_score(make(tiny_weights), X, y, cv=2, scoring="neg_mean_absolute_error")

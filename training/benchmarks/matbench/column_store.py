@@ -90,14 +90,20 @@ class ColumnStore:
         parts = [pd.read_parquet(path, columns=[SECONDS]) for path in self._parts()]
         return {identifier for part in parts for identifier in part.index}
 
-    def read(self, ids: NDArray[Any]) -> tuple[pd.DataFrame, float]:
-        """Columns of some crystals, and the CPU seconds that they took.
+    def read(self, ids: NDArray[Any], names: list[str] | None = None) -> tuple[pd.DataFrame, float]:
+        """Columns of some crystals, and the CPU seconds that all their columns took.
 
         A crystal that could not be described is a row of NaN.
+
+        Parameters
+        ----------
+        ids : (n,) array of str
+        names : list of str, optional
+            Of the columns; None for all.
         """
         wanted, parts = pd.Index(ids), []
         for path in self._parts():
-            part = pd.read_parquet(path)
+            part = pd.read_parquet(path, columns=None if names is None else [*names, SECONDS])
             parts.append(part[part.index.isin(wanted)])
         table = pd.concat(parts)
         # Two runs at a time may have computed a crystal twice.

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ import matminer_unate
 from benchmarks.labelled_tables import structures_of_arrays
 from benchmarks.matbench.column_store import ColumnStore
 from benchmarks.matbench.tasks import Fold, Index, TaskRows
-from matminer_unate import UnateFineTuneRegressor, UnateRegressor
+from matminer_unate import TightBindingStats, UnateFineTuneRegressor, UnateRegressor
 from matminer_unate.errors import InputError
 from matminer_unate.regressors.recipe import FORMULA
 
@@ -136,7 +136,18 @@ class Experts:
 
         def fit() -> Outcome:
             estimator = _estimator(UnateFineTuneRegressor, options)
-            return self._fit(estimator, fold, *self._structures(fold))
+            if not (estimator.tight_binding and self.recipe.tight_binding):
+                return self._fit(estimator, fold, *self._structures(fold))
+            # What the recipe has of the electrons serves each fit of the network too.
+            labels = TightBindingStats().feature_labels()
+            parts, seconds = list[pd.DataFrame](), 0.0
+            structures = self._structures(fold)
+            for rows, column in zip((fold.train, fold.judged), structures, strict=True):
+                electrons, more = self._columns(rows, labels)
+                parts.append(electrons.set_index(column.index).assign(structure=column))
+                seconds += more
+            found = self._fit(estimator, fold, *parts)
+            return replace(found, facts={"columns_cpu_s": seconds} | found.facts)
 
         return self._kept(self._path("network", fold, options), fit)
 
@@ -192,10 +203,10 @@ class Experts:
         predictions = np.where(np.isnan(predictions), np.median(y), predictions)
         return Outcome(predictions, held_out, facts)
 
-    def _columns(self, rows: Index) -> tuple[pd.DataFrame, float]:
+    def _columns(self, rows: Index, names: list[str] | None = None) -> tuple[pd.DataFrame, float]:
         ids = self.rows.crystal_ids[rows]
         self.store.compute(ids, lambda k: self.rows.crystals(rows[k]), self.n_processes)
-        return self.store.read(ids)
+        return self.store.read(ids, names)
 
     def _path(self, name: str, fold: Fold, options: Options) -> Path:
         what = [
