@@ -22,15 +22,26 @@ Take = Callable[[list["InputRow"]], Mapping[int, StructureError]]
 """Takes rows with structures; returns the errors of those that are unusable, by number."""
 
 
-def add_embedding_options(parser: argparse.ArgumentParser, quiet: str) -> None:
-    """Add the options of input and weights; ``quiet`` is what that option does."""
+def add_embedding_options(
+    parser: argparse.ArgumentParser, quiet: str, average: bool = False
+) -> None:
+    """Add the options of input and weights.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    quiet : str
+        What that option does.
+    average : bool
+        Whether disordered crystals can be embedded by the occupancies of their sites.
+    """
     parser.set_defaults(errors=None)
     add_column(parser)
     add_weights(parser)
     add_device(parser)
     add = parser.add_argument
     add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
-    add_disorder(parser)
+    add_disorder(parser, average=average)
     add("--overwrite", action="store_true", help="replace --out if it exists")
     add("--quiet", action="store_true", help=quiet)
 

@@ -48,6 +48,10 @@ def add_disorder(
         default=default,
         help="crystals with sites of mixed or partial occupancy fail (raise), or an ordered cell "
         "of low electrostatic energy stands for them (ordered)"
-        + (", or elements count with their occupancies (average; unate only)" if average else "")
+        + (
+            ", or elements count with their occupancies in learned columns (average)"
+            if average
+            else ""
+        )
         + f"; default: {said}",
     )

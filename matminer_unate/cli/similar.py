@@ -72,7 +72,7 @@ def add_similar(commands: Any) -> None:
     )
     add("--out", type=Path, metavar="FILE", help="write to this .csv or .parquet, not the screen")
     add("--save", type=Path, metavar="FOLDER", help="keep the index of the corpus")
-    add_embedding_options(parser, "print nothing but the result and errors")
+    add_embedding_options(parser, "print nothing but the result and errors", average=True)
 
 
 def similar(args: argparse.Namespace) -> Callable[[], int]:

@@ -84,14 +84,19 @@ def test_rows_that_cannot_be_read_are_counted(
         assert run(tiny_weights, *wrong) == cli.UNUSABLE
 
 
-def test_disordered_crystals_are_found_by_their_ordered_cells(
-    tiny_weights: Path, corpus: Path, query: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("disorder", ["ordered", "average"])
+def test_disordered_crystals_are_compared(
+    tiny_weights: Path,
+    corpus: Path,
+    query: Path,
+    capsys: pytest.CaptureFixture[str],
+    disorder: str,
 ) -> None:
     alloy = query.with_name("alloy.cif")
     mixed = NAMED["ZnO wurtzite"].copy()
     mixed.replace_species({"Zn": {"Zn": 0.5, "Mg": 0.5}})
     mixed.to(filename=str(alloy), fmt="cif")
-    options = "--in", corpus, "-k", "1", "--disorder", "ordered"
+    options = "--in", corpus, "-k", "1", "--disorder", disorder
     assert run(tiny_weights, alloy, *options) == cli.OK
     printed = capsys.readouterr()
     assert "1 neighbours" in printed.out
