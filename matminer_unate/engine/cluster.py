@@ -121,32 +121,50 @@ def cluster_parts(
     with connected(address, say) as client:
         tasks = iter(_tasks(blocks, wanted))
         pending: Any = distributed.as_completed()
-        lost: list[int] = []
-        block_of: dict[str, int] = {}
+        task_of: dict[str, Task] = {}
+
+        def submit(task: Task) -> Any:
+            return client.submit(compute_task, plan, task, retries=RETRIES, pure=False)
 
         def submit_next() -> None:
             task = next(tasks, None)
             if task is not None:
-                future = client.submit(compute_task, plan, task, retries=RETRIES, pure=False)
-                block_of[future.key] = task.block
+                future = submit(task)
+                task_of[future.key] = task
                 pending.add(future)
 
-        for _ in range(2 * sum(client.nthreads().values())):
-            submit_next()
-        for future in pending:
+        def part_of(future: Any) -> Part | None:
+            """What came of a task; None where workers died with it."""
             try:
-                part = future.result()
+                part: Part = future.result()
             except distributed.KilledWorker:
-                lost.append(block_of[future.key])
+                return None
             except CancelledError as e:
                 raise InputError(
                     f"the Dask scheduler{f' at {address}' if address else ''} is gone; start it "
                     "again, and the same command goes on"
                 ) from e
+            tell(part.n_rows)
+            return part
+
+        suspects, lost = list[Task](), list[int]()
+        for _ in range(2 * sum(client.nthreads().values())):
+            submit_next()
+        for future in pending:
+            task, part = task_of.pop(future.key), part_of(future)
+            if part is None:
+                suspects.append(task)
             else:
-                tell(part.n_rows)
                 yield part
             submit_next()
+        # Dask suspects all tasks that a worker had when it died, those that waited there too; one
+        # after the other, each can only answer for itself.
+        for task in suspects:
+            part = part_of(submit(task))
+            if part is None:
+                lost.append(task.block)
+            else:
+                yield part
     if lost:
         items = blocks.items_of(min(lost))
         raise InputError(

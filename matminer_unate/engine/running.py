@@ -212,23 +212,20 @@ class Run:
             With what is kept.
         """
         header, path = self.header(), self.target.parts
-        folder = PartsFolder(path)
-        try:
-            path.mkdir(exist_ok=True)
-            with held(path, self.shard, self.say), told_what_is_kept(folder):
-                n_before = self._compute(folder, header, bar, cluster)
-                parts = folder.parts()
-                own = [part for part in parts if self.shard.has(part.block)]
-                report = total(own)
-                if self.shard.n == 1:
-                    bar.stage("writing the table")
-                    write_whole(folder, header, parts, self.target, self.schema)
-                elif self.target.errors is not None:
-                    folder.write_errors(self.target.errors, own)
-        finally:
-            # It is empty unless there is something to keep.
-            with suppress(OSError):
-                path.rmdir()
+        with (
+            parts_folder(path) as folder,
+            held(path, self.shard, self.say),
+            told_what_is_kept(folder),
+        ):
+            n_before = self._compute(folder, header, bar, cluster)
+            parts = folder.parts()
+            own = [part for part in parts if self.shard.has(part.block)]
+            report = total(own)
+            if self.shard.n == 1:
+                bar.stage("writing the table")
+                write_whole(folder, header, parts, self.target, self.schema)
+            elif self.target.errors is not None:
+                folder.write_errors(self.target.errors, own)
         return Outcome(report, n_before, self.shard.n == 1)
 
     def _compute(
@@ -293,6 +290,17 @@ def write_whole(
             n_bytes = sum(part.bytes for part in full)
             join_tables(folder.tables(full), fresh, target.suffix, schema, n_bytes)
     folder.clear()
+
+
+@contextmanager
+def parts_folder(path: Path) -> Iterator[PartsFolder]:
+    """The folder of parts, made if need be; it goes again unless there is something to keep."""
+    try:
+        path.mkdir(exist_ok=True)
+        yield PartsFolder(path)
+    finally:
+        with suppress(OSError):  # it is not empty
+            path.rmdir()
 
 
 @contextmanager
@@ -424,9 +432,7 @@ def _join(
     target: Target,
 ) -> None:
     own = target.parts
-    own.mkdir(exist_ok=True)
-    gathered = PartsFolder(own)
-    with told_what_is_kept(gathered):
+    with parts_folder(own) as gathered, told_what_is_kept(gathered):
         for folder, part in homes.values():
             names = [part.name] * bool(part.sha256) + [part.errors_name] * bool(part.n_listed)
             for name in names:
@@ -439,5 +445,3 @@ def _join(
             for _ in gathered.tables(parts):
                 pass  # each is checked
         write_whole(gathered, header, parts, target, schema)
-    with suppress(OSError):
-        own.rmdir()
