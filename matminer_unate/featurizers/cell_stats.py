@@ -84,7 +84,7 @@ class CellStats(StructureFeaturizer):
 
     Notes
     -----
-    * A crystal of 8 sites takes 1.2 ms, one of 150 takes 20 ms, one of 1,000 takes 0.3 s.
+    * A crystal of 20 sites takes 1 ms, one of 150 takes 10 ms, one of 1,000 takes 0.15 s.
     * Elements without a tabulated covalent radius (from Bk on) take the mean over the elements,
       with a warning.
     * Atoms with no neighbour within 6 Å are molecules of their own, with a warning.
