@@ -1,6 +1,6 @@
 """How much faster than a former version? The same calls of both, in turn, on one machine.
 
-    git worktree add ../before 6e3bd2b
+    git worktree add ../before d0ec161
     python training/speedup.py --before ../before --data data/mp_mtcgcnn.parquet \\
         --out training/results/speedup.csv
 
@@ -16,14 +16,15 @@ import json
 import os
 import subprocess
 import sys
-import time
-import warnings
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from pymatgen.core import Structure
 
 from benchmarks.labelled_tables import structures_of
+from harness import timed_calls
 from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 
@@ -38,15 +39,16 @@ CASES = {
 
 def main() -> None:
     args = parse_arguments()
-    if args.measure:
-        print(json.dumps(measure(args.measure, args.data)))
-        return
     here = Path(__file__).resolve().parents[1]
+    table = pd.read_parquet(args.data)
     rows = []
     for name in args.only or CASES:
+        kind, low, high, n = CASES[name]
+        some = table[table["n_sites"].between(low, high)].sample(n, random_state=0)
+        structures = structures_of(some)
         for _ in range(args.rounds):
             for version, checkout in (("before", args.before), ("now", here)):
-                found = in_a_fresh_process(name, args.data, Path(checkout))
+                found = in_a_fresh_process(kind, structures, Path(checkout))
                 rows += [{"case": name, "call": call, "version": version} | t for call, t in found]
                 print(rows[-1], flush=True)
     summary = summarise(pd.DataFrame(rows))
@@ -56,50 +58,33 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = script_parser(__doc__)
-    parser.add_argument("--before", help="checkout of the former version")
+    parser.add_argument("--before", required=True, help="checkout of the former version")
     parser.add_argument("--data", required=True, help="parquet file of structures")
     parser.add_argument("--rounds", type=int, default=3, help="[3]")
     parser.add_argument("--only", nargs="+", choices=CASES, help="cases [all]")
     parser.add_argument("--out", default="speedup.csv", help="[speedup.csv]")
-    parser.add_argument("--measure", choices=CASES, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if not args.measure and not (args.before and Path(args.before).is_dir()):
+    if not Path(args.before).is_dir():
         parser.error("--before names the folder of a checkout")
     return args
 
 
-def in_a_fresh_process(name: str, data: str, checkout: Path) -> list[tuple[str, dict[str, float]]]:
-    """What :func:`measure` finds with the package of a checkout."""
-    paths = checkout.resolve(), Path(__file__).parent
-    done = subprocess.run(
-        [sys.executable, __file__, "--data", data, "--measure", name],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+def in_a_fresh_process(
+    kind: str, structures: Sequence[Structure], checkout: Path
+) -> list[tuple[str, dict[str, float]]]:
+    """Times of the first call and of later ones, with the package of a checkout."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "structures.json"
+        path.write_text(json.dumps([structure.as_dict() for structure in structures]))
+        done = subprocess.run(
+            [sys.executable, timed_calls.__file__, kind, path],
+            env={**os.environ, "PYTHONPATH": str(checkout.resolve())},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
     found: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
     return list(found.items())
-
-
-def measure(name: str, data: str) -> dict[str, dict[str, float]]:
-    """Milliseconds a crystal of the first call and of the best of three later ones."""
-    warnings.simplefilter("ignore")
-    import matminer_unate
-
-    kind, low, high, rows = CASES[name]
-    table = pd.read_parquet(data)
-    table = table[table["n_sites"].between(low, high)].sample(rows, random_state=0)
-    structures = structures_of(table)
-    estimator: Any = getattr(matminer_unate, kind)(on_error="nan")
-    call = estimator.featurize if kind == "UnateRegressor" else estimator.transform
-    times = []
-    for _ in range(4):
-        cpu, wall = time.process_time(), time.perf_counter()
-        call(structures)
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        times.append({"cpu_ms": 1e3 * cpu / rows, "wall_ms": 1e3 * wall / rows})
-    return {"first": times[0], "later": min(times[1:], key=lambda t: t["wall_ms"])}
 
 
 def summarise(rows: pd.DataFrame) -> pd.DataFrame:
