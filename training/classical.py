@@ -139,8 +139,6 @@ def plan(args: argparse.Namespace, tables: dict[str, pd.DataFrame]) -> list[Case
 
 
 def _is_wanted(task: str, features: str, n_labels: int | str, table: pd.DataFrame) -> bool:
-    if features.startswith(RECIPE) and PROPERTIES[task].classes:
-        return False
     few = ("magpie+", "control+fingerprint+", f"{RECIPE}_")
     if features not in FEW_LABELS_ONLY and not features.startswith(few):
         return True

@@ -41,6 +41,7 @@ from harness.result_tables import read_results
 from matminer_unate import UnateRegressor
 from matminer_unate.errors import InputError
 from matminer_unate.regressors import blend as regressor_parts
+from matminer_unate.regressors.recipe import Recipe
 from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS
 
 PARTS = {  # train, val, test rows
@@ -391,6 +392,21 @@ def test_the_columns_of_the_regressor_are_those_it_computes_itself(data: Path) -
         here.compute(block, table)
     found = UnateRegressor(device="cpu").featurize(table["structure"].tolist())
     np.testing.assert_allclose(found.iloc[:, 1:], here.join(wanted), rtol=1e-5)
+
+
+def test_classes_are_told_apart_by_the_classifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regressor_parts, "N_TREES", 30)
+    weights = list(RECIPE_WEIGHTS)
+    n, rng = 120, np.random.default_rng(0)
+    X = rng.normal(size=(n, len(Recipe(tuple(weights), "cpu", True).names()))).astype(np.float32)
+    y = (X[:, :400].sum(axis=1) > 0).astype(float)
+    X[:, 0] += 4 * y
+    train, val, test = np.split(rng.permutation(n), [80, 100])
+    formulas = np.array([f"Na{k}Cl" for k in range(n)])
+    rows = Rows(y, train, val, test, formulas, -np.inf, 0, True)
+    on_val, on_test = cases.recipe(X, weights, classes=True)(rows, 0)
+    assert ((on_val >= 0) & (on_val <= 1)).all()
+    assert rows.errors(on_test, test).mean() < 0.2
 
 
 def test_a_cell_of_other_columns_is_run_again(data: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,9 +35,10 @@ from benchmarks.columns.regressors import (
 from benchmarks.columns.subsets import property_rows, read_property_table
 from benchmarks.properties import PROPERTIES
 from matminer_unate.regressors.recipe import FORMULA, Recipe
+from matminer_unate.regressors.unate_classifier import UnateClassifier
 from matminer_unate.regressors.unate_regressor import UnateRegressor
 
-DUMMY = "dummy"
+DUMMY, CLASSIFIER = "dummy", "unate_classifier"
 
 WIDE = 300
 """Columns. In wider sets LightGBM's plain setting costs five times the dense one; there it is used
@@ -130,8 +132,9 @@ def run_cases(
         if case.features == DUMMY:
             found = {"median": _errors(lambda r, _: _median(r), problems)}
         elif used := recipes(list(blocks.weights)).get(case.features):
-            fit = recipe(columns[1], [blocks.weights[name] for name in used])
-            found = {RECIPE: _errors(fit, problems)}
+            fit = recipe(columns[1], [blocks.weights[name] for name in used], property_.classes)
+            head = CLASSIFIER if property_.classes else RECIPE
+            found = {head: _errors(fit, problems)}
         else:
             found = fit_heads(columns[0], columns[1], problems, choices)
         n_columns = columns[1].shape[1] if everything else 0
@@ -214,8 +217,8 @@ def fit_heads(
     return found
 
 
-def recipe(X: Matrix, weights: list[str]) -> Fit:
-    """``UnateRegressor`` on the blocks of its own columns.
+def recipe(X: Matrix, weights: list[str], classes: bool) -> Fit:
+    """``UnateRegressor``, or ``UnateClassifier``, on the blocks of its own columns.
 
     It chooses by cross-validation within the training rows and does without val.
     """
@@ -225,10 +228,18 @@ def recipe(X: Matrix, weights: list[str]) -> Fit:
     def fit(rows: Rows, _: int) -> Predictions:
         table[FORMULA] = rows.groups
         columns = table[[FORMULA, *names]]
+        given, to_predict, y = (
+            columns.iloc[rows.train],
+            columns.iloc[rows.unseen],
+            rows.y[rows.train],
+        )
+        options: dict[str, Any] = {"random_state": rows.seed, "device": "cpu"}
+        if classes:
+            classifier = UnateClassifier(weights, **options).fit(given, y)
+            return rows.split(classifier.predict_proba(to_predict)[:, 1])
         minimum = rows.minimum if np.isfinite(rows.minimum) else None
-        model = UnateRegressor(weights, minimum=minimum, random_state=rows.seed, device="cpu")
-        model.fit(columns.iloc[rows.train], rows.y[rows.train])
-        return rows.split(model.predict(columns.iloc[rows.unseen]))
+        model = UnateRegressor(weights, minimum=minimum, **options).fit(given, y)
+        return rows.split(model.predict(to_predict))
 
     return fit
 

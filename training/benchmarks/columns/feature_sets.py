@@ -7,7 +7,7 @@ from importlib.util import find_spec
 CONTROL = ("magpie", "cell", "physics")
 
 RECIPE = "unate_regressor"
-"""``UnateRegressor``, which is a row of the table like the feature sets."""
+"""``UnateRegressor``, of classes ``UnateClassifier``: a row of the table like the feature sets."""
 
 STRUCTURAL_LIMIT = 1000
 """Crystals. matminer's structural featurizers take a second for three of them."""
