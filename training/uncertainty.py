@@ -3,10 +3,11 @@
     python training/uncertainty.py --data data/ --out training/results/uncertainty.csv
 
 For each property, numbers of labels and random training subsets: fits on rows of the ``train``
-formulas, and counts how many of the ``test`` rows lie in the intervals for 68.3, 90 and 95 %. An
+formulas, and counts how many of the ``test`` rows lie in the intervals for 50, 80 and 90 %. An
 interval that is as wide for all rows would do that too, so the table has the coverage among the
 tenths of the rows with the smallest and the largest error bars as well, the rank correlation of
-error and error bar, and the coverage of normal intervals of 1.645 and 1.960 standard deviations.
+error and error bar, and the coverage of normal intervals of 1.282 and 1.645 standard deviations.
+Where a property has fewer labels than asked for, all of them are taken, once.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from benchmarks.columns.regressors import Rows
-from benchmarks.columns.subsets import property_rows
+from benchmarks.columns.subsets import ALL, n_train, property_rows
 from benchmarks.labelled_tables import read_labelled, structures_of
 from benchmarks.properties import PROPERTIES, Property, require_numbers
 from harness.command import run_script, script_parser
 from harness.result_tables import write_table
 from matminer_unate import UnateRegressor
 
-USUAL = ("gap", "formation_energy", "bulk_modulus")
-COVERAGES = {"68": 0.6827, "90": 0.9, "95": 0.95}
-NORMAL = {"90": 1.645, "95": 1.960}
+NUMBERS = tuple(name for name, property_ in PROPERTIES.items() if not property_.classes)
+COVERAGES = {"50": 0.5, "80": 0.8, "90": 0.9}
+NORMAL = {"80": 1.282, "90": 1.645}
 """Standard deviations of a normal distribution."""
 
 
@@ -42,8 +43,8 @@ def main(argv: list[str] | None = None) -> None:
         table, columns = featurized(args, [PROPERTIES[name] for name in names])
         for name in names:
             for n in args.labels:
-                for rows in property_rows(PROPERTIES[name], table, n)[: args.subsets]:
-                    result = {"property": name, "labels": n, "subset": rows.seed}
+                for rows in subsets_of(PROPERTIES[name], table, n, args.subsets):
+                    result = {"property": name, "labels": len(rows.train), "subset": rows.seed}
                     result |= measure(columns, rows, PROPERTIES[name])
                     print(" ".join(f"{k}={_short(v)}" for k, v in result.items()), flush=True)
                     found.append(result)
@@ -55,11 +56,11 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument("--data", required=True, help="folder of the parquet files")
     parser.add_argument(
-        "--properties", nargs="+", default=USUAL, choices=PROPERTIES, help=f"{USUAL}"
+        "--properties", nargs="+", default=NUMBERS, choices=PROPERTIES, help="[all but classes]"
     )
     parser.add_argument("--labels", nargs="+", type=int, default=(250, 2000), help="[250 2000]")
-    parser.add_argument("--subsets", type=int, default=2, help="random training subsets [2]")
-    parser.add_argument("--test-rows", type=int, default=1000, help="at most [1000]")
+    parser.add_argument("--subsets", type=int, default=3, help="random training subsets [3]")
+    parser.add_argument("--test-rows", type=int, default=3000, help="at most [3000]")
     parser.add_argument("--out", default="uncertainty.csv")
     args = parser.parse_args(argv)
     require_numbers(args.properties)
@@ -76,7 +77,7 @@ def featurized(
     used = [
         np.concatenate([rows.train, _some(rows.test, args.test_rows)])
         for p in properties
-        for rows in property_rows(p, table, max(args.labels))[: args.subsets]
+        for rows in subsets_of(p, table, max(args.labels), args.subsets)
     ]
     some = table.iloc[np.unique(np.concatenate(used))]
     started = time.perf_counter()
@@ -84,6 +85,12 @@ def featurized(
     print(f"{file}: {len(some)} crystals, {time.perf_counter() - started:.0f} s", flush=True)
     # Rows that no subset draws stay without columns, so that positions are those of the table.
     return table, found.reindex(table.index)
+
+
+def subsets_of(property_: Property, table: pd.DataFrame, n: int, at_most: int) -> list[Rows]:
+    """Random subsets of so many labels, or all labels where there are no more."""
+    wanted = n if n < n_train(property_, table) else ALL
+    return property_rows(property_, table, wanted)[:at_most]
 
 
 def measure(columns: pd.DataFrame, rows: Rows, property_: Property) -> dict[str, Any]:
