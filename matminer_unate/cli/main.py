@@ -42,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
         # again takes half a second, and at the end, for what the system frees anyway, another.
         gc.set_threshold(100_000)
         atexit.register(gc.freeze)
+        # Where it finds no symmetry at one tolerance, another is tried: lines for nobody.
+        os.environ.setdefault("SPGLIB_WARNING", "OFF")
     try:
         code = _run(args)
         sys.stdout.flush()
