@@ -11,7 +11,7 @@ from matminer_unate.physics.atoms import Ints
 from matminer_unate.physics.bond_blocks import ANGULAR
 from matminer_unate.physics.eigenstates import Eigenproblems
 from matminer_unate.physics.elements import Floats
-from matminer_unate.physics.parities import Parities
+from matminer_unate.physics.parities import Parities, at_partners
 
 SIGN = (-1.0) ** ANGULAR
 """Of an orbital, turned inside out."""
@@ -47,10 +47,7 @@ class Inversion:
         if not found.any():
             return None
         partner = crystal.images[found.argmax()]
-        n = len(crystal.frac_coords)
-        row = np.zeros((n, 9), dtype=np.int64)
-        row[site, orbital] = np.arange(len(site))
-        sign, opposite = SIGN[orbital], row[partner[site], orbital]
+        sign, opposite = SIGN[orbital], at_partners(partner, site, orbital)
         one, own = np.flatnonzero(site < partner[site]), np.flatnonzero(site == partner[site])
         return cls(one, opposite[one], own, sign[one], sign[own])
 

@@ -27,6 +27,21 @@ CHARACTERS = tuple(hadamard(2**m).astype(np.float64) for m in range(4))
 """Of the 2ᵐ kinds of states (rows) under the 2ᵐ products of m operations."""
 
 
+def at_partners(partner: Ints, site: Ints, orbital: Ints) -> Ints:
+    """Positions in the matrices of the same orbitals of other sites, (…, n).
+
+    Parameters
+    ----------
+    partner : (…, n_sites)
+        The other site of each.
+    site, orbital : (n,)
+        Of each row of the matrices.
+    """
+    row = np.zeros((partner.shape[-1], 9), dtype=np.int64)
+    row[site, orbital] = np.arange(len(site))
+    return row[partner[..., site], orbital]
+
+
 @dataclass(frozen=True)
 class Parities:
     """Operations that take orbital a of a site to ± orbital a of a site.
@@ -62,15 +77,13 @@ class Parities:
         # its cell.
         moved = (coords - coords[0]) @ W.swapaxes(1, 2)
         shift = np.rint(moved - coords[partner] + coords[partner[:, :1]]).astype(np.int64)
-        row = np.zeros((len(coords), 9), dtype=np.int64)
-        row[site, orbital] = np.arange(len(site))
         x, y, z = signs.T.astype(np.float64)
         one = np.ones(len(which))
         of_orbital = np.stack([one, x, y, z, one, x * y, x * z, y * z, one], axis=1)
         return cls(
             W,
             (signs < 0) @ np.array([1, 2, 4]),
-            row[partner[:, site], orbital],
+            at_partners(partner, site, orbital),
             of_orbital[:, orbital],
             shift[:, site],
         )
