@@ -93,7 +93,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     learning_rate : float
         Peak of the one-cycle schedule for the head.
     pretrained_share : float
-        What the encoder gets of it.
+        What the encoder gets of it. On validation rows, 1 had errors of moduli 4 to 6 % lower with
+        7,800 of them, and 1 % with 2,000 (``training/results/matbench.csv``).
     dropout : float
         Share of hidden channels of the head left out in training.
     n_members : int
