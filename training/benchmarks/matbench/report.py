@@ -28,8 +28,7 @@ surely belong together. Published entries are those of the leaderboard of Januar
 anew on the same rows where a number stands there. *Recipe* is `UnateRegressor` on its columns,
 *network* `UnateFineTuneRegressor` (the mean of `networks` of them), and *both* their mean, `share`
 being the network's, chosen on training rows. Areas under the ROC curve are of labels, as
-MatBench computes them (its issues 137 and 181); that of probabilities stands beside. Options were
-chosen on training rows of fold 0 (quick looks, below); all that met test rows have a row here.
+MatBench computes them (its issues 137 and 181); that of probabilities stands beside.
 """
 
 
