@@ -17,11 +17,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from pymatgen.core import Structure
 
 from benchmarks.labelled_tables import structures_of
 from harness import timed_calls
@@ -45,12 +43,15 @@ def main() -> None:
     for name in args.only or CASES:
         kind, low, high, n = CASES[name]
         some = table[table["n_sites"].between(low, high)].sample(n, random_state=0)
-        structures = structures_of(some)
-        for _ in range(args.rounds):
-            for version, checkout in (("before", args.before), ("now", here)):
-                found = in_a_fresh_process(kind, structures, Path(checkout))
-                rows += [{"case": name, "call": call, "version": version} | t for call, t in found]
-                print(rows[-1], flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "structures.json"
+            path.write_text(json.dumps([structure.as_dict() for structure in structures_of(some)]))
+            for _ in range(args.rounds):
+                for version, checkout in (("before", args.before), ("now", here)):
+                    found = in_a_fresh_process(kind, path, Path(checkout))
+                    case = {"case": name, "version": version}
+                    rows += [case | {"call": call} | times for call, times in found]
+                    print(rows[-1], flush=True)
     summary = summarise(pd.DataFrame(rows))
     print(summary.to_string(index=False))
     write_table(summary, args.out, f"medians over {args.rounds} rounds, default threads, seed 0")
@@ -70,19 +71,16 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def in_a_fresh_process(
-    kind: str, structures: Sequence[Structure], checkout: Path
+    kind: str, structures: Path, checkout: Path
 ) -> list[tuple[str, dict[str, float]]]:
     """Times of the first call and of later ones, with the package of a checkout."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "structures.json"
-        path.write_text(json.dumps([structure.as_dict() for structure in structures]))
-        done = subprocess.run(
-            [sys.executable, timed_calls.__file__, kind, path],
-            env={**os.environ, "PYTHONPATH": str(checkout.resolve())},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
+    done = subprocess.run(
+        [sys.executable, timed_calls.__file__, kind, structures],
+        env={**os.environ, "PYTHONPATH": str(checkout.resolve())},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     found: dict[str, dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
     return list(found.items())
 

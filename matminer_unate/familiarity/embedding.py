@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.checked import CheckedCrystal
@@ -15,7 +14,7 @@ from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import StructureError
 from matminer_unate.featurizers.base import CURE
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned
-from matminer_unate.featurizers.inputs import entries_of
+from matminer_unate.featurizers.inputs import entries_of, index_of
 from matminer_unate.featurizers.pooling import pool
 from matminer_unate.featurizers.rows import Columns, Computed, PreparedCrystal
 from matminer_unate.featurizers.unate import UnateFeaturizer
@@ -56,7 +55,7 @@ class CrystalEmbedding(UnateFeaturizer):
         StructureError
             A structure is unusable, and errors are not ignored.
         """
-        index = structures.index if isinstance(structures, pd.Series | pd.DataFrame) else None
+        index = index_of(structures)
         crystals = [_checked(structure, self.disorder) for structure in entries_of(structures)]
         found = self._compute(crystals, False, False, False, index, CURE)
         formulas = [

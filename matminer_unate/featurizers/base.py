@@ -38,7 +38,7 @@ from tqdm.auto import tqdm
 from matminer_unate.crystals.ordering import ORDERING, Disorder, check_disorder
 from matminer_unate.errors import InputError, StructureError, warn_user
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
-from matminer_unate.featurizers.inputs import column_of, entries_of, pandas_frame
+from matminer_unate.featurizers.inputs import column_of, entries_of, index_of, pandas_frame
 from matminer_unate.featurizers.notebook_view import NotebookView
 from matminer_unate.featurizers.rows import ALONE, Columns, Computed, RowNotes, prepare_rows
 
@@ -272,7 +272,7 @@ class BatchFeaturizer(NotebookView, BaseFeaturizer):
         ``X`` is a list, tuple, Series, Index, array, one-column DataFrame or iterator of
         structures. Unusable ones raise, or are rows of NaN with ``on_error="nan"``.
         """
-        index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
+        index = index_of(X)
         # UnateRegressor calls this too: its parameter has the same name.
         return self._compute(self._entries(X), False, False, False, index, CURE).values
 

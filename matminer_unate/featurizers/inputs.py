@@ -23,8 +23,7 @@ def pandas_frame(df: Any, inplace: bool = False) -> pd.DataFrame:
         raise InputError(
             f"inplace=True needs a pandas DataFrame, got {type_name(df)}; take the result instead"
         )
-    if not isinstance(df, pd.DataFrame) and hasattr(df, "to_pandas"):
-        df = to_pandas(df)
+    df = in_pandas(df)
     if not isinstance(df, pd.DataFrame):
         raise InputError(
             f"expected a pandas DataFrame, got {type_name(df)}; pass a DataFrame with a column of "
@@ -66,8 +65,7 @@ def entries_of(X: Any) -> list[Any]:
     InputError
         ``X`` is not a list, tuple, Series, Index, one-column DataFrame, array or iterator.
     """
-    if not isinstance(X, pd.DataFrame | pd.Series) and hasattr(X, "to_pandas"):
-        X = to_pandas(X)
+    X = in_pandas(X)
     if isinstance(X, pd.DataFrame):
         if X.shape[1] != 1:
             raise InputError(f"expected one column of structures, got {X.shape[1]} columns")
@@ -105,14 +103,21 @@ def type_name(x: Any) -> str:
     return name if module == "builtins" else f"{module}.{name}"
 
 
-def to_pandas(x: Any) -> Any:
-    """What another library's frame or column is in pandas.
+def index_of(X: Any) -> pd.Index | None:
+    """Labels of the rows of a frame or column, for messages."""
+    return X.index if isinstance(X, pd.Series | pd.DataFrame) else None
+
+
+def in_pandas(x: Any) -> Any:
+    """What another library's frame or column is in pandas; everything else as it is.
 
     Raises
     ------
     InputError
         It cannot be converted.
     """
+    if isinstance(x, pd.DataFrame | pd.Series) or not hasattr(x, "to_pandas"):
+        return x
     try:
         return x.to_pandas()
     except Exception as e:

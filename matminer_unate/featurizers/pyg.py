@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.pyg import graph_to_data
 from matminer_unate.errors import StructureError, warn_user
-from matminer_unate.featurizers.inputs import entries_of
+from matminer_unate.featurizers.inputs import entries_of, index_of
 from matminer_unate.featurizers.rows import row_name
 from matminer_unate.featurizers.unate import EncodingNotes, embed, prepare
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, weights_config
@@ -52,7 +50,7 @@ def to_data(
     """
     import torch
 
-    index = structures.index if isinstance(structures, pd.Series | pd.DataFrame) else None
+    index = index_of(structures)
     config = weights_config(weights)
     notes, found, graphs = EncodingNotes(config), list[Any](), list[Any]()
     for row, structure in enumerate(entries_of(structures)):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.checked import CheckedCrystal
@@ -19,7 +18,7 @@ from matminer_unate.crystals.ordering import AVERAGING, Disorder
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned
-from matminer_unate.featurizers.inputs import entries_of, is_many
+from matminer_unate.featurizers.inputs import entries_of, index_of, is_many
 from matminer_unate.featurizers.pooling import check_pooling, pooled
 from matminer_unate.featurizers.rows import (
     ALONE,
@@ -154,7 +153,7 @@ class UnateFeaturizer(StructureFeaturizer):
             A structure is unusable; among many, the message names its row.
         """
         if is_many(structures):
-            index = structures.index if isinstance(structures, pd.Series | pd.DataFrame) else None
+            index = index_of(structures)
             return self._embed_many(entries_of(structures), index, self.on_error == "nan")
         (vectors,) = self._embed_many([structures], ALONE, False)
         return vectors

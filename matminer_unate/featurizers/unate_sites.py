@@ -16,7 +16,7 @@ from matminer_unate.crystals.ordering import AVERAGING, Disorder, check_disorder
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import BatchFeaturizer
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
-from matminer_unate.featurizers.inputs import column_of, entries_of, is_many, type_name
+from matminer_unate.featurizers.inputs import column_of, entries_of, in_pandas, is_many, type_name
 from matminer_unate.featurizers.rows import ALONE, Columns, RowNotes
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
 from matminer_unate.featurizers.site_tables import (
@@ -241,8 +241,7 @@ class UnateSiteFeaturizer(BatchFeaturizer):
         return [meaning for group in self._groups() for meaning in group.meanings()]
 
     def _entries(self, X: Any) -> list[Any]:
-        if not isinstance(X, pd.DataFrame | pd.Series) and hasattr(X, "to_pandas"):
-            X = X.to_pandas()
+        X = in_pandas(X)
         if isinstance(X, pd.DataFrame):
             if X.shape[1] != 2:
                 raise InputError(f"expected two columns, {_PAIRS}; got {X.shape[1]}")

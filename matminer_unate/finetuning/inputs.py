@@ -15,7 +15,7 @@ from matminer_unate.crystals.formula import reduced_counts
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, StructureError, warn_user
-from matminer_unate.featurizers.inputs import entries_of, to_pandas
+from matminer_unate.featurizers.inputs import entries_of, in_pandas, index_of
 from matminer_unate.featurizers.rows import prepare_rows, row_name
 from matminer_unate.featurizers.unate import EncodingNotes, prepare
 from matminer_unate.network.weights import WeightsConfig
@@ -51,11 +51,9 @@ def read_rows(X: Any) -> GivenRows:
         ``X`` is nothing of the kind, or a frame that has other columns beside the structures than
         those of ``TightBindingStats``.
     """
-    if not isinstance(X, pd.DataFrame | pd.Series) and hasattr(X, "to_pandas"):
-        X = to_pandas(X)
+    X = in_pandas(X)
     if not isinstance(X, pd.DataFrame) or X.shape[1] < 2:
-        index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
-        return GivenRows(entries_of(X), index, None)
+        return GivenRows(entries_of(X), index_of(X), None)
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 
     labels = TightBindingStats().feature_labels()

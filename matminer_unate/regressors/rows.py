@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError, StructureError, warn_user
-from matminer_unate.featurizers.inputs import entries_of
+from matminer_unate.featurizers.inputs import entries_of, index_of
 from matminer_unate.featurizers.rows import row_name
 from matminer_unate.progress import WorkBar
 from matminer_unate.regressors.recipe import FORMULA, Described, Recipe, is_column_table
@@ -39,7 +39,7 @@ class GivenRows:
     def of(cls, X: Any, may_be_table: bool = True) -> Self:
         """From what ``fit`` and ``predict`` take."""
         X = list(X) if isinstance(X, Iterator) else X  # which can be read only once
-        index = X.index if isinstance(X, pd.Series | pd.DataFrame) else None
+        index = index_of(X)
         if may_be_table and is_column_table(X):
             return cls([], X, index)
         return cls(entries_of(X), None, index)

@@ -228,18 +228,15 @@ def recipe(X: Matrix, weights: list[str], classes: bool) -> Fit:
     def fit(rows: Rows, _: int) -> Predictions:
         table[FORMULA] = rows.groups
         columns = table[[FORMULA, *names]]
-        given, to_predict, y = (
-            columns.iloc[rows.train],
-            columns.iloc[rows.unseen],
-            rows.y[rows.train],
-        )
+        given, unseen = columns.iloc[rows.train], columns.iloc[rows.unseen]
+        y = rows.y[rows.train]
         options: dict[str, Any] = {"random_state": rows.seed, "device": "cpu"}
         if classes:
             classifier = UnateClassifier(weights, **options).fit(given, y)
-            return rows.split(classifier.predict_proba(to_predict)[:, 1])
+            return rows.split(classifier.predict_proba(unseen)[:, 1])
         minimum = rows.minimum if np.isfinite(rows.minimum) else None
         model = UnateRegressor(weights, minimum=minimum, **options).fit(given, y)
-        return rows.split(model.predict(to_predict))
+        return rows.split(model.predict(unseen))
 
     return fit
 

@@ -114,7 +114,7 @@ class Experts:
         """The network's share that is best for formulas that neither has seen, and CPU seconds."""
         if recipe.held_out is None:
             raise InputError("this recipe has no held-out predictions to choose by; give --share")
-        formulas = self._columns(fold.train)[0][FORMULA].fillna("")
+        formulas = self._columns(fold.train, [FORMULA])[0][FORMULA].fillna("")
         splitter = GroupShuffleSplit(1, test_size=SHARE_ROWS, random_state=0)
         ((inside, outside),) = splitter.split(fold.train, groups=formulas)
         without = Fold(fold.number, fold.train[inside], fold.train[outside], fold.part)
@@ -138,16 +138,7 @@ class Experts:
             estimator = _estimator(UnateFineTuneRegressor, options)
             if not (estimator.tight_binding and self.recipe.tight_binding):
                 return self._fit(estimator, fold, *self._structures(fold))
-            # What the recipe has of the electrons serves each fit of the network too.
-            labels = TightBindingStats().feature_labels()
-            parts, seconds = list[pd.DataFrame](), 0.0
-            structures = self._structures(fold)
-            for rows, column in zip((fold.train, fold.judged), structures, strict=True):
-                electrons, more = self._columns(rows, labels)
-                parts.append(electrons.set_index(column.index).assign(structure=column))
-                seconds += more
-            found = self._fit(estimator, fold, *parts)
-            return replace(found, facts={"columns_cpu_s": seconds} | found.facts)
+            return self._fit_with_electrons(estimator, fold)
 
         return self._kept(self._path("network", fold, options), fit)
 
@@ -158,12 +149,19 @@ class Experts:
         return self._kept(self._path("recipe", fold, options), lambda: fit(fold))
 
     def _fit_columns(self, fold: Fold) -> Outcome:
-        train, seconds = self._columns(fold.train)
-        judged, more = self._columns(fold.judged)
+        train, judged, seconds = self._columns_of(fold)
         found = self._fit(self.recipe, fold, train, judged)
-        return Outcome(
-            found.predictions, found.held_out, {"columns_cpu_s": seconds + more} | found.facts
+        return replace(found, facts={"columns_cpu_s": seconds} | found.facts)
+
+    def _fit_with_electrons(self, network: UnateFineTuneRegressor, fold: Fold) -> Outcome:
+        """What the recipe has of the electrons serves each fit of the network too."""
+        *electrons, seconds = self._columns_of(fold, TightBindingStats().feature_labels())
+        train, judged = (
+            columns.set_index(structures.index).assign(structure=structures)
+            for columns, structures in zip(electrons, self._structures(fold), strict=True)
         )
+        found = self._fit(network, fold, train, judged)
+        return replace(found, facts={"columns_cpu_s": seconds} | found.facts)
 
     def _fit_structures(self, fold: Fold) -> Outcome:
         return self._fit(self.recipe, fold, *self._structures(fold))
@@ -202,6 +200,14 @@ class Experts:
         # MatBench wants a number of every row; of a crystal that cannot be read nothing is known.
         predictions = np.where(np.isnan(predictions), np.median(y), predictions)
         return Outcome(predictions, held_out, facts)
+
+    def _columns_of(
+        self, fold: Fold, names: list[str] | None = None
+    ) -> tuple[pd.DataFrame, pd.DataFrame, float]:
+        """Columns of the training rows and of the judged ones, and CPU seconds."""
+        columns, seconds = self._columns(np.concatenate([fold.train, fold.judged]), names)
+        n = len(fold.train)
+        return columns.iloc[:n], columns.iloc[n:], seconds
 
     def _columns(self, rows: Index, names: list[str] | None = None) -> tuple[pd.DataFrame, float]:
         ids = self.rows.crystal_ids[rows]
