@@ -16,7 +16,6 @@ from matminer_unate.transforms import TargetTransform, TransformedTarget
 
 DIRECT = {
     "learning_rate": 0.03,
-    "num_leaves": 15,
     "feature_fraction": 0.5,
     "min_data_in_leaf": 5,
     "extra_trees": True,
@@ -25,6 +24,12 @@ DIRECT = {
 RESIDUAL = DIRECT | {"feature_fraction": 0.2}
 """LightGBM on what kernel ridge leaves over."""
 N_TREES = 1_000
+LEAVES = (15, 63)
+"""Of a tree: fewest and most."""
+LEAF_ROWS = 130
+"""Training rows for which a tree gets one more leaf. On validation rows of MatBench, 31 leaves in
+place of 15 had errors of gaps 2.5 % lower with 5,000 labels and 4.4 % with 20,000, where 63 had
+8.5 %, and of bulk moduli 1.3 % with 7,800 (``training/results/matbench.md``)."""
 QUICK = 2
 """Models for rows that lack columns have trees fewer by this factor, and learn faster by it."""
 
@@ -226,7 +231,8 @@ def grow(
 ) -> Any:
     """A LightGBM booster, the same for the same seed; on one thread.
 
-    When ``stop`` is set, KeyboardInterrupt is raised before the next tree.
+    The more rows, the more leaves its trees have (``LEAF_ROWS``). When ``stop`` is set,
+    KeyboardInterrupt is raised before the next tree.
     """
     lightgbm = require_lightgbm()
 
@@ -234,8 +240,13 @@ def grow(
         if stop is not None and stop.is_set():
             raise KeyboardInterrupt
 
-    # LightGBM's seeds have 31 bits.
-    options = {"objective": "l2", "num_threads": 1, "seed": seed % 2**31, "verbosity": -1}
+    options = {
+        "objective": "l2",
+        "num_leaves": min(max(len(y) // LEAF_ROWS, LEAVES[0]), LEAVES[1]),
+        "num_threads": 1,
+        "seed": seed % 2**31,  # LightGBM's seeds have 31 bits
+        "verbosity": -1,
+    }
     # Without weights it takes a quicker way.
     weight = None if (row_weights == 1.0).all() else row_weights
     quiet = {"verbosity": -1, "feature_pre_filter": False}

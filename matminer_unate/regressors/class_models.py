@@ -39,7 +39,12 @@ from matminer_unate.regressors.training_rows import (
 from matminer_unate.regressors.unfamiliarity import Unfamiliarity
 
 N_TREES = 300
-"""A class. With 1,000 the log loss of metal or not was the same on val."""
+"""A class, at least."""
+MOST_TREES = 1_000
+TREE_ROWS = 16
+"""Training rows for each of which there is one tree, between the two. On validation rows of metal
+or not, 1,000 trees in place of 300 left the log loss as it was with 2,000 labels, and made it 2.5 %
+lower with 20,000."""
 
 PRIOR = 1.0
 """Precision of the normal prior on the parameters of the calibration, which keeps probabilities of
@@ -280,7 +285,8 @@ def _grow_folds(
     def fit_fold(k: int) -> Any:
         inside = np.setdiff1d(np.arange(len(codes)), folds[k])
         joined = np.hstack([X[inside], without[k][inside]])
-        given = rows.weights[inside], N_TREES // factor, options.seed + k
+        n_trees = min(max(len(inside) // TREE_ROWS, N_TREES), MOST_TREES)
+        given = rows.weights[inside], n_trees // factor, options.seed + k
         booster = grow(joined, codes[inside].astype(np.float64), settings, *given, stop)
         margins[folds[k]] = _margins(booster, np.hstack([X[folds[k]], unseen[folds[k]]]))
         done.append(k)
