@@ -49,6 +49,9 @@ def matbench_report(path: Path) -> None:
     sections = [INTRODUCTION.format(table=path.name)]
     if len(test):
         sections.append(f"![errors of the test folds]({path.with_suffix('.png').name})\n")
+        sections.append(
+            "A bar is the best of a model's options on test rows; all of them are in the tables.\n"
+        )
     sections += [_test_section(name, test[test["task"] == name]) for name in _tasks_of(test)]
     if (table["part"] == "val").any():
         sections.append(_val_section(table[table["part"] == "val"]))
