@@ -29,7 +29,7 @@ LEAVES = (15, 63)
 LEAF_ROWS = 130
 """Training rows for which a tree gets one more leaf. On validation rows of MatBench, 31 leaves in
 place of 15 had errors of gaps 2.5 % lower with 5,000 labels and 4.4 % with 20,000, where 63 had
-8.5 %, and of bulk moduli 1.3 % with 7,800 (``training/results/matbench.md``)."""
+8.5 %, and of bulk moduli 1.3 % with 7,800."""
 QUICK = 2
 """Models for rows that lack columns have trees fewer by this factor, and learn faster by it."""
 
