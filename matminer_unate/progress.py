@@ -72,10 +72,13 @@ class WorkBar:
                 self._move(self._total, "done")
             self._bar.close()
 
-    def rows(self, stage: str, n_rows: int) -> Callable[[int], None]:
-        """Begin a stage of rows; returns what is to be told the number of rows just finished."""
+    def rows(self, stage: str, n_rows: int, through: str | None = None) -> Callable[[int], None]:
+        """Begin a stage of rows; returns what is to be told the number of rows just finished.
+
+        With ``through``, all stages up to that one are done at once.
+        """
         started, n_done = time.perf_counter(), 0
-        tell = self.share(stage)
+        tell = self.share(stage, through)
 
         def done(n: int) -> None:
             nonlocal n_done
@@ -85,13 +88,14 @@ class WorkBar:
 
         return done
 
-    def share(self, stage: str) -> Callable[..., None]:
+    def share(self, stage: str, through: str | None = None) -> Callable[..., None]:
         """Begin a stage; returns what is to be told the share of it that is done."""
-        names = list(self._seconds)
-        before = sum(self._seconds[name] for name in names[: names.index(stage)])
+        names, seconds = list(self._seconds), list(self._seconds.values())
+        first, last = names.index(stage), names.index(through or stage)
+        before, own = sum(seconds[:first]), sum(seconds[first : last + 1])
 
         def tell(share: float, text: str = "") -> None:
-            self._move(before + min(share, 1.0) * self._seconds[stage], stage + text)
+            self._move(before + min(share, 1.0) * own, stage + text)
 
         self._move(before, stage, at_once=True)
         return tell

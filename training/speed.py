@@ -105,7 +105,7 @@ class PartTimes(WorkBar):
         self.parts: dict[str, tuple[float, float]] = {}
         self._part: tuple[str, float, float] | None = None
 
-    def rows(self, stage: str, n_rows: int) -> Callable[[int], None]:
+    def rows(self, stage: str, n_rows: int, through: str | None = None) -> Callable[[int], None]:
         """A part begins, and the one before it ends."""
         self.end()
         self._part = stage.removeprefix("columns: "), time.perf_counter(), time.process_time()

@@ -6,7 +6,8 @@
 
 ``TightBindingStats`` and ``UnateRegressor.featurize`` on small and on large cells: the first call
 of a process, imports and the reading of structures apart, and later ones. Every case runs in fresh
-processes, both versions in turn; medians over the rounds. Threads are as users have them.
+processes, both versions in turn; medians over the rounds. Threads are as users have them. Of many
+crystals, later calls find the worker processes that former ones have started.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ CASES = {
     "TightBindingStats, 50 to 100 sites": ("TightBindingStats", 50, 100, 40),
     "UnateRegressor.featurize, at most 20 sites": ("UnateRegressor", 1, 20, 200),
     "UnateRegressor.featurize, 50 to 100 sites": ("UnateRegressor", 50, 100, 40),
+    "TightBindingStats, at most 20 sites, 1,000 crystals": ("TightBindingStats", 1, 20, 1_000),
+    "UnateRegressor.featurize, at most 20 sites, 1,000 crystals": ("UnateRegressor", 1, 20, 1_000),
+    "UnateRegressor.featurize, 50 to 100 sites, 200 crystals": ("UnateRegressor", 50, 100, 200),
 }
 """Class, sites of a cell from and to, and crystals."""
 

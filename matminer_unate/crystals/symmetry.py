@@ -31,6 +31,13 @@ MAX_PLAIN = 40
 """Sites of a primitive cell up to which its operations are found here. Larger cells have few, and
 spglib is as fast."""
 
+GRID, NEAR_GRID = 24, 0.02
+"""Translations are most often multiples of 1/24 of a basis vector, to a part of a step."""
+MAX_TYPES = 5_000
+_types: dict[tuple[bytes, bytes], Any] = {}
+"""Space group types by rotations and translations on the grid: the same operations are the same
+group, and two of three crystals have those of another one."""
+
 
 def primitive_cell(
     lattice: NDArray[np.float64],
@@ -132,8 +139,6 @@ def _plain_type(
     NotPlain
         There is a doubt, or sites are copies at this tolerance that were none at a tighter one.
     """
-    import spglib
-
     if len(numbers) > MAX_PLAIN:
         raise NotPlain
     if np.linalg.det(lattice) < 0:  # of P3₁ and P3₂, the other would be found
@@ -142,13 +147,26 @@ def _plain_type(
     if _may_repeat(numbers) and len(translations(lattice, frac_coords, numbers, tolerance)) > 1:
         raise NotPlain
     found = operations(lattice, frac_coords, numbers, tolerance)
-    return _answer(
-        spglib.get_spacegroup_type_from_symmetry,
-        found.rotations,
-        found.translations,
-        lattice,
-        symprec=tolerance,
-    )
+    steps = found.translations * GRID
+    nearest = np.rint(steps)
+    if np.abs(steps - nearest).max() > NEAR_GRID:
+        return _type_of(found.rotations, found.translations, lattice, tolerance)
+    key = found.rotations.tobytes(), (nearest.astype(np.int64) % GRID).tobytes()
+    if key not in _types:
+        if len(_types) >= MAX_TYPES:
+            _types.clear()
+        _types[key] = _type_of(found.rotations, found.translations, lattice, tolerance)
+    return _types[key]
+
+
+def _type_of(
+    rotations: NDArray[Any], shifts: NDArray[Any], lattice: NDArray[Any], tolerance: float
+) -> Any:
+    """What spglib calls a group of operations, or None."""
+    import spglib
+
+    question = spglib.get_spacegroup_type_from_symmetry
+    return _answer(question, rotations, shifts, lattice, symprec=tolerance)
 
 
 def symmetry_dataset(crystal: Any, symprec: float) -> Any:

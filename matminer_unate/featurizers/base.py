@@ -1,8 +1,8 @@
 """What the featurizers of this package share: the contracts of matminer, scikit-learn and pandas.
 
 matminer's base class featurizes row by row in forked workers, turns every failure into NaN, and
-writes columns one by one. Here all rows are computed together in this process, and each failure is
-kept with its row.
+writes columns one by one. Here all rows are computed together, in this process or, where there are
+many and it pays, in fresh ones (``worker_processes``), and each failure is kept with its row.
 
 The way of a crystal through ``featurize_dataframe``, from room to room:
 
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -35,12 +36,15 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from tqdm.auto import tqdm
 
+from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.ordering import ORDERING, Disorder, check_disorder
 from matminer_unate.errors import InputError, StructureError, warn_user
+from matminer_unate.featurizers.chunks import chunks_of, core_seconds
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.inputs import column_of, entries_of, index_of, pandas_frame
 from matminer_unate.featurizers.notebook_view import NotebookView
 from matminer_unate.featurizers.rows import ALONE, Columns, Computed, RowNotes, prepare_rows
+from matminer_unate.worker_processes import worker_processes
 
 CURE = "set on_error='nan'"
 
@@ -358,6 +362,9 @@ class StructureFeaturizer(BatchFeaturizer):
 
     disorder: Disorder
     _disorders: ClassVar[tuple[Disorder, ...]] = ORDERING
+    _core_seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
+    """What a crystal, and a site, roughly take of one core, if they hold Python's lock: much of
+    such work goes to worker processes."""
 
     # -- what a subclass defines -----------------------------------------------------------------
 
@@ -420,12 +427,23 @@ class StructureFeaturizer(BatchFeaturizer):
         index: Sequence[Any] | None = None,
         progress: Callable[[int], Any] = lambda n: None,
     ) -> Columns:
-        values = np.full((len(entries), len(self.feature_labels())), np.nan, np.float32)
-        found = Columns(values, {}, self._notes(), index, ignore_errors)
+        shape = len(entries), len(self.feature_labels())
+        found = Columns.empty(shape, self._notes(), index, ignore_errors)
 
         def failed(row: int, error: StructureError) -> None:
             found.fail(row, error)
             progress(1)
 
-        found.fill(prepare_rows(entries, self._preparer(), failed), self._describe, progress)
+        workers = worker_processes()
+        if not workers.are_worth(core_seconds(entries, *self._core_seconds)):
+            found.fill(prepare_rows(entries, self._preparer(), failed), self._describe, progress)
+            return found
+        checked = partial(CheckedCrystal.of, disorder=self.disorder)
+        crystals = list(prepare_rows(entries, checked, failed))
+        chunks = chunks_of(crystals)
+        alone = partial(self._columns, ignore_errors=True)
+        given = [[crystal for _, crystal in chunk] for chunk in chunks]
+        for chunk, part in zip(chunks, workers.map(alone, given), strict=True):
+            found.take(part, [row for row, _ in chunk])
+            progress(len(chunk))
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.graph import radius_graph
@@ -88,7 +88,8 @@ class CellStats(StructureFeaturizer):
     * Elements without a tabulated covalent radius (from Bk on) take the mean over the elements,
       with a warning.
     * Atoms with no neighbour within 6 Å are molecules of their own, with a warning.
-    * Rows are computed inside this process; ``set_n_jobs`` has no effect.
+    * Many rows are computed in as many processes as there are cores, few inside this one;
+      ``set_n_jobs`` has no effect.
 
     References
     ----------
@@ -103,6 +104,8 @@ class CellStats(StructureFeaturizer):
     >>> df = load_semiconductors().head(20)
     >>> df = CellStats().featurize_dataframe(df, "structure", pbar=False)
     """
+
+    _core_seconds: ClassVar[tuple[float, float]] = (3e-4, 1e-4)
 
     def __init__(
         self, on_error: Literal["raise", "nan"] = "raise", disorder: Disorder = "raise"

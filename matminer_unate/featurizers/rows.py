@@ -60,6 +60,15 @@ class PlacedCrystal(PreparedCrystal):
         return digest.digest()
 
 
+COUNTS = (
+    "rows_unknown",
+    "rows_isolated",
+    "rows_disordered",
+    "rows_averaged",
+    "rows_without_states",
+)
+"""Of :class:`RowNotes`."""
+
 Prepared = TypeVar("Prepared", bound=PreparedCrystal)
 
 Read = TypeVar("Read")
@@ -114,14 +123,15 @@ class RowNotes:
             self.rows_averaged += prepared.resolution == "average"
             self.rows_without_states += prepared.resolution == "electronegativities"
 
-    def add(self, other: RowNotes) -> None:
-        """Count the rows of another part of the same input in."""
+    def add(self, other: RowNotes, rows: Sequence[int]) -> None:
+        """Count in what is known of a part of the rows; ``rows`` are their places."""
         self.unknown |= other.unknown
-        self.rows_unknown += other.rows_unknown
-        self.rows_isolated += other.rows_isolated
-        self.rows_disordered += other.rows_disordered
-        self.rows_averaged += other.rows_averaged
-        self.rows_without_states += other.rows_without_states
+        for what in ("unknown", "isolated", "disordered"):
+            first = getattr(other, f"first_{what}")
+            if first is not None and getattr(self, f"first_{what}") is None:
+                setattr(self, f"first_{what}", rows[first])
+        for count in COUNTS:
+            setattr(self, count, getattr(self, count) + getattr(other, count))
 
     def about_unknown(self, symbols: str) -> str:
         """What became of the species that are unknown, after ``n row(s) hold``."""
@@ -191,6 +201,24 @@ class Columns:
             raise StructureError(f"{where}{error}") from error
         self.errors[row] = error
 
+    @classmethod
+    def empty(
+        cls,
+        shape: tuple[int, int],
+        notes: RowNotes,
+        index: Sequence[Any] | None = None,
+        ignore_errors: bool = True,
+    ) -> Columns:
+        """NaN in every row, and none of them failed."""
+        return cls(np.full(shape, np.nan, np.float32), {}, notes, index, ignore_errors)
+
+    def take(self, part: Columns, rows: Sequence[int]) -> None:
+        """Put in what was computed of some rows elsewhere; ``rows`` are their places here."""
+        self.values[list(rows)] = part.values
+        for row, error in part.errors.items():
+            self.fail(rows[row], error)
+        self.notes.add(part.notes, rows)
+
     def fill(
         self,
         crystals: Iterator[tuple[int, Prepared]],
@@ -231,7 +259,8 @@ class Columns:
     def warn(self, mention_errors: bool, outcome: str = "are NaN") -> None:
         """Say once what the caller should know, with counts."""
         if self.errors and mention_errors:
-            row, error = next(iter(self.errors.items()))
+            row = min(self.errors)
+            error = self.errors[row]
             warn_user(
                 f"the {self.noun} could not be encoded and its columns are NaN: {error}"
                 if self.index is ALONE

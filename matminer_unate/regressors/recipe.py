@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,17 @@ from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.formula import written_formula
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.cell_stats import CellStats
+from matminer_unate.featurizers.chunks import chunks_of, core_seconds
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
-from matminer_unate.featurizers.rows import prepare_rows, row_name
+from matminer_unate.featurizers.rows import Columns, RowNotes, prepare_rows, row_name
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
 from matminer_unate.featurizers.unate import UnateFeaturizer
 from matminer_unate.network.weights import weights_config
 from matminer_unate.physics.magpie import MAGPIE_LABELS, MAGPIE_MEANINGS, magpie_statistics
 from matminer_unate.progress import WorkBar
+from matminer_unate.worker_processes import worker_processes
 
 FORMULA = "formula"
 """Column of reduced formulas, the groups of cross-validation."""
@@ -149,11 +153,9 @@ class Recipe:
 
     def seconds(self, structures: Sequence[Any]) -> dict[str, float]:
         """What the stages of :meth:`describe` will roughly take on one core."""
-        n_sites = float(sum(_length(s) for s in structures))
-        stages = {}
-        for name, part in self._stages().items():
-            of_row, of_site = SECONDS[part]
-            stages[name] = of_row * len(structures) + of_site * n_sites
+        stages = {
+            name: core_seconds(structures, *SECONDS[part]) for name, part in self._stages().items()
+        }
         if "torch" not in sys.modules and len(structures):
             first = next(name for name, part in self._stages().items() if part == LEARNED)
             stages[first] += START_UP
@@ -238,32 +240,75 @@ class Recipe:
         self, crystals: Sequence[Row], index: Any, found: Described, bar: WorkBar
     ) -> NDArray[np.float32]:
         """All blocks side by side."""
-        n, (_, *names) = len(crystals), self._stages()
+        n, shown = len(crystals), [*self._stages()][-len(self.weights) :]
 
-        def columns_of(featurizer: Any, stage: str, *blocks: str) -> NDArray[np.float32]:
-            columns = featurizer._columns(crystals, True, index, bar.rows(stage, n))
+        def values(columns: Columns, says_all: bool, *blocks: str) -> NDArray[np.float32]:
             for row in columns.errors.keys() - found.unusable.keys():
                 found.lacking |= {(row, block): columns.errors[row] for block in blocks}
-            if stage != names[-len(self.weights)]:
+            if not says_all:
                 # Disorder and atoms without neighbours are said of the first weights alone.
                 columns.notes.rows_isolated = columns.notes.rows_disordered = 0
                 columns.notes.rows_without_states = 0
             columns.warn(mention_errors=False)
-            values: NDArray[np.float32] = columns.values
-            return values
+            return columns.values
 
-        usable = [row for row in range(n) if row not in found.unusable]
-        some, tell = [crystals[row] for row in usable], bar.rows(names[0], n)
-        first = np.full((n, len(MAGPIE_LABELS) + len(CELL_NAMES)), np.nan, np.float32)
-        first[usable] = np.hstack([composition_columns(some), cell_columns(some, tell)])
-        sites = columns_of(SiteDescriptorStats(descriptors="all"), names[1], SITES, FINGERPRINT)
-        parts = [first, sites[:, _positions("physics")], columns_of(CellStats(), names[2], CELL)]
-        if self.tight_binding:
-            parts.append(columns_of(tight_binding_stats(), names[3], TIGHT_BINDING))
-        parts.append(sites[:, _positions("fingerprint")])
-        for weights, stage in zip(self.weights, names[-len(self.weights) :], strict=True):
-            parts.append(columns_of(self._learned(weights), stage, f"{LEARNED}{weights}"))
+        first, sites, *others = self._without_networks(crystals, index, bar)
+        fingerprint = values(sites, False, SITES, FINGERPRINT)[:, _positions("fingerprint")]
+        parts = [first.values, sites.values[:, _positions("physics")]]
+        for block, columns in zip((CELL, TIGHT_BINDING), others, strict=False):
+            parts.append(values(columns, False, block))
+        parts.append(fingerprint)
+        for k, (weights, stage) in enumerate(zip(self.weights, shown, strict=True)):
+            tell = bar.rows(stage, n)
+            learned = self._learned(weights)._columns(crystals, True, index, tell)
+            parts.append(values(learned, k == 0, f"{LEARNED}{weights}"))
         return np.hstack(parts)
+
+    def _featurizers(self) -> list[StructureFeaturizer]:
+        """Those without a network, in the order of their stages."""
+        electrons = [tight_binding_stats()] if self.tight_binding else []
+        return [SiteDescriptorStats(descriptors="all"), CellStats(), *electrons]
+
+    def _without_networks(self, crystals: Sequence[Row], index: Any, bar: WorkBar) -> list[Columns]:
+        """Composition and cell, and what the featurizers without a network make of all rows."""
+        featurizers = self._featurizers()
+        widths = [len(MAGPIE_LABELS) + len(CELL_NAMES)]
+        widths += [len(featurizer.feature_labels()) for featurizer in featurizers]
+        notes = [RowNotes(), *(featurizer._notes() for featurizer in featurizers)]
+        whole = [
+            Columns.empty((len(crystals), width), own, index)
+            for width, own in zip(widths, notes, strict=True)
+        ]
+        usable = [(row, c) for row, c in enumerate(crystals) if isinstance(c, CheckedCrystal)]
+        _, *names = self._stages()
+        names = names[: len(whole)]
+        expected, workers = self.seconds([c for _, c in usable]), worker_processes()
+        if workers.are_worth(sum(expected[name] for name in names)):
+            chunks = chunks_of(usable)
+            tell = bar.rows(names[0], len(usable), through=names[-1])
+            found = workers.map(self._described, [[c for _, c in chunk] for chunk in chunks])
+        else:
+            chunks, tell = [usable], lambda n: None
+            tells = [partial(bar.rows, name, len(usable)) for name in names]
+            found = iter([self._described([c for _, c in usable], tells)])
+        for chunk, parts in zip(chunks, found, strict=True):
+            for columns, part in zip(whole, parts, strict=True):
+                columns.take(part, [row for row, _ in chunk])
+            tell(len(chunk))
+        return whole
+
+    def _described(
+        self,
+        crystals: Sequence[CheckedCrystal],
+        tells: Sequence[Callable[[], Callable[[int], Any]]] = (),
+    ) -> list[Columns]:
+        """Of some crystals, the same; ``tells`` begin to count the rows of each stage."""
+        counts = [*tells] or [lambda: lambda n: None] * (1 + len(self._featurizers()))
+        cells = np.hstack([composition_columns(crystals), cell_columns(crystals, counts[0]())])
+        found = [Columns(cells, {}, RowNotes(), None, True)]
+        for featurizer, count in zip(self._featurizers(), counts[1:], strict=True):
+            found.append(featurizer._columns(crystals, True, None, count()))
+        return found
 
     def check(self, table: pd.DataFrame) -> None:
         """Raise InputError unless these are the columns of this recipe."""
@@ -325,14 +370,6 @@ def tight_binding_stats() -> Any:
     from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 
     return TightBindingStats(on_error="nan")
-
-
-def _length(structure: Any) -> int:
-    """Number of sites, or a typical one of what cannot be counted."""
-    try:
-        return len(structure)
-    except TypeError:
-        return 10
 
 
 def _short(weights: str | Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -14,6 +15,9 @@ from benchmarks.matbench.tasks import N_FOLDS, TASKS, Task
 from harness.result_tables import read_results
 
 OURS, THEIRS = "#4c72b0", "#b0b0b0"
+
+LONGEST = 3
+"""Median bars; longer ones are cut off."""
 
 RUN = ["task", "model", "options", "n_train", "n_val", "seed"]
 """Columns that the folds of a quick look share."""
@@ -149,10 +153,18 @@ def _number(value: float | None) -> str:
 
 def _figure(test: pd.DataFrame, path: Path) -> None:
     names = _tasks_of(test)
+    n_across = min(len(names), 3)
+    n_down = -(-len(names) // n_across)
     fig, axes = plt.subplots(
-        1, len(names), figsize=(3.4 * len(names) + 1, 3.4), layout="constrained", squeeze=False
+        n_down,
+        n_across,
+        figsize=(3.6 * n_across + 1, 3.4 * n_down),
+        layout="constrained",
+        squeeze=False,
     )
-    for ax, name in zip(axes[0], names, strict=True):
+    for ax in axes.flat[len(names) :]:
+        ax.set_axis_off()
+    for ax, name in zip(axes.flat, names, strict=False):
         _bars(ax, name, test[test["task"] == name])
     fig.suptitle(
         "blue: this package; grey: published, on the same rows where known (dark), else on all",
@@ -170,12 +182,19 @@ def _bars(ax: Axes, name: str, rows: pd.DataFrame) -> None:
     ours = [row._replace(name=model.replace("**", "")) for model, row in best.items()]
     published = [_shown(e) for e in PUBLISHED.get(name, ()) if e.name != "dummy"]
     bars = sorted([*ours, *published], key=_ranked_by)
+    values = [_ranked_by(row) for row in bars]
     colours = [
         OURS if row.note else ("#808080" if row.same_rows is not None else THEIRS) for row in bars
     ]
-    ax.barh(range(len(bars)), [_ranked_by(row) for row in bars], color=colours, height=0.7)
+    longest = LONGEST * float(np.median(values))
+    drawn = ax.barh(range(len(bars)), np.minimum(values, longest), color=colours, height=0.7)
+    labels = [f"{value:.4f}" + (" (cut off)" if value > longest else "") for value in values]
+    ax.bar_label(drawn, labels, padding=2, fontsize=7)
     ax.set_yticks(range(len(bars)), [row.name for row in bars], fontsize=8)
     if _sign(task) > 0:
         ax.invert_yaxis()
+        ax.set_xlim(0, 1.2 * min(values[-1], longest))
+    else:
+        ax.set_xlim(0.5, 1.05)  # from chance on
     ax.set_xlabel(_title(name, task).replace(": ", "\n"), fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,45 @@
+"""Many rows in chunks for worker processes, and what they will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from matminer_unate.crystals.checked import CheckedCrystal
+
+CHUNK_ROWS, CHUNK_SITES = 64, 1_500
+"""Of the crystals that go to a process at once: a fraction of a second of work."""
+TYPICAL_SITES = 10
+
+Numbered = tuple[int, CheckedCrystal]
+"""A row and its crystal."""
+
+
+def core_seconds(structures: Sequence[Any], of_row: float, of_site: float) -> float:
+    """What structures take, if one takes ``of_row`` and ``of_site`` for each of its sites."""
+    if not of_row and not of_site:
+        return 0.0
+    return of_row * len(structures) + of_site * sum(_n_sites(s) for s in structures)
+
+
+def _n_sites(structure: Any) -> int:
+    """Number of sites, or a typical one of what cannot be counted."""
+    if isinstance(structure, (str, bytes, dict)):
+        return TYPICAL_SITES
+    try:
+        return len(structure)
+    except TypeError:
+        return TYPICAL_SITES
+
+
+def chunks_of(crystals: Iterable[Numbered]) -> list[list[Numbered]]:
+    """Crystals with their rows, some at a time, in their order."""
+    chunks: list[list[Numbered]] = []
+    n_sites = CHUNK_SITES
+    for row, crystal in crystals:
+        if n_sites >= CHUNK_SITES or len(chunks[-1]) == CHUNK_ROWS:
+            chunks.append([])
+            n_sites = 0
+        chunks[-1].append((row, crystal))
+        n_sites += len(crystal)
+    return chunks

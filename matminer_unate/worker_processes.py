@@ -1,0 +1,154 @@
+"""Processes beside this one, for work of many rows that holds Python's lock.
+
+Threads share one lock, so that what is many short calls gains little by a second core, and nothing
+by a third. Such work goes to worker processes once there is enough of it: they take two seconds
+to start, and 200 MB each. They stay a while for the next call. Nobody has to ask for them, and
+nobody has to guard a script against them: joblib's (loky's) begin as fresh interpreters that do
+not run the caller's script again, so that torch is never forked.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from threading import Lock, Thread
+from typing import TypeVar
+
+import joblib
+
+from matminer_unate.processes import blas_libraries
+
+WORTH_STARTING = 10.0
+"""Expected seconds of one core, asked for within ``MEMORY``, from which processes are started."""
+WORTH_ASKING = 1.0
+"""The same of a call, from which those that are there already are asked."""
+MEMORY = 60.0
+IDLE = 120.0
+"""Seconds without work after which a process ends."""
+MAX_WORKERS = 16
+
+_ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"), "1"
+)
+
+Chunk = TypeVar("Chunk")
+Result = TypeVar("Result")
+
+
+class WorkerProcesses:
+    """The worker processes of this one.
+
+    Parameters
+    ----------
+    n_workers : int
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        self.n_workers = n_workers
+        self._executor: Executor | None = None
+        self._last_used = self._last_asked = -MEMORY
+        self._asked = 0.0
+
+    def are_worth(self, seconds: float) -> bool:
+        """Whether to give them work of so many expected seconds of one core."""
+        if self.n_workers < 2 or seconds < WORTH_ASKING:
+            return False
+        now = time.monotonic()
+        if now - self._last_asked > MEMORY:
+            self._asked = 0.0
+        self._last_asked = now
+        self._asked += seconds
+        there = self._executor is not None and now - self._last_used < IDLE / 2
+        return there or self._asked >= WORTH_STARTING
+
+    def map(self, function: Callable[[Chunk], Result], chunks: Sequence[Chunk]) -> Iterator[Result]:
+        """What a function makes of chunks, in their order; both go through pickle.
+
+        Where processes cannot be started, or end before their time (out of memory, say), the rest
+        is computed here. What the function raises is raised; then, and after Ctrl-C, chunks that no
+        process has begun are dropped.
+        """
+        waiting: list[Future[Result]] = []
+        executor = self._started()
+        try:
+            if executor is not None:
+                try:
+                    waiting = [executor.submit(function, chunk) for chunk in chunks]
+                except (BrokenProcessPool, OSError, RuntimeError):
+                    self._executor = None
+            for k, chunk in enumerate(chunks):
+                try:
+                    result = waiting[k].result() if k < len(waiting) else function(chunk)
+                except (BrokenProcessPool, CancelledError):
+                    self._executor, waiting = None, []
+                    result = function(chunk)
+                yield result
+                self._last_used = time.monotonic()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _started(self) -> Executor | None:
+        if self._executor is None:
+            try:
+                self._executor = _new_executor(self.n_workers)
+            except (ImportError, OSError):  # no semaphores, as in some sandboxes
+                return None
+        return self._executor
+
+
+def _new_executor(n_workers: int) -> Executor:
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    executor: Executor = ProcessPoolExecutor(
+        n_workers, timeout=IDLE, initializer=_depend_on_the_parent, env=_ONE_THREAD
+    )
+    return executor
+
+
+def _depend_on_the_parent() -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes of a command, to it; end with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if os.name == "posix":
+        Thread(target=_end_without, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_without(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+_own: list[WorkerProcesses] = []
+_lock = Lock()
+
+
+def worker_processes() -> WorkerProcesses:
+    """Those of this process: as many as BLAS would use threads; none of a child process."""
+    with _lock:
+        if not _own:
+            _own.append(WorkerProcesses(_n_workers()))
+        return _own[0]
+
+
+def _n_workers() -> int:
+    if multiprocessing.parent_process() is not None or not sys.executable:
+        return 1
+    threads = [library.num_threads for library in blas_libraries().lib_controllers]
+    return min(max(threads, default=1), joblib.cpu_count(), MAX_WORKERS)
+
+
+def _in_forked_child() -> None:
+    global _lock
+    _lock = Lock()  # a thread that the child does not have may hold the other
+    _own[:] = [WorkerProcesses(1)]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_forked_child)
