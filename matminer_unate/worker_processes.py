@@ -2,7 +2,7 @@
 
 Threads share one lock, so that what is many short calls gains little by a second core, and nothing
 by a third. Such work goes to worker processes once there is enough of it: they take two seconds
-to start, and 200 MB each. They stay a while for the next call. Nobody has to ask for them, and
+to start, and 250 MB each. They stay a while for the next call. Nobody has to ask for them, and
 nobody has to guard a script against them: joblib's (loky's) begin as fresh interpreters that do
 not run the caller's script again, so that torch is never forked.
 """
@@ -14,11 +14,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from threading import Lock, Thread
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import joblib
 
@@ -67,26 +68,40 @@ class WorkerProcesses:
         there = self._executor is not None and now - self._last_used < IDLE / 2
         return there or self._asked >= WORTH_STARTING
 
-    def map(self, function: Callable[[Chunk], Result], chunks: Sequence[Chunk]) -> Iterator[Result]:
+    def map(
+        self, function: Callable[[Chunk], Result], chunks: Sequence[Chunk]
+    ) -> Generator[Result]:
         """What a function makes of chunks, in their order; both go through pickle.
 
-        Where processes cannot be started, or end before their time (out of memory, say), the rest
-        is computed here. What the function raises is raised; then, and after Ctrl-C, chunks that no
-        process has begun are dropped.
+        All chunks are handed over at once, and what this process does meanwhile is done beside
+        them. Where processes cannot be started, or end before their time (out of memory, say), the
+        rest is computed here. What the function raises is raised. When the iterator is closed or
+        forgotten, as by an exception or Ctrl-C, chunks that no process has begun are dropped.
         """
-        waiting: list[Future[Result]] = []
-        executor = self._started()
+        results = self._results(function, chunks)
+        next(results)
+        return cast(Generator[Result], results)
+
+    def _results(
+        self, function: Callable[[Chunk], Result], chunks: Sequence[Chunk]
+    ) -> Generator[Result | None]:
+        """None as soon as all is handed over, then the results."""
+        waiting: deque[Future[Result]] = deque()
         try:
+            executor = self._started()
             if executor is not None:
                 try:
-                    waiting = [executor.submit(function, chunk) for chunk in chunks]
+                    for chunk in chunks:
+                        waiting.append(executor.submit(function, chunk))
                 except (BrokenProcessPool, OSError, RuntimeError):
                     self._executor = None
-            for k, chunk in enumerate(chunks):
+            yield None
+            for chunk in chunks:
                 try:
-                    result = waiting[k].result() if k < len(waiting) else function(chunk)
+                    result = waiting.popleft().result() if waiting else function(chunk)
                 except (BrokenProcessPool, CancelledError):
-                    self._executor, waiting = None, []
+                    self._executor = None
+                    waiting.clear()
                     result = function(chunk)
                 yield result
                 self._last_used = time.monotonic()

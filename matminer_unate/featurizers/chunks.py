@@ -7,7 +7,7 @@ from typing import Any
 
 from matminer_unate.crystals.checked import CheckedCrystal
 
-CHUNK_ROWS, CHUNK_SITES = 64, 1_500
+CHUNK_ROWS, CHUNK_SITES = 32, 1_000
 """Of the crystals that go to a process at once: a fraction of a second of work."""
 TYPICAL_SITES = 10
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -207,10 +208,10 @@ class Recipe:
 
     def _stages(self) -> dict[str, str]:
         """Of the bar, by name: which of :data:`SECONDS` it takes."""
-        parts = [STRUCTURES, COMPOSITION, SITES, CELL]
-        parts += [TIGHT_BINDING] if self.tight_binding else []
         learned = {f"columns: {LEARNED}{_short(w)}": LEARNED for w in self.weights}
-        return {f"columns: {part}": part for part in parts} | learned
+        parts = [COMPOSITION, SITES, CELL, *([TIGHT_BINDING] if self.tight_binding else [])]
+        others = {f"columns: {part}": part for part in parts}
+        return {f"columns: {STRUCTURES}": STRUCTURES} | learned | others
 
     def _checked(self, structures: Sequence[Any], bar: WorkBar) -> list[Row]:
         """Every row taken apart and checked, before any of them is worked on."""
@@ -240,7 +241,9 @@ class Recipe:
         self, crystals: Sequence[Row], index: Any, found: Described, bar: WorkBar
     ) -> NDArray[np.float32]:
         """All blocks side by side."""
-        n, shown = len(crystals), [*self._stages()][-len(self.weights) :]
+        n, (_, *stages) = len(crystals), self._stages()
+        of_networks, others = stages[: len(self.weights)], stages[len(self.weights) :]
+        usable = [(row, c) for row, c in enumerate(crystals) if isinstance(c, CheckedCrystal)]
 
         def values(columns: Columns, says_all: bool, *blocks: str) -> NDArray[np.float32]:
             for row in columns.errors.keys() - found.unusable.keys():
@@ -252,57 +255,54 @@ class Recipe:
             columns.warn(mention_errors=False)
             return columns.values
 
-        first, sites, *others = self._without_networks(crystals, index, bar)
+        seconds, workers = self.seconds([c for _, c in usable]), worker_processes()
+        if workers.are_worth(sum(seconds[stage] for stage in others)):
+            chunks = chunks_of(usable)
+            begun = workers.map(self._without_networks, [[c for _, c in some] for some in chunks])
+        else:
+            chunks = [usable]
+            tells = [partial(bar.rows, stage, len(usable)) for stage in others]
+            begun = (self._without_networks([c for _, c in some], tells) for some in chunks)
+        learned = []
+        with closing(begun):
+            for k, (weights, stage) in enumerate(zip(self.weights, of_networks, strict=True)):
+                columns = self._learned(weights)._columns(crystals, True, index, bar.rows(stage, n))
+                learned.append(values(columns, k == 0, f"{LEARNED}{weights}"))
+            whole = self._all_without_networks(n, index)
+            tell = bar.rows(others[0], len(usable), through=others[-1])
+            for some, parts in zip(chunks, begun, strict=True):
+                for columns, part in zip(whole, parts, strict=True):
+                    columns.take(part, [row for row, _ in some])
+                tell(len(some))
+        first, sites, *more = whole
         fingerprint = values(sites, False, SITES, FINGERPRINT)[:, _positions("fingerprint")]
-        parts = [first.values, sites.values[:, _positions("physics")]]
-        for block, columns in zip((CELL, TIGHT_BINDING), others, strict=False):
-            parts.append(values(columns, False, block))
-        parts.append(fingerprint)
-        for k, (weights, stage) in enumerate(zip(self.weights, shown, strict=True)):
-            tell = bar.rows(stage, n)
-            learned = self._learned(weights)._columns(crystals, True, index, tell)
-            parts.append(values(learned, k == 0, f"{LEARNED}{weights}"))
-        return np.hstack(parts)
+        blocks = [first.values, sites.values[:, _positions("physics")]]
+        for block, columns in zip((CELL, TIGHT_BINDING), more, strict=False):
+            blocks.append(values(columns, False, block))
+        return np.hstack([*blocks, fingerprint, *learned])
 
     def _featurizers(self) -> list[StructureFeaturizer]:
         """Those without a network, in the order of their stages."""
         electrons = [tight_binding_stats()] if self.tight_binding else []
         return [SiteDescriptorStats(descriptors="all"), CellStats(), *electrons]
 
-    def _without_networks(self, crystals: Sequence[Row], index: Any, bar: WorkBar) -> list[Columns]:
-        """Composition and cell, and what the featurizers without a network make of all rows."""
-        featurizers = self._featurizers()
-        widths = [len(MAGPIE_LABELS) + len(CELL_NAMES)]
-        widths += [len(featurizer.feature_labels()) for featurizer in featurizers]
-        notes = [RowNotes(), *(featurizer._notes() for featurizer in featurizers)]
-        whole = [
-            Columns.empty((len(crystals), width), own, index)
-            for width, own in zip(widths, notes, strict=True)
-        ]
-        usable = [(row, c) for row, c in enumerate(crystals) if isinstance(c, CheckedCrystal)]
-        _, *names = self._stages()
-        names = names[: len(whole)]
-        expected, workers = self.seconds([c for _, c in usable]), worker_processes()
-        if workers.are_worth(sum(expected[name] for name in names)):
-            chunks = chunks_of(usable)
-            tell = bar.rows(names[0], len(usable), through=names[-1])
-            found = workers.map(self._described, [[c for _, c in chunk] for chunk in chunks])
-        else:
-            chunks, tell = [usable], lambda n: None
-            tells = [partial(bar.rows, name, len(usable)) for name in names]
-            found = iter([self._described([c for _, c in usable], tells)])
-        for chunk, parts in zip(chunks, found, strict=True):
-            for columns, part in zip(whole, parts, strict=True):
-                columns.take(part, [row for row, _ in chunk])
-            tell(len(chunk))
-        return whole
+    def _all_without_networks(self, n_rows: int, index: Any) -> list[Columns]:
+        """What :meth:`_without_networks` returns, to be filled."""
+        found = [Columns.empty((n_rows, len(MAGPIE_LABELS) + len(CELL_NAMES)), RowNotes(), index)]
+        for featurizer in self._featurizers():
+            shape = n_rows, len(featurizer.feature_labels())
+            found.append(Columns.empty(shape, featurizer._notes(), index))
+        return found
 
-    def _described(
+    def _without_networks(
         self,
         crystals: Sequence[CheckedCrystal],
         tells: Sequence[Callable[[], Callable[[int], Any]]] = (),
     ) -> list[Columns]:
-        """Of some crystals, the same; ``tells`` begin to count the rows of each stage."""
+        """Composition and cell of crystals, and what the featurizers make of them.
+
+        ``tells`` begin to count the rows of each stage.
+        """
         counts = [*tells] or [lambda: lambda n: None] * (1 + len(self._featurizers()))
         cells = np.hstack([composition_columns(crystals), cell_columns(crystals, counts[0]())])
         found = [Columns(cells, {}, RowNotes(), None, True)]
