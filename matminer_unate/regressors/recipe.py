@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.cell_stats import CellStats
-from matminer_unate.featurizers.chunks import chunks_of, core_seconds
+from matminer_unate.featurizers.chunks import Numbered, chunks_of, core_seconds
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.rows import Columns, RowNotes, prepare_rows, row_name
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
@@ -255,20 +255,13 @@ class Recipe:
             columns.warn(mention_errors=False)
             return columns.values
 
-        seconds, workers = self.seconds([c for _, c in usable]), worker_processes()
-        if workers.are_worth(sum(seconds[stage] for stage in others)):
-            chunks = chunks_of(usable)
-            begun = workers.map(self._without_networks, [[c for _, c in some] for some in chunks])
-        else:
-            chunks = [usable]
-            tells = [partial(bar.rows, stage, len(usable)) for stage in others]
-            begun = (self._without_networks([c for _, c in some], tells) for some in chunks)
-        learned = []
+        chunks, begun = self._begin_without_networks(usable, others, bar)
         with closing(begun):
+            learned = []
             for k, (weights, stage) in enumerate(zip(self.weights, of_networks, strict=True)):
                 columns = self._learned(weights)._columns(crystals, True, index, bar.rows(stage, n))
                 learned.append(values(columns, k == 0, f"{LEARNED}{weights}"))
-            whole = self._all_without_networks(n, index)
+            whole = self._empty_without_networks(n, index)
             tell = bar.rows(others[0], len(usable), through=others[-1])
             for some, parts in zip(chunks, begun, strict=True):
                 for columns, part in zip(whole, parts, strict=True):
@@ -286,7 +279,23 @@ class Recipe:
         electrons = [tight_binding_stats()] if self.tight_binding else []
         return [SiteDescriptorStats(descriptors="all"), CellStats(), *electrons]
 
-    def _all_without_networks(self, n_rows: int, index: Any) -> list[Columns]:
+    def _begin_without_networks(
+        self, usable: list[Numbered], stages: Sequence[str], bar: WorkBar
+    ) -> tuple[list[list[Numbered]], Generator[list[Columns]]]:
+        """Crystals in chunks, and what :meth:`_without_networks` says of each.
+
+        Where it pays, worker processes begin with them at once; else all are one chunk, which is
+        described when it is asked for.
+        """
+        seconds, workers = self.seconds([c for _, c in usable]), worker_processes()
+        if workers.are_worth(sum(seconds[stage] for stage in stages)):
+            chunks = chunks_of(usable)
+            given = [[crystal for _, crystal in some] for some in chunks]
+            return chunks, workers.map(self._without_networks, given)
+        tells = [partial(bar.rows, stage, len(usable)) for stage in stages]
+        return [usable], (self._without_networks([c for _, c in usable], tells) for _ in range(1))
+
+    def _empty_without_networks(self, n_rows: int, index: Any) -> list[Columns]:
         """What :meth:`_without_networks` returns, to be filled."""
         found = [Columns.empty((n_rows, len(MAGPIE_LABELS) + len(CELL_NAMES)), RowNotes(), index)]
         for featurizer in self._featurizers():
