@@ -178,7 +178,7 @@ def measure(case: Case, table: pd.DataFrame, known: Known) -> list[dict[str, Any
         bars[name] = size_of_errors(errors, *both, folds)
     for name, power in {"times distance": 1, "times squared distance": 2}.items():
         factor, new_factor = (np.maximum(d, 1.0) ** power for d in (far, new_far))
-        scale, size = size_of_errors(errors / factor, signs, new_signs, folds)
+        scale, size = size_of_errors(errors, signs, new_signs, folds, factor)
         bars[name] = scale, size * new_factor
     found = []
     new_errors = np.abs(new.predictions - truth)
@@ -197,7 +197,7 @@ def measure(case: Case, table: pd.DataFrame, known: Known) -> list[dict[str, Any
             result[f"rank_correlation_{label}"] = spearmanr(new_errors, values).statistic
         floor = property_.minimum
         for label, coverage in COVERAGES.items():
-            reach = size * scale.quantile(coverage)
+            reach = scale.reach(size, coverage)
             inside = new_errors <= reach + 1e-9
             result[f"coverage_{label}"] = inside.mean()
             result[f"coverage_{label}_least_sure_tenth"] = inside[_last_tenth(size)].mean()
@@ -212,10 +212,14 @@ def measure(case: Case, table: pd.DataFrame, known: Known) -> list[dict[str, Any
 
 
 def size_of_errors(
-    errors: np.ndarray, signs: np.ndarray, new_signs: np.ndarray, folds: list[np.ndarray]
+    errors: np.ndarray,
+    signs: np.ndarray,
+    new_signs: np.ndarray,
+    folds: list[np.ndarray],
+    factors: np.ndarray | float = 1.0,
 ) -> tuple[ConformalScale, np.ndarray]:
-    """The scale, and what it says of new rows."""
-    scale = ConformalScale.fit(errors, signs, folds, 0)
+    """The scale, and what it says of new rows, without their factors."""
+    scale = ConformalScale.fit(errors, signs, folds, 0, factors=factors)
     return scale, scale.predict(new_signs)
 
 

@@ -171,7 +171,7 @@ def _fitted(
         for n, outputs in enumerate(saved.outputs)
     ]
     shares = arrays[f"{prefix}shares"]
-    scores = arrays[f"{prefix}scores"], arrays[f"{prefix}score_weights"]
+    scores = [arrays[f"{prefix}{name}"] for name in ("scores", "score_weights", "score_sizes")]
     return FittedModel(
         frozenset(saved.without),
         read_kernel(prefix, arrays, saved.penalty),
@@ -190,6 +190,7 @@ def _arrays(prefix: str, model: FittedModel) -> dict[str, Any]:
         f"{prefix}shares": model.blend.shares,
         f"{prefix}scores": model.scale.scores,
         f"{prefix}score_weights": model.scale.score_weights,
+        f"{prefix}score_sizes": model.scale.score_sizes,
         f"{prefix}usual_similarities": model.unfamiliarity.usual,
         **{f"{prefix}transforms/{name}": n for name, n in numbers.items() if len(n)},
         **{f"{prefix}{name}": array for name, array in network.items()},

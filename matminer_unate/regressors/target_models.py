@@ -159,8 +159,8 @@ class FittedModel:
         held_out = Estimates.of(raw, blend.opinions(parts), by_kernel.similarity, minimum)
         unfamiliarity = Unfamiliarity.of(held_out.similarity)
         factor = widening(unfamiliarity.distances(held_out.similarity))
-        relative = np.abs(held_out.predictions - y) / factor
-        scale = ConformalScale.fit(relative, held_out.signs, rows.folds, seed, rows.weights)
+        errors = np.abs(held_out.predictions - y)
+        scale = ConformalScale.fit(errors, held_out.signs, rows.folds, seed, rows.weights, factor)
         model = cls(without, kernel, blend, scale, unfamiliarity, target.error(raw), network)
         return model, held_out
 
@@ -397,7 +397,7 @@ class FittedTarget(Variants[FittedModel]):
             some = [structures[row] for row in rows] if model.network is not None else ()
             given = columns[rows], layout, self.minimum, some, device
             found[rows], size, novelty[rows] = model.predict(*given)
-            reach[rows] = size * model.scale.quantile(coverage)
+            reach[rows] = model.scale.reach(size, coverage)
         return found, reach, novelty
 
 

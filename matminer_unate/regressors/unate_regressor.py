@@ -323,7 +323,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         state = self._state
         models = [model for target in state.targets for model in target.models]
         for model in models:
-            model.scale.quantile(coverage)
+            model.scale.check(coverage)
         if is_column_table(X) and any(model.network is not None for model in models):
             raise InputError(
                 "this model has a network, which reads structures; pass these, or fit with "

@@ -120,10 +120,10 @@ def test_error_bars_of_rows_that_lack_columns_are_those_of_their_model(fitted, t
     columns = table.iloc[:, 1:].to_numpy(np.float64)
     alone, size, _ = model.predict(columns, fitted.fitted_.layout, fitted.minimum_)
     np.testing.assert_allclose(found[[5, 9]], alone[[5, 9]])
-    np.testing.assert_allclose(std[[5, 9]], size[[5, 9]] * model.scale.quantile(0.6827))
+    np.testing.assert_allclose(std[[5, 9]], model.scale.reach(size[[5, 9]], 0.6827))
     with pytest.warns(UnateWarning, match="row 5"):
         ends = fitted.predict_interval(without(table, [5, 9], TB), 0.8)
-    np.testing.assert_allclose(np.ptp(ends[5]), 2 * size[5] * model.scale.quantile(0.8))
+    np.testing.assert_allclose(np.ptp(ends[5]), 2 * model.scale.reach(size[5:6], 0.8)[0])
     assert fitted.held_out_error_without_ == {"tight binding": model.held_out_error}
 
 
@@ -342,13 +342,13 @@ def test_whole_weights_are_nearly_repeated_rows_and_only_ratios_matter(
 
 def test_the_quantile_of_weighted_errors_is_that_of_repeated_ones() -> None:
     scores, counts = np.arange(1.0, 9.0), np.array([1, 3, 2, 2, 5, 1, 1, 1])
-    weighted = ConformalScale([], 1.0, scores, counts / counts.mean())
+    weighted = ConformalScale([], 1.0, scores, counts / counts.mean(), np.ones(len(scores)))
     n = len(scores)
     for coverage in (0.1, 0.4, 0.5, 0.7, 0.85):
         # A new row has the average weight, which is that of two repeated rows.
         repeated = np.repeat(scores, counts)
         rank = int(np.ceil(coverage * (n + 1) * counts.mean()))
-        assert weighted.quantile(coverage) == repeated[rank - 1]
+        assert weighted.reach(np.ones(1), coverage) == repeated[rank - 1]
 
 
 def test_wrong_weights_are_named(regressor, table, y, groups) -> None:

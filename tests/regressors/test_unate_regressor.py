@@ -220,12 +220,33 @@ def test_rows_of_one_formula_or_group_stay_in_one_fold() -> None:
 
 
 def test_the_conformal_quantile_is_the_rank_of_theory() -> None:
-    scale = ConformalScale([], 1.0, np.arange(1.0, 100.0), np.ones(99))
-    assert scale.quantile(0.9) == 90.0
-    assert scale.quantile(0.99) == 99.0
+    scale = ConformalScale([], 1.0, np.arange(1.0, 100.0), np.ones(99), np.ones(99))
+    assert scale.reach(np.array([1.0, 2.0]), 0.9).tolist() == [90.0, 180.0]
+    assert scale.reach(np.ones(1), 0.99) == 99.0
     for coverage in (0.0, 0.995, 1.0):
         with pytest.raises(InputError, match=r"with 99 training rows, at most 0.990"):
-            scale.quantile(coverage)
+            scale.reach(np.ones(1), coverage)
+
+
+def test_error_bars_hold_where_errors_are_small_and_where_they_are_large() -> None:
+    """Small errors are mostly none at all here, and large ones normal, as of metals and gaps."""
+    rng = np.random.default_rng(0)
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+        sizes = np.where(rng.random(n) < 0.5, 0.1, 1.0) * rng.uniform(0.9, 1.1, n)
+        spiky = np.where(rng.random(n) < 0.9, 0.01, 10.0)
+        return sizes, sizes * np.where(sizes < 0.5, spiky, 1.0) * np.abs(rng.normal(size=n))
+
+    sizes, errors = draw(2_000)
+    order = np.argsort(sizes)
+    scores = (errors / sizes)[order]
+    scale = ConformalScale([], 1.0, scores, np.ones(2_000), sizes[order])
+    sizes, errors = draw(20_000)
+    for coverage in (0.8, 0.9):  # with one quantile for all, 91 and 72 % for 80 %
+        inside = errors <= scale.reach(sizes, coverage)
+        for part in (sizes < 0.5, sizes > 0.5):
+            assert inside[part].mean() == pytest.approx(coverage, abs=0.06)
+    assert (np.diff([scale.reach(np.ones(1), c)[0] for c in (0.5, 0.9, 0.995, 0.9995)]) >= 0).all()
 
 
 def test_the_script_that_measures_coverage_counts_what_is_inside(
