@@ -90,7 +90,7 @@ print(pd.DataFrame(rows).round(3).to_string(index=False))
 
 # %% [markdown]
 # With so few crystals, shares scatter by a few percent. The repository has the coverage on
-# thousands of test rows for three properties in `training/results/uncertainty.csv`.
+# thousands of test rows for seven properties in `training/results/uncertainty.csv`.
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9.5, 4))
