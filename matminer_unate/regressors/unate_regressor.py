@@ -158,9 +158,9 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
       prediction, Vovk, Ann. Math. Artif. Intell. 74, 9 (2015), doi:10.1007/s10472-013-9368-4, with
       locally scaled residuals, Lei et al., J. Am. Stat. Assoc. 113, 1094 (2018),
       doi:10.1080/01621459.2017.1307116), on average over them, and by quantiles of their own where
-      errors are small and where they are large. They widen with the distance from the training rows, but not enough for other kinds: of elements that the training rows lack,
-      intervals of 90 % held 80 % (``training/results/novelty.md``). ``return_novelty`` tells of
-      such rows.
+      errors are small and where they are large. They widen with the distance from the training
+      rows, but not enough for other kinds: of elements that the training rows lack, intervals of
+      90 % held 80 % (``training/results/novelty.md``). ``return_novelty`` tells of such rows.
 
     Examples
     --------
