@@ -39,6 +39,11 @@ def blas_libraries() -> ThreadpoolController:
     return ThreadpoolController().select(user_api="blas")
 
 
+def blas_threads() -> int:
+    """Threads that BLAS would use."""
+    return max((library.num_threads for library in blas_libraries().lib_controllers), default=1)
+
+
 def _before_fork() -> None:
     _openmp[:] = ThreadpoolController().select(user_api="openmp").lib_controllers
     _torch[:] = [_torch_library()]

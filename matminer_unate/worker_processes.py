@@ -18,12 +18,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from threading import Lock, Thread
+from functools import cached_property
+from threading import Thread
 from typing import TypeVar, cast
 
 import joblib
 
-from matminer_unate.processes import blas_libraries
+from matminer_unate.processes import blas_threads
 
 WORTH_STARTING = 10.0
 """Expected seconds of one core, asked for within ``MEMORY``, from which processes are started."""
@@ -38,7 +39,7 @@ _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"), "1"
 )
 
-Chunk = TypeVar("Chunk")
+Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
@@ -47,18 +48,26 @@ class WorkerProcesses:
 
     Parameters
     ----------
-    n_workers : int
+    n_workers : int or None
+        As many as BLAS would use threads, counted when there is work for them, and 1, which stands
+        for none, in a child process.
     """
 
-    def __init__(self, n_workers: int) -> None:
-        self.n_workers = n_workers
+    def __init__(self, n_workers: int | None = None) -> None:
+        if n_workers is not None:
+            self.n_workers = n_workers
         self._executor: Executor | None = None
         self._last_used = self._last_asked = -MEMORY
         self._asked = 0.0
 
+    @cached_property
+    def n_workers(self) -> int:
+        """How many."""
+        return _n_workers()
+
     def are_worth(self, seconds: float) -> bool:
         """Whether to give them work of so many expected seconds of one core."""
-        if self.n_workers < 2 or seconds < WORTH_ASKING:
+        if seconds < WORTH_ASKING or self.n_workers < 2:
             return False
         now = time.monotonic()
         if now - self._last_asked > MEMORY:
@@ -69,7 +78,7 @@ class WorkerProcesses:
         return there or self._asked >= WORTH_STARTING
 
     def map(
-        self, function: Callable[[Chunk], Result], chunks: Sequence[Chunk]
+        self, function: Callable[[Given], Result], chunks: Sequence[Given]
     ) -> Generator[Result]:
         """What a function makes of chunks, in their order; both go through pickle.
 
@@ -83,7 +92,7 @@ class WorkerProcesses:
         return cast(Generator[Result], results)
 
     def _results(
-        self, function: Callable[[Chunk], Result], chunks: Sequence[Chunk]
+        self, function: Callable[[Given], Result], chunks: Sequence[Given]
     ) -> Generator[Result | None]:
         """None as soon as all is handed over, then the results."""
         waiting: deque[Future[Result]] = deque()
@@ -140,28 +149,21 @@ def _end_without(parent: int) -> None:
     os._exit(1)
 
 
-_own: list[WorkerProcesses] = []
-_lock = Lock()
+_own = [WorkerProcesses()]
 
 
 def worker_processes() -> WorkerProcesses:
-    """Those of this process: as many as BLAS would use threads; none of a child process."""
-    with _lock:
-        if not _own:
-            _own.append(WorkerProcesses(_n_workers()))
-        return _own[0]
+    """Those of this process."""
+    return _own[0]
 
 
 def _n_workers() -> int:
     if multiprocessing.parent_process() is not None or not sys.executable:
         return 1
-    threads = [library.num_threads for library in blas_libraries().lib_controllers]
-    return min(max(threads, default=1), joblib.cpu_count(), MAX_WORKERS)
+    return min(blas_threads(), joblib.cpu_count(), MAX_WORKERS)
 
 
 def _in_forked_child() -> None:
-    global _lock
-    _lock = Lock()  # a thread that the child does not have may hold the other
     _own[:] = [WorkerProcesses(1)]
 
 

@@ -7,19 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from matminer_unate.featurizers.rows import RowNotes
+from matminer_unate.featurizers.rows import COUNTS, RowNotes
 from matminer_unate.io.input_rows import InputRow
 
 SHOWN_FAILURES = 20
-
-_COUNTS = (
-    "rows_unknown",
-    "rows_isolated",
-    "rows_disordered",
-    "rows_averaged",
-    "rows_without_states",
-)
-"""What ``RowNotes`` count."""
 
 _ROW = re.compile(r"\brow (\d+)( \(index [^)]*\))?")
 _COUNTED = re.compile(r"(\d+) (?:of \d+ )?(row(?:s|\(s\)) .*?)(?:; the first is (.*))?", re.DOTALL)
@@ -75,7 +66,7 @@ class RowReport:
 
     def noted(self, featurizer: str, notes: RowNotes) -> None:
         """What a featurizer counted in some of the rows."""
-        counts = {name: getattr(notes, name) for name in _COUNTS}
+        counts = {name: getattr(notes, name) for name in COUNTS}
         if any(counts.values()):
             self._add_notes(featurizer, {"unknown": sorted(notes.unknown), **counts})
 
@@ -113,10 +104,10 @@ class RowReport:
         return found
 
     def _add_notes(self, featurizer: str, counts: dict[str, Any]) -> None:
-        before = self.notes.get(featurizer, {"unknown": [], **dict.fromkeys(_COUNTS, 0)})
+        before = self.notes.get(featurizer, {"unknown": [], **dict.fromkeys(COUNTS, 0)})
         self.notes[featurizer] = {
             "unknown": sorted({*before["unknown"], *counts["unknown"]}),
-            **{name: before[name] + counts[name] for name in _COUNTS},
+            **{name: before[name] + counts[name] for name in COUNTS},
         }
 
     def _add_warning(self, what: str, count: int, first: str | None) -> None:

@@ -439,11 +439,11 @@ class StructureFeaturizer(BatchFeaturizer):
             found.fill(prepare_rows(entries, self._preparer(), failed), self._describe, progress)
             return found
         checked = partial(CheckedCrystal.of, disorder=self.disorder)
-        crystals = list(prepare_rows(entries, checked, failed))
-        chunks = chunks_of(crystals)
-        alone = partial(self._columns, ignore_errors=True)
-        given = [[crystal for _, crystal in chunk] for chunk in chunks]
-        for chunk, part in zip(chunks, workers.map(alone, given), strict=True):
-            found.take(part, [row for row, _ in chunk])
-            progress(len(chunk))
+        chunks = chunks_of(prepare_rows(entries, checked, failed))
+        parts = workers.map(
+            partial(self._columns, ignore_errors=True), [chunk.crystals for chunk in chunks]
+        )
+        for chunk, part in zip(chunks, parts, strict=True):
+            found.take(part, chunk.rows)
+            progress(len(chunk.rows))
         return found

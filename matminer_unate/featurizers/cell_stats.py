@@ -9,6 +9,7 @@ from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.featurizers.base import StructureFeaturizer
+from matminer_unate.featurizers.chunks import CELL_SECONDS
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_crystal
 from matminer_unate.featurizers.rows import Computed, PlacedCrystal, RowNotes
 from matminer_unate.featurizers.site_descriptor_stats import BOND_VALENCE
@@ -105,7 +106,7 @@ class CellStats(StructureFeaturizer):
     >>> df = CellStats().featurize_dataframe(df, "structure", pbar=False)
     """
 
-    _core_seconds: ClassVar[tuple[float, float]] = (3e-4, 1e-4)
+    _core_seconds: ClassVar[tuple[float, float]] = CELL_SECONDS
 
     def __init__(
         self, on_error: Literal["raise", "nan"] = "raise", disorder: Disorder = "raise"

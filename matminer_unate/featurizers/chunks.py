@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from matminer_unate.crystals.checked import CheckedCrystal
 
@@ -11,8 +11,16 @@ CHUNK_ROWS, CHUNK_SITES = 32, 1_000
 """Of the crystals that go to a process at once: a fraction of a second of work."""
 TYPICAL_SITES = 10
 
-Numbered = tuple[int, CheckedCrystal]
-"""A row and its crystal."""
+CELL_SECONDS, TIGHT_BINDING_SECONDS = (3e-4, 1e-4), (2e-3, 4e-4)
+"""What a crystal, and a site, roughly take of one core, in ``CellStats`` and
+``TightBindingStats``."""
+
+
+class Chunk(NamedTuple):
+    """Some crystals and their rows."""
+
+    rows: list[int]
+    crystals: list[CheckedCrystal]
 
 
 def core_seconds(structures: Sequence[Any], of_row: float, of_site: float) -> float:
@@ -32,14 +40,15 @@ def _n_sites(structure: Any) -> int:
         return TYPICAL_SITES
 
 
-def chunks_of(crystals: Iterable[Numbered]) -> list[list[Numbered]]:
+def chunks_of(crystals: Iterable[tuple[int, CheckedCrystal]]) -> list[Chunk]:
     """Crystals with their rows, some at a time, in their order."""
-    chunks: list[list[Numbered]] = []
+    chunks: list[Chunk] = []
     n_sites = CHUNK_SITES
     for row, crystal in crystals:
-        if n_sites >= CHUNK_SITES or len(chunks[-1]) == CHUNK_ROWS:
-            chunks.append([])
+        if n_sites >= CHUNK_SITES or len(chunks[-1].rows) == CHUNK_ROWS:
+            chunks.append(Chunk([], []))
             n_sites = 0
-        chunks[-1].append((row, crystal))
+        chunks[-1].rows.append(row)
+        chunks[-1].crystals.append(crystal)
         n_sites += len(crystal)
     return chunks

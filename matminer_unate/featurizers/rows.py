@@ -67,7 +67,7 @@ COUNTS = (
     "rows_averaged",
     "rows_without_states",
 )
-"""Of :class:`RowNotes`."""
+"""What :class:`RowNotes` count."""
 
 Prepared = TypeVar("Prepared", bound=PreparedCrystal)
 

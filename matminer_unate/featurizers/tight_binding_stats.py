@@ -14,6 +14,7 @@ from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import StructureFeaturizer
+from matminer_unate.featurizers.chunks import TIGHT_BINDING_SECONDS
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, of_crystal, of_sites
 from matminer_unate.featurizers.pooling import check_pooling, pool
 from matminer_unate.featurizers.rows import Computed, PlacedCrystal, RowNotes
@@ -161,7 +162,7 @@ class TightBindingStats(StructureFeaturizer):
     >>> df = TightBindingStats().featurize_dataframe(df, "structure", pbar=False)
     """
 
-    _core_seconds: ClassVar[tuple[float, float]] = (2e-3, 4e-4)
+    _core_seconds: ClassVar[tuple[float, float]] = TIGHT_BINDING_SECONDS
 
     def __init__(
         self,

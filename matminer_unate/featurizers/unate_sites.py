@@ -293,9 +293,8 @@ class UnateSiteFeaturizer(BatchFeaturizer):
         index: Sequence[Any] | None = None,
         progress: Callable[[int], Any] = lambda n: None,
     ) -> Columns:
-        values = np.full((len(entries), len(self.feature_labels())), np.nan, np.float32)
-        notes = SiteNotes(self._groups())
-        found = Columns(values, {}, notes, index, ignore_errors)
+        shape, notes = (len(entries), len(self.feature_labels())), SiteNotes(self._groups())
+        found = Columns.empty(shape, notes, index, ignore_errors)
         rows: dict[int, list[int]] = {}
         for row, (structure, _) in enumerate(entries):
             rows.setdefault(id(structure), []).append(row)
@@ -309,7 +308,9 @@ class UnateSiteFeaturizer(BatchFeaturizer):
         for k, table in self._tables([entries[several[0]][0] for several in of], failed):
             for row in of[k]:
                 try:
-                    values[row] = table.values[site_number(entries[row][1], len(table.values))]
+                    found.values[row] = table.values[
+                        site_number(entries[row][1], len(table.values))
+                    ]
                     notes.read_all(table, row)
                 except StructureError as e:
                     found.fail(row, e)

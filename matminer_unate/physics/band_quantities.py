@@ -22,7 +22,7 @@ from matminer_unate.physics.tight_binding import (
     models_of,
     n_orbitals,
 )
-from matminer_unate.processes import blas_libraries
+from matminer_unate.processes import blas_libraries, blas_threads
 
 THERMAL = 0.1  # eV, of the Fermi function
 EDGE_WIDTH = 0.6  # eV, of the windows at the top of the valence and bottom of the conduction band
@@ -149,12 +149,10 @@ def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
     on four busy cores, 60 crystals took more than ten minutes instead of four seconds.) Cells of
     more than ``LARGE`` orbitals, which take gigabytes, are computed alone.
     """
-    libraries = blas_libraries()
-    most = [library.num_threads for library in libraries.lib_controllers]
-    n_threads = min(max(most, default=1), MAX_THREADS)
+    n_threads = min(blas_threads(), MAX_THREADS)
     turn: Turn = Lock()
     ahead = batches(cells)
-    with libraries.limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
+    with blas_libraries().limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
         waiting: deque[Future[list[Described]]] = deque()
         try:
             while True:

@@ -20,7 +20,13 @@ from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.cell_stats import CellStats
-from matminer_unate.featurizers.chunks import Numbered, chunks_of, core_seconds
+from matminer_unate.featurizers.chunks import (
+    CELL_SECONDS,
+    TIGHT_BINDING_SECONDS,
+    Chunk,
+    chunks_of,
+    core_seconds,
+)
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.rows import Columns, RowNotes, prepare_rows, row_name
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
@@ -64,8 +70,8 @@ SECONDS = {
     STRUCTURES: (1e-4, 1e-5),
     COMPOSITION: (6e-4, 1e-5),
     SITES: (1e-4, 1e-5),
-    CELL: (3e-4, 1e-4),
-    TIGHT_BINDING: (2e-3, 4e-4),
+    CELL: CELL_SECONDS,
+    TIGHT_BINDING: TIGHT_BINDING_SECONDS,
     LEARNED: (2e-4, 6e-5),
 }
 """A crystal, and a site, roughly, of one core; for the time left."""
@@ -243,7 +249,8 @@ class Recipe:
         """All blocks side by side."""
         n, (_, *stages) = len(crystals), self._stages()
         of_networks, others = stages[: len(self.weights)], stages[len(self.weights) :]
-        usable = [(row, c) for row, c in enumerate(crystals) if isinstance(c, CheckedCrystal)]
+        numbered = [(row, c) for row, c in enumerate(crystals) if isinstance(c, CheckedCrystal)]
+        usable = Chunk([row for row, _ in numbered], [c for _, c in numbered])
 
         def values(columns: Columns, says_all: bool, *blocks: str) -> NDArray[np.float32]:
             for row in columns.errors.keys() - found.unusable.keys():
@@ -262,11 +269,11 @@ class Recipe:
                 columns = self._learned(weights)._columns(crystals, True, index, bar.rows(stage, n))
                 learned.append(values(columns, k == 0, f"{LEARNED}{weights}"))
             whole = self._empty_without_networks(n, index)
-            tell = bar.rows(others[0], len(usable), through=others[-1])
-            for some, parts in zip(chunks, begun, strict=True):
+            tell = bar.rows(others[0], len(usable.rows), through=others[-1])
+            for chunk, parts in zip(chunks, begun, strict=True):
                 for columns, part in zip(whole, parts, strict=True):
-                    columns.take(part, [row for row, _ in some])
-                tell(len(some))
+                    columns.take(part, chunk.rows)
+                tell(len(chunk.rows))
         first, sites, *more = whole
         fingerprint = values(sites, False, SITES, FINGERPRINT)[:, _positions("fingerprint")]
         blocks = [first.values, sites.values[:, _positions("physics")]]
@@ -280,20 +287,20 @@ class Recipe:
         return [SiteDescriptorStats(descriptors="all"), CellStats(), *electrons]
 
     def _begin_without_networks(
-        self, usable: list[Numbered], stages: Sequence[str], bar: WorkBar
-    ) -> tuple[list[list[Numbered]], Generator[list[Columns]]]:
+        self, usable: Chunk, stages: Sequence[str], bar: WorkBar
+    ) -> tuple[list[Chunk], Generator[list[Columns]]]:
         """Crystals in chunks, and what :meth:`_without_networks` says of each.
 
         Where it pays, worker processes begin with them at once; else all are one chunk, which is
         described when it is asked for.
         """
-        seconds, workers = self.seconds([c for _, c in usable]), worker_processes()
+        seconds, workers = self.seconds(usable.crystals), worker_processes()
         if workers.are_worth(sum(seconds[stage] for stage in stages)):
-            chunks = chunks_of(usable)
-            given = [[crystal for _, crystal in some] for some in chunks]
+            chunks = chunks_of(zip(*usable, strict=True))
+            given = [chunk.crystals for chunk in chunks]
             return chunks, workers.map(self._without_networks, given)
-        tells = [partial(bar.rows, stage, len(usable)) for stage in stages]
-        return [usable], (self._without_networks([c for _, c in usable], tells) for _ in range(1))
+        tells = [partial(bar.rows, stage, len(usable.rows)) for stage in stages]
+        return [usable], (self._without_networks(some.crystals, tells) for some in [usable])
 
     def _empty_without_networks(self, n_rows: int, index: Any) -> list[Columns]:
         """What :meth:`_without_networks` returns, to be filled."""
