@@ -24,8 +24,8 @@ the rows that choose the epoch (``val``) are the same.
 ``bottleneck``    ``site`` through 16 channels with dropout
 ``finetune``      the pretrained encoder itself, all weights trained on, with a head on its columns
 ``scratch``       the same network with random weights: what of ``finetune`` is not pretraining
-``estimator``     ``UnateFineTuneRegressor`` as it is shipped: reads tight-binding columns too, and
-                  holds out a part of the training rows in place of ``val``; not in the grid
+``estimator``     ``UnateFineTuneRegressor`` with its own defaults: reads tight-binding columns too,
+                  and holds out a part of the training rows in place of ``val``; not in the grid
 
 ``test`` is predicted once, with the weights of the epoch that is best on ``val``.
 """

@@ -356,19 +356,20 @@ def test_the_predictions_kept_are_those_of_the_row(command: list[str], tmp_path:
             assert len(kept["test_formula"]) == len(kept["test_true"])
 
 
-def test_the_estimator_is_tested_as_it_is_shipped(
+def test_the_estimator_has_its_own_defaults_and_takes_changes(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = partial(UnateFineTuneRegressor, epochs=1, n_members=1, tight_binding=False)
     monkeypatch.setattr(worker, "UnateFineTuneRegressor", quick)
     bandgap.main([*command, "--arms", "Z", "estimator", "--seeds", "1"])
+    changed = [*command, "--arms", "estimator", "--seeds", "1", "--set"]
+    bandgap.main([*changed, "epochs=2"])
     table = read_results(str(tmp_path / "out.csv"))
-    assert list(table["arm"]) == ["Z", "estimator"]
+    assert list(table["arm"]) == ["Z", "estimator", "estimator"]
+    assert list(table["epochs"])[1:] == [1, 2]
     assert np.isfinite(table["test_mae"]).all()
-    with pytest.raises(InputError, match="as it is shipped"):
-        bandgap.main(
-            [*command, "--arms", "estimator", "--out", str(tmp_path / "b.csv"), "--set", "epochs=1"]
-        )
+    with pytest.raises(InputError, match="estimator has no such parameter"):
+        bandgap.main([*changed, "jitter=0.1"])
 
 
 def test_a_cell_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +38,23 @@ Fitted = tuple[dict[str, NDArray[np.float64]], dict[str, Any]]
 
 def with_changes(settings: FitSettings, changes: Sequence[str]) -> FitSettings:
     """Settings with ``name=value`` changes."""
-    known = {f.name for f in fields(FitSettings)}
+    return replace(settings, **values_of(changes))
+
+
+def values_of(changes: Sequence[str]) -> dict[str, Any]:
+    """What ``name=value`` changes of FitSettings say, each of the type of its setting."""
+    kinds = {name: type(value) for name, value in vars(FitSettings()).items()}
     values: dict[str, Any] = {}
     for change in changes:
         name, _, value = change.partition("=")
-        if name not in known:
-            raise InputError(f"--set {change}: no such setting; there are {', '.join(known)}")
-        kind = type(getattr(settings, name))
+        if name not in kinds:
+            raise InputError(f"--set {change}: no such setting; there are {', '.join(kinds)}")
+        kind = kinds[name]
         try:
             values[name] = value == "true" if kind is bool else kind(value)
         except ValueError:
             raise InputError(f"--set {change}: expected {kind.__name__}") from None
-    return replace(settings, **values)
+    return values
 
 
 def device_of_process() -> torch.device:
@@ -150,12 +155,15 @@ class Worker:
         }
 
     def fit_estimator(self, trial: Trial, labelled: Labelled, train: Index) -> Fitted:
-        """Fit what users get, as they get it: it sees the training rows alone."""
-        if self.args.set:
-            raise InputError("the arm estimator is tested as it is shipped; leave out --set")
+        """Fit what users get, as they get it but for ``--set``: it sees the training rows alone."""
         model = UnateFineTuneRegressor(
             self.args.weights, device=str(self.device), random_state=trial.seed, progress=False
         )
+        changes = values_of(self.args.set)
+        fixed = sorted(set(changes) - set(model.get_params()))
+        if fixed:
+            raise InputError(f"--set {fixed[0]}: the arm estimator has no such parameter")
+        model.set_params(**changes)
 
         def structures(rows: Index) -> list[Structure]:
             return [structure_of(labelled.crystals[k]) for k in rows]
