@@ -5,8 +5,8 @@ physical ones of sites, ``CellStats`` of the cell and ``TightBindingStats`` elec
 any network. ``UnateFineTuneRegressor`` trains the encoder on to a property, ``UnateRegressor``
 learns one from all of these columns, and ``UnateClassifier`` classes. ``featurize_dask`` and
 ``featurize_batch`` give columns to the frames of Dask and the batches of Arrow,
-``ordered_structure`` what stands for a disordered crystal; ``site_contributions`` and
-``plot_importances`` say what a prediction and a model rest on.
+``read_structures`` reads files, and ``ordered_structure`` is what stands for a disordered crystal;
+``site_contributions`` and ``plot_importances`` say what a prediction and a model rest on.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from matminer_unate.featurizers.unate_composition import UnateCompositionFeaturizer
     from matminer_unate.featurizers.unate_sites import UnateSiteFeaturizer
     from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
+    from matminer_unate.io.structure_tables import read_structures
     from matminer_unate.regressors.unate_classifier import UnateClassifier
     from matminer_unate.regressors.unate_regressor import UnateRegressor
 
@@ -53,6 +54,7 @@ __all__ = [
     "featurize_dask",
     "ordered_structure",
     "plot_importances",
+    "read_structures",
     "site_contributions",
 ]
 
@@ -77,6 +79,7 @@ _MODULES = {
     "featurize_dask": "engine.frames",
     "ordered_structure": "crystals.ordering",
     "plot_importances": "explanation.importance_figure",
+    "read_structures": "io.structure_tables",
     "site_contributions": "explanation.site_contributions",
 }
 

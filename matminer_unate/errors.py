@@ -1,4 +1,4 @@
-"""The package's exceptions.
+"""The package's exceptions and warnings, and what rows are called in them.
 
 Every mistake a caller can make is an :class:`UnateError` and a ``ValueError``. The constructors
 take one string, because matminer re-raises errors as ``type(error)(message)``.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 _PACKAGE = Path(__file__).parent
 _HOSTS = (
@@ -24,8 +26,8 @@ _HOSTS = (
 )
 """Packages that call this one on behalf of its users."""
 
-_shown: set[tuple[str, int, str]] = set()
-"""Warnings given: file, line, text."""
+_SHOWN: set[tuple[str, str, int]] = set()
+"""Warnings given: text, file, line."""
 
 
 class UnateError(Exception):
@@ -68,9 +70,6 @@ def warn_user(text: str) -> None:
     warnings.warn(text, UnateWarning, stacklevel=level)
 
 
-_SHOWN: set[tuple[str, str, int]] = set()
-
-
 def _action(text: str) -> str:
     """What the filters do with such a warning, those for single modules and lines apart."""
     for action, message, category, module, line in warnings.filters:
@@ -85,3 +84,15 @@ def _is_inside(file: str, names: dict[str, object]) -> bool:
     return _PACKAGE in Path(file).parents or any(
         module == host or module.startswith(f"{host}.") for host in _HOSTS
     )
+
+
+def row_name(row: int, index: Sequence[Any] | None) -> str:
+    """``row 2``, or ``row 2 (index 'NaCl')``."""
+    return f"row {row}" + ("" if index is None else f" (index {plain_label(index[row])!r})")
+
+
+def plain_label(label: Any) -> Any:
+    """A label as people write it: ``2`` and not ``np.int64(2)``."""
+    if isinstance(label, tuple):
+        return tuple(plain_label(part) for part in label)
+    return label.item() if hasattr(label, "item") else label

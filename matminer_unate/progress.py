@@ -22,13 +22,17 @@ _WORK = "{desc}: {percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}{postfix}"
 
 @contextmanager
 def stage(name: str, total: int, unit: str, shown: bool, digits: int = 0) -> Iterator[tqdm[Any]]:
-    """A progress bar, shown from the start; ``total`` counts ``unit``, to some digits."""
+    """A progress bar, shown from the start; ``total`` counts ``unit``, to some digits.
+
+    In terminals and notebooks, as :class:`WorkBar`.
+    """
     layout = (
         f"{{desc}}: {{percentage:3.0f}}%|{{bar}}| {{n:.{digits}f}}/{{total}} {unit} "
         "[{elapsed}<{remaining}, {rate_fmt}{postfix}]"
     )
     one = unit.removesuffix("s")
-    with tqdm(total=total, desc=name, unit=one, disable=not shown, bar_format=layout) as bar:
+    hidden = not (shown and _is_read())
+    with tqdm(total=total, desc=name, unit=one, disable=hidden, bar_format=layout) as bar:
         yield bar
 
 

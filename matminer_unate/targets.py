@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matminer_unate.errors import InputError
+from matminer_unate.errors import InputError, plain_label, row_name
 
 SHARE_AT_MINIMUM = 0.1
 """Share of the targets at the least value from which on that value is taken for a floor."""
@@ -22,10 +22,19 @@ NEAR_ZERO = 0.1
 """Standard deviations of the targets. Their least value is close to 0 if it is less than this."""
 
 
-def read_targets(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[str] | None]:
+def read_targets(
+    y: Any, n_rows: int, index: pd.Index | None = None
+) -> tuple[NDArray[np.float64], list[str] | None]:
     """One or several targets a row as numbers, and their names.
 
     Where there are several, NaN is a target that is not known.
+
+    Parameters
+    ----------
+    y : (n_rows,) or (n_rows, n_targets)
+    n_rows : int
+    index : Index or None
+        Labels of the rows of ``X``.
 
     Returns
     -------
@@ -36,7 +45,8 @@ def read_targets(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[str] | 
     Raises
     ------
     InputError
-        They are not numbers, not finite, or not as many rows; or a row has none.
+        They are not numbers, not finite, not as many rows, or labelled as other rows than those of
+        ``X``; or a row has none.
     """
     names = None
     if isinstance(y, pd.DataFrame):
@@ -45,7 +55,8 @@ def read_targets(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[str] | 
         names = [str(y.name)]
     if names and len(set(names)) < len(names):
         raise InputError(f"two targets have the same name: {', '.join(names)}; rename one")
-    table = _numbers(y, "the targets")
+    labels = _labels(y, index)
+    table = _numbers(y, "the targets", labels)
     several = table.ndim == 2 and table.shape[1] != 1
     shape = table.shape
     table = table[:, None] if table.ndim == 1 else table
@@ -54,29 +65,49 @@ def read_targets(y: Any, n_rows: int) -> tuple[NDArray[np.float64], list[str] | 
         raise InputError(f"{n_rows} structures need {n_rows} {what}, got shape {shape}")
     if n_rows < 2:
         raise InputError(f"at least two structures are needed, got {n_rows}")
+    check_order(y, index, "y")
     if several:
-        _check_known(table, names)
+        _check_known(table, names, labels)
     elif not np.isfinite(table).all():
         bad = np.flatnonzero(~np.isfinite(table[:, 0]))
         raise InputError(
-            f"{len(bad)} targets are not finite, the first is row {bad[0]}; drop these rows"
+            f"{len(bad)} targets are not finite, the first is {row_name(bad[0], labels)}; drop "
+            "these rows"
         )
     return table, names
 
 
-def _check_known(table: NDArray[np.float64], names: list[str] | None) -> None:
+def _check_known(
+    table: NDArray[np.float64], names: list[str] | None, labels: pd.Index | None
+) -> None:
     for row, k in np.argwhere(np.isinf(table)):
         name = repr(names[k]) if names else k
-        raise InputError(f"target {name} of row {row} is infinite; make it NaN if it is not known")
+        raise InputError(
+            f"target {name} of {row_name(row, labels)} is infinite; make it NaN if it is not known"
+        )
     empty = np.flatnonzero(np.isnan(table).all(axis=1))
     if len(empty):
         raise InputError(
-            f"{len(empty)} row(s) have no target, the first is row {empty[0]}; drop these rows"
+            f"{len(empty)} row(s) have no target, the first is {row_name(empty[0], labels)}; drop "
+            "these rows"
         )
+    unknown = np.flatnonzero(np.isnan(table).all(axis=0))
+    if len(unknown):
+        name = repr(names[unknown[0]]) if names else unknown[0]
+        raise InputError(f"target {name} is not known of any row; leave it out")
 
 
-def read_classes(y: Any, n_rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def read_classes(
+    y: Any, n_rows: int, index: pd.Index | None = None
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Labels of classes in their order, and the place among them of each row's.
+
+    Parameters
+    ----------
+    y : (n_rows,)
+    n_rows : int
+    index : Index or None
+        Labels of the rows of ``X``.
 
     Returns
     -------
@@ -87,18 +118,26 @@ def read_classes(y: Any, n_rows: int) -> tuple[NDArray[Any], NDArray[np.int64]]:
     Raises
     ------
     InputError
-        They are not one a row, one is missing, they are neither of these or not all of one kind, or
-        there is one class only.
+        They are not one a row, one is missing, they are neither of these or not all of one kind,
+        they are labelled as other rows than those of ``X``, or there is one class only.
     """
+    shape, labels = np.shape(y), _labels(y, index)
+    if len(shape) == 2 and shape[1] == 1:
+        y = y.iloc[:, 0] if isinstance(y, pd.DataFrame) else np.asarray(y, dtype=object)[:, 0]
+    elif len(shape) > 1:
+        raise InputError(
+            f"{n_rows} structures need {n_rows} labels, got shape {shape}, several labels a row; "
+            "give one column of y at a time"
+        )
     given = pd.Series(y.tolist() if isinstance(y, np.ndarray) else list(y), dtype=object)
     if len(given) != n_rows:
         raise InputError(f"{n_rows} structures need {n_rows} labels, got {len(given)}")
-    if any(isinstance(label, list | tuple | np.ndarray) for label in given):
-        raise InputError("a row has several labels; give one column of y at a time")
+    check_order(y, index, "y")
     missing = np.flatnonzero(given.isna())
     if len(missing):
         raise InputError(
-            f"{len(missing)} labels are missing, the first is of row {missing[0]}; drop these rows"
+            f"{len(missing)} labels are missing, the first is of {row_name(missing[0], labels)}; "
+            "drop these rows"
         )
     kinds = {_kind_of_label(label) for label in given}
     if len(kinds) != 1 or None in kinds:
@@ -123,39 +162,103 @@ def _kind_of_label(label: Any) -> type | None:
     return int if is_whole else None
 
 
-def read_row_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None:
+def read_row_weights(
+    sample_weight: Any, n_rows: int, index: pd.Index | None = None
+) -> NDArray[np.float64] | None:
     """Weights of rows, (n_rows,).
 
     Raises
     ------
     InputError
-        They are not numbers, below 0, not finite, not one a row, or all 0.
+        They are not numbers, below 0, not finite, not one a row, labelled as other rows than those
+        of ``X``, whose labels are ``index``, or all 0.
     """
     if sample_weight is None:
         return None
-    weights = _numbers(sample_weight, "sample_weight")
+    labels = _labels(sample_weight, index)
+    weights = _numbers(sample_weight, "sample_weight", labels)
     if weights.shape != (n_rows,):
         raise InputError(
             f"{n_rows} structures need {n_rows} numbers as sample_weight, got shape {weights.shape}"
         )
+    check_order(sample_weight, index, "sample_weight")
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if len(bad):
         raise InputError(
-            f"the sample_weight of row {bad[0]} is {weights[bad[0]]:g}; weights are numbers from 0 "
-            "on, and 0 leaves a row out"
+            f"the sample_weight of {row_name(bad[0], labels)} is {weights[bad[0]]:g}; weights are "
+            "numbers from 0 on, and 0 leaves a row out"
         )
     if not weights.any():
         raise InputError("sample_weight is 0 in all rows, which leaves none to learn from")
     return weights
 
 
-def _numbers(values: Any, what: str) -> NDArray[np.float64]:
+def check_order(values: Any, index: pd.Index | None, name: str) -> None:
+    """Refuse a column whose labels say that it belongs to the rows of ``X`` in another order.
+
+    Rows are paired by position, as everywhere in scikit-learn. Where both have labels of rows, and
+    these are the same in another order, or some of them are, this would pair what does not belong
+    together. A plain 0, 1, 2, … says nothing, unless all labels of the other are among it.
+
+    Parameters
+    ----------
+    values : Series, DataFrame, or anything without labels
+    index : Index or None
+        Of ``X``.
+    name : str
+        What the caller calls the column.
+
+    Raises
+    ------
+    InputError
+        The message names the first row of which they differ.
+    """
+    own = _labels(values, None)
+    if own is None or index is None or len(own) != len(index) or own.equals(index):
+        return
+    shared = set(own) & set(index)
+    if not shared:
+        return
+    if shared != set(index):
+        plain = pd.RangeIndex(len(own))
+        if own.equals(plain) or index.equals(plain):
+            return
+    row = next((k for k in range(len(own)) if own[k] != index[k]), None)
+    if row is None:
+        return
+    what = "its rows in another order than" if shared == set(index) else "other rows than"
+    labels = f"{plain_label(index[row])!r} in X and {plain_label(own[row])!r} in {name}"
+    raise InputError(
+        f"{name} has {what} X: the index of row {row} is {labels}; pass {name}.loc[X.index], or "
+        f"{name}.to_numpy() if the rows belong together as they stand"
+    )
+
+
+def _labels(values: Any, index: pd.Index | None) -> pd.Index | None:
+    """Labels of the rows of a column, or else those of ``X``."""
+    return values.index if isinstance(values, pd.Series | pd.DataFrame) else index
+
+
+def _numbers(values: Any, what: str, labels: pd.Index | None) -> NDArray[np.float64]:
     try:
         if isinstance(values, pd.Series | pd.DataFrame):
             return values.to_numpy(np.float64, na_value=math.nan)
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as e:
+        cells = np.atleast_1d(np.asarray(values, dtype=object))
+        for (row, *_), value in np.ndenumerate(cells):
+            if not _is_number(value):
+                named = row_name(row, labels)
+                raise InputError(f"{what} must be numbers, and {named} has {value!r}") from e
         raise InputError(f"{what} must be numbers ({e})") from e
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return value is None or value is pd.NA
+    return True
 
 
 def interval_floor(minimum: Any, floor: float, targets: NDArray[np.float64]) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from matminer_unate.errors import InputError
-from matminer_unate.targets import read_targets, target_floor
+from matminer_unate.targets import read_classes, read_targets, target_floor
 
 
 @pytest.mark.parametrize(
@@ -29,5 +31,52 @@ def test_missing_values_of_pandas_are_unknown_targets() -> None:
     table, names = read_targets(frame, 3)
     np.testing.assert_array_equal(table, [[1, 1], [np.nan, 2], [3, 3]])
     assert names == ["gap", "bulk"]
-    with pytest.raises(InputError, match="1 targets are not finite, the first is row 1"):
+    with pytest.raises(InputError, match=r"1 targets are not finite, .* row 1 \(index 1\)"):
         read_targets(frame["gap"], 3)
+
+
+@pytest.mark.parametrize(
+    ("X", "y"),
+    [
+        (None, [5, 7, 9]),
+        ([5, 7, 9], None),
+        ([5, 7, 9], [5, 7, 9]),
+        ([5, 7, 9], [0, 1, 2]),
+        ([0, 1, 2], [5, 7, 9]),
+        ([0, 1, 2], [1, 3, 5]),  # a plain index says nothing
+        (["a", "b", "c"], [4, 5, 6]),
+    ],
+)
+def test_rows_are_paired_by_position_where_labels_say_nothing_else(X: Any, y: Any) -> None:
+    targets = [1.0, 2.0, 3.0] if y is None else pd.Series([1.0, 2.0, 3.0], y)
+    table, _ = read_targets(targets, 3, None if X is None else pd.Index(X))
+    assert table[:, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "said"),
+    [
+        ([5, 7, 9], [5, 9, 7], "its rows in another order than X: the index of row 1 is 7 in X"),
+        ([2, 1, 0], [0, 1, 2], r"row 0 is 2 in X and 0 in y; pass y.loc\[X.index\], or y.to_numpy"),
+        ([5, 7, 9], [5, 7, 8], "other rows than X: the index of row 2 is 9 in X and 8 in y"),
+        (["a", "b", "c"], ["c", "a", "b"], "'a' in X and 'c' in y"),
+    ],
+)
+def test_labels_that_contradict_the_order_are_an_error(X: Any, y: Any, said: str) -> None:
+    for read, values in ((read_targets, [1.0, 2.0, 3.0]), (read_classes, ["u", "v", "u"])):
+        with pytest.raises(InputError, match=said):
+            read(pd.Series(values, y), 3, pd.Index(X))
+
+
+def test_what_is_no_number_is_named_with_its_row() -> None:
+    index = pd.Index(["x", "y", "z"])
+    for values in (pd.Series([1, "n/a", 3], index), [1, "n/a", 3], [[1, 2], [3, "n/a"], [5, 6]]):
+        with pytest.raises(InputError, match=r"numbers, and row 1 \(index 'y'\) has 'n/a'"):
+            read_targets(values, 3, index)
+
+
+def test_classes_may_be_a_frame_of_one_column() -> None:
+    frame = pd.DataFrame({"phase": ["b", "a", "b"]})
+    for given in (frame, frame.to_numpy()):
+        classes, codes = read_classes(given, 3)
+        assert (classes.tolist(), codes.tolist()) == (["a", "b"], [1, 0, 1])

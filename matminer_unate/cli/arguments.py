@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from matminer_unate.cli.options import add_column, add_device, add_disorder, add
 from matminer_unate.cli.similar import add_similar
 from matminer_unate.engine.blocks import PART_ROWS, Shard
 from matminer_unate.engine.columns import COLUMNS
+from matminer_unate.featurizers.pooling import POOLINGS
 from matminer_unate.network.weights import DEFAULT_WEIGHTS
 
 _INPUT = (
@@ -84,6 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
 def _add_featurize(commands: Any) -> None:
     parser = commands.add_parser(
         "featurize",
+        usage="unate featurize INPUT [INPUT ...] --out FILE|FOLDER [options]",
         help="write the columns of crystals to a table",
         description=(
             "Compute the columns of every crystal and write them to a table: id, the other scalar\n"
@@ -112,7 +115,7 @@ def _add_featurize(commands: Any) -> None:
     parser.add_argument(
         "--columns",
         nargs="+",
-        choices=COLUMNS,
+        type=_column,
         default=["unate"],
         metavar="NAME",
         help=f"{', '.join(COLUMNS)}; one or several (default: unate)",
@@ -120,6 +123,7 @@ def _add_featurize(commands: Any) -> None:
     parser.add_argument(
         "--pooling",
         nargs="+",
+        type=_pooling,
         metavar="NAME",
         help="mean, std, min, max, sum; in the order of the columns (default: mean std for unate, "
         "mean std min max for the others)",
@@ -135,13 +139,22 @@ def _add_featurize(commands: Any) -> None:
 def _add_predict(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
+        usage="unate predict MODEL INPUT [INPUT ...] --out FILE|FOLDER [options]",
         help="write the predictions of a saved model to a table",
         description=(
-            "Predict a property of every crystal with a saved UnateRegressor or\n"
-            "UnateFineTuneRegressor, and write a table: id, the other scalar columns of the\n"
-            f"input, then the prediction and, where there is one, its deviation.\n\n{_INPUT}"
+            "Predict a property or class of every crystal with a saved UnateRegressor,\n"
+            "UnateClassifier or UnateFineTuneRegressor, and write a table: id, the other scalar\n"
+            f"columns of the input, then what is predicted.\n\n{_INPUT}"
         ),
         epilog=(
+            "columns:\n"
+            "  UnateRegressor          prediction, prediction_std (standard deviation), and with\n"
+            "                          --interval prediction_low, prediction_high\n"
+            "  UnateClassifier         prediction (most probable class), and the probability of\n"
+            "                          each as prediction_CLASS\n"
+            "  UnateFineTuneRegressor  prediction\n"
+            "  with --novelty          prediction_novelty_to_training, …_to_corpus\n"
+            "  Of several targets, the name of each stands after prediction_.\n\n"
             f"{_STATUS}{_RESUMING}"
             f"{_SHARING.format(command='predict gap_model/ mp.parquet', out='gaps.parquet')}"
             "example:\n  unate predict gap_model/ structures/ --out gaps.csv"
@@ -152,7 +165,16 @@ def _add_predict(commands: Any) -> None:
     _add_table_options(parser)
     add_disorder(parser, None, "as the model has it")
     parser.add_argument(
-        "--name", default="prediction", help="name of the new column (default: prediction)"
+        "--name",
+        default="prediction",
+        help="what the names of the new columns begin with (default: prediction)",
+    )
+    parser.add_argument(
+        "--interval",
+        type=_share,
+        metavar="SHARE",
+        help="write the ends of intervals that hold this share of new crystals, as 0.9 (of "
+        "UnateRegressor)",
     )
     parser.add_argument(
         "--novelty",
@@ -310,6 +332,32 @@ def _address(text: str) -> str:
             f"{text!r} is no tcp://HOST:PORT; name the inputs before --dask"
         )
     return text
+
+
+def _column(text: str) -> str:
+    return _one_of(COLUMNS, text, "--columns")
+
+
+def _pooling(text: str) -> str:
+    return _one_of(POOLINGS, text, "--pooling")
+
+
+def _one_of(names: Sequence[str], text: str, option: str) -> str:
+    if text not in names:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is none of {', '.join(names)}; name the inputs before {option}"
+        )
+    return text
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share between 0 and 1")
+    return value
 
 
 def _tolerance(text: str) -> float:

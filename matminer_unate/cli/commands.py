@@ -57,7 +57,9 @@ def _whole_path(weights: str | None) -> str | None:
 def predict(args: argparse.Namespace) -> Callable[[], int]:
     """``unate predict``: predictions of a saved model; as :func:`featurize`."""
     model = str(args.model.resolve())
-    options = PredictOptions(model, args.device, args.name, args.disorder, args.novelty)
+    options = PredictOptions(
+        model, args.device, args.name, args.disorder, args.novelty, args.interval
+    )
     return _run(args, options, "predicting", "predicted", lambda labels: "rows")
 
 

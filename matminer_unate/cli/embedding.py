@@ -42,14 +42,14 @@ def add_embedding_options(
     add = parser.add_argument
     add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
     add_disorder(parser, average=average)
-    add("--overwrite", action="store_true", help="replace --out if it exists")
+    add("--overwrite", action="store_true", help="replace what exists already")
     add("--quiet", action="store_true", help=quiet)
 
 
-def check_out(args: argparse.Namespace) -> None:
-    """Raise InputError if ``--out`` exists and is not to be replaced."""
-    if args.out is not None and args.out.exists() and not args.overwrite:
-        raise InputError(f"{args.out} exists already; name another file or pass --overwrite")
+def check_out(path: Path | None, option: str, overwrite: bool) -> None:
+    """Raise InputError if what an option names exists and is not to be replaced."""
+    if path is not None and path.exists() and not overwrite:
+        raise InputError(f"{option} {path} exists already; name another or pass --overwrite")
 
 
 def open_corpus(paths: Sequence[Path], args: argparse.Namespace) -> list[Source]:

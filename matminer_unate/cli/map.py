@@ -72,7 +72,7 @@ def draw_map(args: argparse.Namespace) -> Callable[[], int]:
 
     if args.out.suffix != ".html":
         raise InputError(f"{args.out}: the page must end in .html")
-    check_out(args)
+    check_out(args.out, "--out", args.overwrite)
     report, sources = RowReport(), open_corpus(args.input, args)
     known = {name for source in sources for name in source.carried}
     if args.color is not None and args.color not in known | {"formula", "space group", "id"}:

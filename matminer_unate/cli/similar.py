@@ -29,6 +29,7 @@ def add_similar(commands: Any) -> None:
     """Add the command to those of a parser."""
     parser = commands.add_parser(
         "similar",
+        usage="unate similar [QUERY ...] --in CORPUS [CORPUS ...] [options]",
         help="find the crystals of a corpus that are most like some",
         description=(
             "Find the crystals of a corpus whose site embeddings are most like those of the\n"
@@ -126,10 +127,11 @@ def _check(args: argparse.Namespace) -> None:
     if args.duplicates and args.input:
         raise InputError("--duplicates looks within --in; give no queries beside it")
     if not (args.input or args.duplicates or args.save):
-        raise InputError("nothing to do; give queries, --duplicates or --save")
+        raise InputError("nothing to do; give queries, before --in, or --duplicates or --save")
     if args.out is not None and args.out.suffix not in (".csv", ".parquet"):
         raise InputError(f"{args.out}: the table must end in .csv or .parquet")
-    check_out(args)
+    check_out(args.out, "--out", args.overwrite)
+    check_out(args.save, "--save", args.overwrite)
 
 
 def _fill(

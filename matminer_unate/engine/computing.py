@@ -22,11 +22,11 @@ from matminer_unate.engine.report import RowReport
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.pooling import check_pooling
-from matminer_unate.featurizers.rows import prepare_rows
-from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
+from matminer_unate.featurizers.rows import RowNotes, prepare_rows
+from matminer_unate.featurizers.unate import EncodingNotes, UnateFeaturizer, prepare
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.network.devices import resolve_device
-from matminer_unate.network.weights import WeightsConfig, check_weights, weights_config
+from matminer_unate.network.weights import check_weights, weights_config
 
 CHUNK_ROWS, CHUNK_SITES = 500, 20_000
 """Rows, and sites, that are read and computed at once: some 50 MB."""
@@ -42,14 +42,20 @@ class Computing(Protocol):
     ----------
     labels : list of str
         Names of the columns, float32.
-    words : list of str
-        Names of columns of text, which the rows carry.
+    carried : dict of str to str
+        Further columns, which the rows carry: the name of each type, as Arrow has it.
+    replaces : tuple of str
+        Those of them that may take the place of a column of the input.
+    cure : str
+        What to do where the input has a column of such a name already.
     made_by : dict
         How the columns are made: what is written into the table, and may not change in a run.
     """
 
     labels: list[str]
-    words: list[str]
+    carried: dict[str, str]
+    replaces: tuple[str, ...]
+    cure: str
     made_by: dict[str, Any]
 
     def compute(self, rows: Iterable[InputRow], report: RowReport) -> Results:
@@ -133,8 +139,8 @@ class FeaturizeOptions:
         return _RecipePart(model)
 
 
-Found = tuple[NDArray[np.float32], dict[int, Exception], dict[str, list[Any]]]
-"""Columns, why rows have none, and columns of text."""
+Found = tuple[NDArray[np.float32], dict[int, Exception], dict[str, list[Any]], RowNotes]
+"""Columns, why rows have none, columns of text, and what is noted of rows."""
 
 
 class _Part(Protocol):
@@ -146,7 +152,8 @@ class _Part(Protocol):
 
     def columns(self, name: str, rows: Sequence[InputRow], report: RowReport) -> Found: ...
 
-    def note_texts(self, counts: dict[str, Any]) -> list[str]: ...
+    def notes(self) -> RowNotes:
+        """Such as it takes of rows."""
 
 
 class _FeaturizerPart:
@@ -167,18 +174,11 @@ class _FeaturizerPart:
     def columns(self, name: str, rows: Sequence[InputRow], report: RowReport) -> Found:
         structures = [row.error or row.structure for row in rows]
         found = self._featurizer._columns(structures, ignore_errors=True)
-        report.noted(name, found.notes)
-        return found.values, dict(found.errors), {}
+        report.noted(name, found.notes, rows)
+        return found.values, dict(found.errors), {}, found.notes
 
-    def note_texts(self, counts: dict[str, Any]) -> list[str]:
-        notes = self._featurizer._notes()
-        notes.unknown = set(counts["unknown"])
-        notes.rows_unknown = counts["rows_unknown"]
-        notes.rows_isolated = counts["rows_isolated"]
-        notes.rows_disordered = counts["rows_disordered"]
-        notes.rows_averaged = counts["rows_averaged"]
-        notes.rows_without_states = counts["rows_without_states"]
-        return notes.texts()
+    def notes(self) -> RowNotes:
+        return self._featurizer._notes()
 
 
 class _RecipePart:
@@ -195,7 +195,8 @@ class _RecipePart:
 
     def columns(self, name: str, rows: Sequence[InputRow], report: RowReport) -> Found:
         errors: dict[int, Exception] = {}
-        good = usable(rows, self._config, self._model.disorder, errors.__setitem__)
+        notes = self.notes()
+        good = usable(rows, notes, self._model.disorder, errors.__setitem__)
         values = np.full((len(rows), len(self.labels)), np.nan, np.float32)
         formulas: list[Any] = [None] * len(rows)
         if good:
@@ -204,10 +205,10 @@ class _RecipePart:
             values[good] = table[self.labels].to_numpy(np.float32)
             for k, formula in zip(good, table["formula"], strict=True):
                 formulas[k] = formula
-        return values, errors, {"formula": formulas}
+        return values, errors, {"formula": formulas}, notes
 
-    def note_texts(self, counts: dict[str, Any]) -> list[str]:
-        return []  # its notes are warnings
+    def notes(self) -> EncodingNotes:
+        return EncodingNotes(self._config)
 
 
 class FeaturizedColumns:
@@ -236,7 +237,9 @@ class FeaturizedColumns:
         first = {label: k for k, label in reversed(list(enumerate(every)))}
         self.labels = list(dict.fromkeys(every))
         self._chosen = [first[label] for label in self.labels]
-        self.words = [word for part in parts.values() for word in part.words]
+        self.replaces = tuple(word for part in parts.values() for word in part.words)
+        self.carried = dict.fromkeys(self.replaces, "string")
+        self.cure = "drop the columns of features first, or use other weights or pooling"
 
     def compute(self, rows: Iterable[InputRow], report: RowReport) -> Results:
         """As in :class:`Computing`.
@@ -246,9 +249,13 @@ class FeaturizedColumns:
         """
         for chunk in chunks(rows):
             good, errors = list(range(len(chunk))), dict[int, Exception]()
+            noted: dict[int, list[str]] = {}
             blocks: list[NDArray[np.float32]] = []
             for name, part in self._parts.items():
-                values, failed, words = part.columns(name, [chunk[k] for k in good], report)
+                asked = [chunk[k] for k in good]
+                values, failed, words, notes = part.columns(name, asked, report)
+                for place, texts in notes.by_row().items():
+                    noted.setdefault(good[place], []).extend(self._named(name, texts))
                 for k, error in failed.items():
                     named = len(self._parts) > 1 and chunk[good[k]].error is None
                     errors[good[k]] = StructureError(f"{name}: {error}") if named else error
@@ -264,6 +271,7 @@ class FeaturizedColumns:
                     report.failed(row, errors[k])
                 else:
                     report.remark(row)
+                    report.list_notes(row, noted.get(k, []))
             report.n_good += len(good)
             whole = np.hstack(blocks)
             chosen = whole if len(self._chosen) == whole.shape[1] else whole[:, self._chosen]
@@ -271,12 +279,17 @@ class FeaturizedColumns:
 
     def note_texts(self, report: RowReport) -> list[str]:
         """As in :class:`Computing`."""
+        # Those of the recipe are among the warnings of its model.
         return [
-            f"columns of {name}: {text}" if len(self._parts) > 1 else text
+            text
             for name, part in self._parts.items()
-            if name in report.notes
-            for text in part.note_texts(report.notes[name])
+            for text in self._named(name, report.note_texts(name, part.notes()))
         ]
+
+    def _named(self, name: str, texts: Sequence[str]) -> list[str]:
+        """With the featurizer that says so, where there are several."""
+        several = len(self._parts) > 1
+        return [f"columns of {name}: {text}" if several else text for text in texts]
 
 
 def chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
@@ -295,14 +308,18 @@ def chunks(rows: Iterable[InputRow]) -> Iterator[list[InputRow]]:
 
 def usable(
     rows: Sequence[InputRow],
-    config: WeightsConfig,
+    notes: EncodingNotes,
     disorder: Disorder,
     failed: Callable[[int, StructureError], Any],
 ) -> list[int]:
-    """Positions of the rows that a network can read."""
+    """Positions of the rows that a network can read; ``notes`` are taken of them."""
     structures = [row.error or row.structure for row in rows]
-    read = partial(prepare, config=config, disorder=disorder)
-    return [k for k, _ in prepare_rows(structures, read, failed)]
+    read = partial(prepare, config=notes.config, disorder=disorder)
+    found = []
+    for k, prepared in prepare_rows(structures, read, failed):
+        notes.read(prepared, k)
+        found.append(k)
+    return found
 
 
 def reported(rows: Sequence[InputRow], report: RowReport, call: Callable[[list[Any]], Any]) -> Any:

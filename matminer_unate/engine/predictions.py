@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.engine.computing import Results, chunks, reported, usable
 from matminer_unate.engine.report import RowReport
 from matminer_unate.errors import InputError, StructureError, WeightsError
+from matminer_unate.featurizers.unate import EncodingNotes
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.model_folder import kind_of
@@ -29,7 +29,7 @@ class PredictOptions:
     Attributes
     ----------
     model : str
-        Folder that ``save`` of ``UnateFineTuneRegressor`` or ``UnateRegressor`` wrote.
+        Folder that ``save`` of a regressor or of ``UnateClassifier`` wrote.
     device : str
     name : str
         Of the column of predictions.
@@ -37,6 +37,8 @@ class PredictOptions:
         None is as the model has it.
     novelty : bool
         With columns of what is unfamiliar about a row.
+    interval : float or None
+        With the ends of an interval that holds this share of new crystals.
     """
 
     model: str
@@ -44,6 +46,7 @@ class PredictOptions:
     name: str = "prediction"
     disorder: Disorder | None = None
     novelty: bool = False
+    interval: float | None = None
 
     def load(self) -> PredictedColumns:
         """The model.
@@ -53,10 +56,13 @@ class PredictOptions:
         WeightsError
             The folder holds none, or is damaged.
         InputError
-            The model cannot tell what is novel.
+            The model cannot tell what is novel, or has no intervals, or none of this share.
         """
-        predictor = load_predictor(Path(self.model), self.device, self.disorder, self.novelty)
-        return PredictedColumns(predictor, self.name)
+        return PredictedColumns(load_predictor(self), self.name)
+
+
+Answers = tuple[NDArray[np.float64], NDArray[Any] | None]
+"""Columns of numbers of structures, NaN where there are none; and classes."""
 
 
 @dataclass(frozen=True)
@@ -71,97 +77,139 @@ class Predictor:
         Of the first of the weights.
     disorder : str
     suffixes : tuple of str
-        What the names of its columns end in; the first is the prediction.
+        What the names of its columns of numbers end in; of a regressor, the first is the
+        prediction.
     predict : callable
-        Structures → (n, len(suffixes)), NaN where it cannot.
+        Structures → (n, len(suffixes)), and of a classifier the most probable classes.
+    class_type : str
+        Of a classifier: what Arrow calls the type of its classes.
     """
 
     made_by: dict[str, Any]
     config: WeightsConfig
     disorder: Disorder
     suffixes: tuple[str, ...]
-    predict: Callable[[list[Any]], NDArray[np.float64]]
+    predict: Callable[[list[Any]], Answers]
+    class_type: str = ""
 
 
-def load_predictor(
-    folder: Path, device: str, disorder: Disorder | None = None, novelty: bool = False
-) -> Predictor:
+def load_predictor(options: PredictOptions) -> Predictor:
     """Load a saved model; see :class:`PredictOptions`."""
-    own: dict[str, Any] = {} if disorder is None else {"disorder": disorder}
+    folder = Path(options.model)
+    own: dict[str, Any] = {} if options.disorder is None else {"disorder": options.disorder}
     try:
         kind = kind_of(folder)
     except (WeightsError, OSError):
         kind = ""
+    if kind != "UnateRegressor" and options.interval is not None:
+        raise InputError(f"{folder} is a {kind}, which has no intervals; leave --interval out")
     if kind == "UnateFineTuneRegressor":
-        if novelty:
+        if options.novelty:
             raise InputError(
                 f"{folder} is a {kind}, which keeps nothing of its training rows; leave --novelty "
                 "out, or ask UnateNovelty"
             )
-        from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
-
-        network = UnateFineTuneRegressor.load(folder, device).set_params(progress=False, **own)
-        config = network.weights_config_
-        made_by = _model_made_by(folder, network, config.name, device)
-        given = made_by, config, network.disorder, ("",)
-        return Predictor(*given, lambda s: network.predict(s)[:, None])
+        return _of_network(folder, options.device, own)
     if kind == "UnateRegressor":
-        from matminer_unate.regressors.unate_regressor import UnateRegressor
-
-        model = UnateRegressor.load(folder).set_params(**own)
-        suffixes = [name + end for name in _names(model.target_labels_) for end in ("", "_std")]
-
-        def with_errors(structures: list[Any]) -> tuple[NDArray[np.float64], Any]:
-            found, std, *novelties = model.predict(structures, True, novelty)
-            return np.stack([found, std], axis=-1).reshape(len(structures), -1), novelties
-
-        return _recipe_predictor(model, folder, device, suffixes, novelty, with_errors)
+        return _of_regressor(folder, options, own)
     if kind == "UnateClassifier":
-        from matminer_unate.regressors.unate_classifier import UnateClassifier
-
-        classifier = UnateClassifier.load(folder).set_params(**own)
-        suffixes = [f"_{label}" for label in classifier.classes_]
-
-        def probabilities(structures: list[Any]) -> tuple[NDArray[np.float64], Any]:
-            found = classifier.predict_proba(structures, novelty)
-            return (found[0], found[1:]) if novelty else (found, ())
-
-        return _recipe_predictor(classifier, folder, device, suffixes, novelty, probabilities)
+        return _of_classifier(folder, options, own)
     raise WeightsError(
         f"{folder} is no saved model; name the folder that save() of UnateRegressor, "
         "UnateClassifier or UnateFineTuneRegressor wrote"
     )
 
 
-def _recipe_predictor(
-    model: Any,
-    folder: Path,
-    device: str,
-    suffixes: list[str],
-    novelty: bool,
-    predict: Callable[[list[Any]], tuple[NDArray[np.float64], Sequence[pd.DataFrame]]],
-) -> Predictor:
-    """Of an estimator on the recipe's columns; of a classifier, probabilities are predicted.
+def _of_network(folder: Path, device: str, own: dict[str, Any]) -> Predictor:
+    from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
 
-    ``predict`` returns the frame of novelties as well, if they are asked for.
-    """
+    model = UnateFineTuneRegressor.load(folder, device)
+    model.set_params(progress=False, on_error="nan", **own)
+    config = model.weights_config_
+    suffixes = _names(model.target_names_ or range(len(model.scale_.mean)))
+
+    def predict(structures: list[Any]) -> Answers:
+        return model.predict(structures).reshape(len(structures), -1), None
+
+    made_by = _made_by(folder, model, config.name, device)
+    return Predictor(made_by, config, model.disorder, tuple(suffixes), predict)
+
+
+def _of_regressor(folder: Path, options: PredictOptions, own: dict[str, Any]) -> Predictor:
+    from matminer_unate.regressors.unate_regressor import ONE_SIGMA, UnateRegressor
+
+    model = UnateRegressor.load(folder)
+    model.set_params(on_error="nan", device=options.device, progress=False, **own)
+    novelties = _novelties(model, options)
+    ends = ["", "_std"] if options.interval is None else ["", "_std", "_low", "_high"]
+    suffixes = [name + end for name in _names(model.target_labels_) for end in ends]
+    coverages = [ONE_SIGMA] if options.interval is None else [ONE_SIGMA, options.interval]
+
+    def predict(structures: list[Any]) -> Answers:
+        found = model._estimates(structures, coverages)
+        columns = np.stack([found.values, found.reaches[0]], axis=-1)
+        if options.interval is not None:
+            ends = found.interval(1, model.interval_minimum_)
+            columns = np.concatenate([columns, ends], axis=-1)
+        columns = columns.reshape(len(structures), -1)
+        if not novelties:
+            return columns, None
+        novelty = model._novelty(found.rows, found.to_training)[novelties]
+        return np.hstack([columns, novelty.to_numpy()]), None
+
+    if options.interval is not None:
+        model.check_coverage(options.interval)
+    return _recipe_predictor(folder, model, options, [*suffixes, *_endings(novelties)], predict)
+
+
+def _of_classifier(folder: Path, options: PredictOptions, own: dict[str, Any]) -> Predictor:
+    from matminer_unate.regressors.unate_classifier import UnateClassifier
+
+    model = UnateClassifier.load(folder)
+    model.set_params(on_error="nan", device=options.device, progress=False, **own)
+    novelties, classes = _novelties(model, options), model.classes_
+    suffixes = [f"_{label}" for label in classes]
+
+    def predict(structures: list[Any]) -> Answers:
+        found = model.predict_proba(structures, return_novelty=bool(novelties))
+        columns = found[0] if novelties else found
+        best = classes[np.argmax(np.nan_to_num(columns), axis=1)]
+        return np.hstack([columns, found[1][novelties]]) if novelties else columns, best
+
+    types = {"b": "bool", "i": "int64", "U": "string"}
+    predictor = _recipe_predictor(
+        folder, model, options, [*suffixes, *_endings(novelties)], predict
+    )
+    return replace(predictor, class_type=types[classes.dtype.kind])
+
+
+def _novelties(model: Any, options: PredictOptions) -> list[str]:
     from matminer_unate.regressors.recipe_estimator import known_novelties
 
-    model.set_params(on_error="nan", device=device, progress=False)
-    names = known_novelties(model.weights) if novelty else []
+    return known_novelties(model.weights) if options.novelty else []
 
-    def with_novelty(structures: list[Any]) -> NDArray[np.float64]:
-        found, novelties = predict(structures)
-        return np.hstack([found, *(frame[names].to_numpy() for frame in novelties)])
 
+def _endings(novelties: list[str]) -> list[str]:
+    return [f"_novelty_{name}" for name in novelties]
+
+
+def _recipe_predictor(
+    folder: Path,
+    model: Any,
+    options: PredictOptions,
+    suffixes: list[str],
+    predict: Callable[[list[Any]], Answers],
+) -> Predictor:
+    """Of an estimator on the recipe's columns."""
     configs = [weights_config(w) for w in check_weights(model.weights)]
     of_weights = ", ".join(config.name for config in configs)
-    made_by = _model_made_by(folder, model, of_weights, device)
-    ends = (*suffixes, *(f"_novelty_{name}" for name in names))
-    return Predictor(made_by, configs[0], model.disorder, ends, with_novelty)
+    made_by = _made_by(folder, model, of_weights, options.device)
+    if options.interval is not None:
+        made_by["interval"] = options.interval
+    return Predictor(made_by, configs[0], model.disorder, tuple(suffixes), predict)
 
 
-def _model_made_by(folder: Path, model: Any, weights: str, device: str) -> dict[str, Any]:
+def _made_by(folder: Path, model: Any, weights: str, device: str) -> dict[str, Any]:
     from matminer_unate.engine.identity import file_identity
 
     return {
@@ -175,7 +223,7 @@ def _model_made_by(folder: Path, model: Any, weights: str, device: str) -> dict[
     }
 
 
-def _names(targets: list[Any]) -> list[str]:
+def _names(targets: Sequence[Any]) -> list[str]:
     """What the columns of several targets are called, after the name of them all."""
     return [f"_{name}" for name in targets] if len(targets) > 1 else [""]
 
@@ -183,33 +231,45 @@ def _names(targets: list[Any]) -> list[str]:
 class PredictedColumns:
     """Predictions of a saved model."""
 
+    replaces: tuple[str, ...] = ()
+    cure = "give the predictions another name with --name"
+
     def __init__(self, model: Predictor, name: str) -> None:
-        self._model = model
+        self._model, self._name = model, name
         self.labels = [name + suffix for suffix in model.suffixes]
-        self.words: list[str] = []
+        self.carried = {name: model.class_type} if model.class_type else {}
         self.made_by = model.made_by
 
     def compute(self, rows: Iterable[InputRow], report: RowReport) -> Results:
         """As in :class:`Computing`."""
         for chunk in chunks(rows):
             errors: dict[int, Exception] = {}
-            config, disorder = self._model.config, self._model.disorder
-            good = [chunk[k] for k in usable(chunk, config, disorder, errors.__setitem__)]
+            notes = EncodingNotes(self._model.config)
+            places = usable(chunk, notes, self._model.disorder, errors.__setitem__)
+            good, noted = [chunk[k] for k in places], notes.by_row()
             for k, row in enumerate(chunk):
                 if k in errors:
                     report.failed(row, errors[k])
                 else:
                     report.remark(row)
+                    report.list_notes(row, noted.get(k, []))
             if not good:
                 continue
-            found = reported(good, report, self._model.predict).astype(np.float32)
-            finite = np.isfinite(found).all(axis=1)
+            numbers, classes = reported(good, report, self._model.predict)
+            values = numbers.astype(np.float32)
+            finite = np.isfinite(values).all(axis=1)
             for k in np.flatnonzero(~finite).tolist():
                 error = StructureError("the model has no prediction for this structure")
                 report.failed(good[k], error)
             report.n_good += int(finite.sum())
-            yield [replace(good[k], structure=None) for k in np.flatnonzero(finite)], found[finite]
+            kept = []
+            for k in np.flatnonzero(finite).tolist():
+                carried = good[k].carried
+                if classes is not None:
+                    carried = {**carried, self._name: classes[k].item()}
+                kept.append(replace(good[k], structure=None, carried=carried))
+            yield kept, values[finite]
 
     def note_texts(self, report: RowReport) -> list[str]:
         """As in :class:`Computing`."""
-        return []
+        return []  # they are among the warnings of the model

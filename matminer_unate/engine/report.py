@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from matminer_unate.featurizers.rows import COUNTS, RowNotes
+from matminer_unate.featurizers.rows import NOTED, RowNotes, counted
 from matminer_unate.io.input_rows import InputRow
 
 SHOWN_FAILURES = 20
@@ -31,7 +31,8 @@ class RowReport:
     remarks : dict of str to (int, str)
         By status, doubtful or remark: how many rows, and the first of them.
     notes : dict of str to dict
-        By the name of the featurizer, the counts of its ``RowNotes``.
+        By the name of the featurizer, what its ``RowNotes`` note: how many rows, and the first of
+        them; and the atomic numbers of unknown species.
     warnings : dict of str to (int, str or None)
         Of a model: what was said of how many rows, and the first of them.
     listed : list of Listed
@@ -64,19 +65,37 @@ class RowReport:
             self.shown.append((row.place, reason))
         self.listed.append((row.identifier, row.place, "failed", reason))
 
-    def noted(self, featurizer: str, notes: RowNotes) -> None:
-        """What a featurizer counted in some of the rows."""
-        counts = {name: getattr(notes, name) for name in COUNTS}
-        if any(counts.values()):
-            self._add_notes(featurizer, {"unknown": sorted(notes.unknown), **counts})
+    def noted(self, featurizer: str, notes: RowNotes, rows: Sequence[InputRow]) -> None:
+        """What a featurizer notes of some rows."""
+        found: dict[str, Any] = {
+            what: (len(some), rows[some[0]].place) for what, some in notes.rows.items() if some
+        }
+        if found:
+            species = frozenset[int]().union(*notes.unknown.values())
+            self._add_notes(featurizer, {"species": sorted(species), **found})
+
+    def note_texts(self, featurizer: str, notes: RowNotes) -> list[str]:
+        """What is to be said of all rows; ``notes`` are such as the featurizer takes."""
+        found = self.notes.get(featurizer, {})
+        texts = []
+        for what in notes.rows:
+            if what in found and what != "averaged":
+                (n, first), species = found[what], found["species"]
+                texts.append(counted(n, first, notes.about(what, species, "averaged" in found)))
+        return texts
+
+    def list_notes(self, row: InputRow, texts: Sequence[str]) -> None:
+        """A row with columns that something is to be said of, for the table of errors."""
+        if texts:
+            self.listed.append((row.identifier, row.place, "remark", "; ".join(texts)))
 
     def warned(self, rows: Sequence[InputRow], texts: Sequence[str]) -> None:
         """What a model said while it worked on these rows."""
         for text in texts:
             # A model numbers the rows of its own chunk, and counts them.
             named = _ROW.sub(lambda found: _place(rows, found), text)
-            counted = _COUNTED.fullmatch(named)
-            count, what, first = counted.groups() if counted else (0, named, None)
+            parts = _COUNTED.fullmatch(named)
+            count, what, first = parts.groups() if parts else (0, named, None)
             self._add_warning(what, int(count), first)
 
     def add(self, later: RowReport) -> None:
@@ -103,12 +122,14 @@ class RowReport:
         found.shown = [(place, reason) for place, reason in found.shown]
         return found
 
-    def _add_notes(self, featurizer: str, counts: dict[str, Any]) -> None:
-        before = self.notes.get(featurizer, {"unknown": [], **dict.fromkeys(COUNTS, 0)})
-        self.notes[featurizer] = {
-            "unknown": sorted({*before["unknown"], *counts["unknown"]}),
-            **{name: before[name] + counts[name] for name in COUNTS},
-        }
+    def _add_notes(self, featurizer: str, found: dict[str, Any]) -> None:
+        before = self.notes.setdefault(featurizer, {"species": []})
+        before["species"] = sorted({*before["species"], *found["species"]})
+        for what in NOTED:
+            if what in found:
+                count, first = found[what]
+                n_before, first_before = before.get(what, (0, first))
+                before[what] = (n_before + count, first_before)
 
     def _add_warning(self, what: str, count: int, first: str | None) -> None:
         before, first_before = self.warnings.get(what, (0, first))

@@ -176,10 +176,14 @@ class Run:
     def __post_init__(self) -> None:
         self.blocks = Blocks(self.sources, self.part_rows)
         carried = carried_types(self.sources)
-        # A column of text that is computed takes the place of the input's.
-        carried |= dict.fromkeys(self.computing.words, pa.string())
-        made_by = {"matminer_unate": json.dumps(self.computing.made_by)}
-        self.schema = table_schema(carried, self.computing.labels, self.target.suffix, made_by)
+        computing = self.computing
+        new = [*computing.carried, *computing.labels]
+        taken = [name for name in new if name in carried and name not in computing.replaces]
+        if taken:
+            raise InputError(f"the input has a column {taken[0]!r} already; {computing.cure}")
+        carried |= {name: pa.type_for_alias(kind) for name, kind in computing.carried.items()}
+        made_by = {"matminer_unate": json.dumps(computing.made_by)}
+        self.schema = table_schema(carried, computing.labels, self.target.suffix, made_by)
 
     def header(self) -> dict[str, Any]:
         """What the run is: with another header, its parts would be others."""

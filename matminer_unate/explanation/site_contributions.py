@@ -180,12 +180,18 @@ def _ready(
     """The columns of the structure and its sites, and what predicts from columns."""
     from sklearn.pipeline import Pipeline
 
+    from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
+    from matminer_unate.regressors.unate_classifier import UnateClassifier
     from matminer_unate.regressors.unate_regressor import UnateRegressor
 
     if isinstance(model, UnateRegressor):
         return recipe_columns(model, structure)
     if isinstance(model, Pipeline) and isinstance(model[0], UnateFeaturizer):
         featurizer, model = model[0], model[1:]
+    if isinstance(model, UnateClassifier | UnateFineTuneRegressor):
+        raise InputError(
+            f"there are no site contributions of a {type(model).__name__}; fit a UnateRegressor"
+        )
     if featurizer is None:
         raise InputError(
             "site contributions need the featurizer that has made the model's columns: pass "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, ValuesView
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,10 @@ def entries_of(X: Any) -> list[Any]:
     X = in_pandas(X)
     if isinstance(X, pd.DataFrame):
         if X.shape[1] != 1:
-            raise InputError(f"expected one column of structures, got {X.shape[1]} columns")
+            raise InputError(
+                f"expected one column of structures, got {X.shape[1]} columns; pass the one that "
+                f"holds them, as df[{structure_column(X)!r}]"
+            )
         return list(X.iloc[:, 0])
     if isinstance(X, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
         return list(X)
@@ -81,12 +85,26 @@ def entries_of(X: Any) -> list[Any]:
                 "structures of equal size apart into sites: pass the list itself"
             )
         return list(X)
+    if isinstance(X, str | PathLike):
+        raise InputError(
+            f"expected structures, got {type_name(X)} {str(X)[:40]!r}; read files first, with "
+            "matminer_unate.read_structures(path)['structure'], and pass formulas or texts as a "
+            "list"
+        )
     if not is_many(X):
         raise InputError(
             f"'entries' must be a list, Series, DataFrame or array of structures, got "
             f"{type_name(X)}; wrap a single structure in a list, or pass list(…) of a collection"
         )
     return [x[0] if _is_one_tuple(x) else x for x in X]
+
+
+def structure_column(df: pd.DataFrame) -> Any:
+    """Name of the column that is likely the one of structures."""
+    if not len(df) or "structure" in df.columns:
+        return "structure"
+    objects = [name for name, value in df.iloc[0].items() if not pd.api.types.is_scalar(value)]
+    return objects[0] if objects else "structure"
 
 
 def is_many(X: Any) -> bool:

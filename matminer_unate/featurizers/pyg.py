@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.pyg import graph_to_data
-from matminer_unate.errors import StructureError, warn_user
+from matminer_unate.errors import StructureError, row_name, warn_user
 from matminer_unate.featurizers.inputs import entries_of, index_of
-from matminer_unate.featurizers.rows import row_name
 from matminer_unate.featurizers.unate import EncodingNotes, embed, prepare
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, weights_config
 

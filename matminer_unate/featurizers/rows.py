@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.crystals.ordering import Resolution
-from matminer_unate.errors import StructureError, warn_user
+from matminer_unate.errors import StructureError, row_name, warn_user
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,9 @@ class PlacedCrystal(PreparedCrystal):
         return digest.digest()
 
 
-COUNTS = (
-    "rows_unknown",
-    "rows_isolated",
-    "rows_disordered",
-    "rows_averaged",
-    "rows_without_states",
-)
-"""What :class:`RowNotes` count."""
+Noted = Literal["unknown", "isolated", "disordered", "averaged", "without_states"]
+NOTED: tuple[Noted, ...] = get_args(Noted)
+"""What :class:`RowNotes` note of rows."""
 
 Prepared = TypeVar("Prepared", bound=PreparedCrystal)
 
@@ -82,56 +77,83 @@ ALONE = ("the structure",)
 
 @dataclass(kw_only=True)
 class RowNotes:
-    """What a caller should know of rows that got their columns all the same, counted.
+    """What a caller should know of rows that got their columns all the same.
 
     Attributes
     ----------
-    unknown : set of int
-        Atomic numbers of which too little is known.
-    rows_unknown, rows_isolated, rows_disordered : int
-        Rows that hold such species, isolated atoms (see ``RadiusGraph``), and sites of mixed or
-        partial occupancy.
-    rows_averaged, rows_without_states : int
-        Of the last, those whose average is taken, and those ordered though no oxidation states
-        balance.
-    first_unknown, first_isolated, first_disordered : int or None
-        The first row of each, where rows were told.
+    rows : dict of str to list of int
+        Rows that hold species of which too little is known, isolated atoms (see ``RadiusGraph``),
+        and sites of mixed or partial occupancy; of the last, those whose average is taken, and
+        those ordered though no oxidation states balance.
+    unknown : dict of int to frozenset of int
+        By row, the atomic numbers of such species.
     """
 
-    unknown: set[int] = field(default_factory=set)
-    rows_unknown: int = 0
-    rows_isolated: int = 0
-    rows_disordered: int = 0
-    rows_averaged: int = 0
-    rows_without_states: int = 0
-    first_unknown: int | None = None
-    first_isolated: int | None = None
-    first_disordered: int | None = None
+    rows: dict[Noted, list[int]] = field(default_factory=lambda: {what: [] for what in NOTED})
+    unknown: dict[int, frozenset[int]] = field(default_factory=dict)
 
-    def read(self, prepared: PreparedCrystal, row: int | None = None) -> None:
-        """Count one crystal in."""
+    def read(self, prepared: PreparedCrystal, row: int) -> None:
+        """Note what there is of one crystal."""
         if prepared.unknown:
-            self.unknown |= prepared.unknown
-            self.first_unknown = self.first_unknown if self.rows_unknown else row
-            self.rows_unknown += 1
-        if prepared.graph.n_isolated:
-            self.first_isolated = self.first_isolated if self.rows_isolated else row
-            self.rows_isolated += 1
-        if prepared.resolution:
-            self.first_disordered = self.first_disordered if self.rows_disordered else row
-            self.rows_disordered += 1
-            self.rows_averaged += prepared.resolution == "average"
-            self.rows_without_states += prepared.resolution == "electronegativities"
+            self.unknown[row] = prepared.unknown
+        holds: dict[Noted, bool] = {
+            "unknown": bool(prepared.unknown),
+            "isolated": prepared.graph.n_isolated > 0,
+            "disordered": prepared.resolution != "",
+            "averaged": prepared.resolution == "average",
+            "without_states": prepared.resolution == "electronegativities",
+        }
+        for what, so in holds.items():
+            if so:
+                self.rows[what].append(row)
 
     def add(self, other: RowNotes, rows: Sequence[int]) -> None:
-        """Count in what is known of a part of the rows; ``rows`` are their places."""
-        self.unknown |= other.unknown
-        for what in ("unknown", "isolated", "disordered"):
-            first = getattr(other, f"first_{what}")
-            if first is not None and getattr(self, f"first_{what}") is None:
-                setattr(self, f"first_{what}", rows[first])
-        for count in COUNTS:
-            setattr(self, count, getattr(self, count) + getattr(other, count))
+        """Take in what is known of a part of the rows; ``rows`` are their places."""
+        self.unknown |= {rows[row]: species for row, species in other.unknown.items()}
+        for what, some in other.rows.items():
+            self.rows[what] += [rows[row] for row in some]
+
+    def keep_only(self, what: Noted) -> None:
+        """Forget all but one thing."""
+        self.rows = {other: self.rows[other] if other == what else [] for other in NOTED}
+
+    def by_row(self) -> dict[int, list[str]]:
+        """What is to be said of each row that there is something to be said of."""
+        found: dict[int, list[str]] = {}
+        averaged = set(self.rows["averaged"])
+        for what, rows in self.rows.items():
+            if what != "averaged":
+                for row in rows:
+                    about = self.about(what, self.unknown.get(row, ()), row in averaged)
+                    found.setdefault(row, []).append(f"it holds {about}")
+        return found
+
+    def about(self, what: Noted, species: Collection[int], averaged: bool) -> str:
+        """What became of rows, after ``n row(s) hold``.
+
+        Parameters
+        ----------
+        what : str
+            Of :data:`NOTED`, but for the averaged, which the disordered are about.
+        species : collection of int
+            Atomic numbers that are unknown.
+        averaged : bool
+            Whether averages of disordered crystals are taken.
+        """
+        from pymatgen.core import Element
+
+        if what == "unknown":
+            return self.about_unknown(", ".join(Element.from_Z(z).symbol for z in sorted(species)))
+        if what == "isolated":
+            return self.about_isolated()
+        if what == "without_states":
+            return "such sites and no oxidation states that balance; electronegativities order them"
+        if averaged:
+            return "sites of mixed or partial occupancy; their elements count with their shares"
+        return (
+            "sites of mixed or partial occupancy; an ordered cell of low electrostatic energy "
+            "stands for them"
+        )
 
     def about_unknown(self, symbols: str) -> str:
         """What became of the species that are unknown, after ``n row(s) hold``."""
@@ -141,31 +163,18 @@ class RowNotes:
         """What became of the atoms without neighbours, after ``n row(s) hold``."""
         raise NotImplementedError
 
-    def about_disordered(self) -> str:
-        """What became of mixed and partly occupied sites, after ``n row(s) hold``."""
-        if self.rows_averaged:
-            return "sites of mixed or partial occupancy; their elements count with their shares"
-        return (
-            "sites of mixed or partial occupancy; an ordered cell of low electrostatic energy "
-            "stands for them"
-        )
-
-    def about_without_states(self) -> str:
-        """How those are ordered that have no oxidation states, after ``n row(s) hold``."""
-        return "such sites and no oxidation states that balance; electronegativities order them"
-
     def texts(self, index: Sequence[Any] | None = None) -> list[str]:
-        """One sentence for each thing to be said; with the first row where rows were told."""
-        from pymatgen.core import Element
-
-        symbols = ", ".join(Element.from_Z(z).symbol for z in sorted(self.unknown))
-        found = [
-            (self.rows_unknown, self.first_unknown, lambda: self.about_unknown(symbols)),
-            (self.rows_isolated, self.first_isolated, self.about_isolated),
-            (self.rows_disordered, self.first_disordered, self.about_disordered),
-            (self.rows_without_states, None, self.about_without_states),
-        ]
-        return [_counted(n, row, about(), index) for n, row, about in found if n]
+        """One sentence for each thing to be said, with the first row."""
+        species = frozenset[int]().union(*self.unknown.values())
+        found = []
+        for what, rows in self.rows.items():
+            if rows and what != "averaged":
+                about = self.about(what, species, bool(self.rows["averaged"]))
+                if index is ALONE:
+                    found.append(f"the structure holds {about}")
+                else:
+                    found.append(counted(len(rows), row_name(rows[0], index), about))
+        return found
 
 
 @dataclass
@@ -304,20 +313,6 @@ def prepare_rows(
             yield row, prepared
 
 
-def row_name(row: int, index: Sequence[Any] | None) -> str:
-    """``row 2``, or ``row 2 (index 'NaCl')``."""
-    return f"row {row}" + ("" if index is None else f" (index {_plain(index[row])!r})")
-
-
-def _plain(label: Any) -> Any:
-    """A label as people write it: ``2`` and not ``np.int64(2)``."""
-    if isinstance(label, tuple):
-        return tuple(_plain(part) for part in label)
-    return label.item() if isinstance(label, np.generic) else label
-
-
-def _counted(n: int, row: int | None, about: str, index: Sequence[Any] | None) -> str:
-    if index is ALONE:
-        return f"the structure holds {about}"
-    first = "" if row is None else f"; the first is {row_name(row, index)}"
-    return f"{n} row(s) hold {about}{first}"
+def counted(n: int, first: str, about: str) -> str:
+    """What is said of some rows; ``first`` names the first of them."""
+    return f"{n} row(s) hold {about}; the first is {first}"

@@ -241,7 +241,8 @@ class EncodingNotes(RowNotes):
     def about_isolated(self) -> str:
         return (
             f"atoms with no neighbour within {ISOLATED * self.config.cutoff:.3g} Å; these are "
-            "encoded with their neighbours drawn in"
+            "encoded with their neighbours drawn in, which is right for large ions (CsI); for "
+            "others, see whether the cell is in Å"
         )
 
 

@@ -137,7 +137,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
     random_state : int or None
         From 0 on; None for other numbers at each fit.
     progress : bool
-        Show a progress bar for each stage.
+        Show a bar for each stage, in terminals and notebooks.
 
     Attributes
     ----------
@@ -260,8 +260,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         """
         check_parameters(self)
         given = read_rows(X)
-        values, names = read_targets(y, len(given))
-        weights = read_row_weights(sample_weight, len(given))
+        values, names = read_targets(y, len(given), given.index)
+        weights = read_row_weights(sample_weight, len(given), given.index)
         config = read_config(self.weights)
         graphs, device = self._graphs(given, config, "left out")
         if weights is not None:

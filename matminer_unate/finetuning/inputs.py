@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from matminer_unate.crystals.formula import reduced_counts
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.crystals.ordering import Disorder
-from matminer_unate.errors import InputError, StructureError, warn_user
+from matminer_unate.errors import InputError, StructureError, row_name, warn_user
 from matminer_unate.featurizers.inputs import entries_of, in_pandas, index_of
-from matminer_unate.featurizers.rows import prepare_rows, row_name
+from matminer_unate.featurizers.rows import prepare_rows
 from matminer_unate.featurizers.unate import EncodingNotes, prepare
 from matminer_unate.network.weights import WeightsConfig
 
@@ -35,7 +35,7 @@ class GivenRows:
     """
 
     structures: list[Any]
-    index: Sequence[Any] | None
+    index: pd.Index | None
     electrons: NDArray[np.float32] | None
 
     def __len__(self) -> int:

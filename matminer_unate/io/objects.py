@@ -11,10 +11,16 @@ from matminer_unate.errors import StructureError
 
 _ONE_A_ROW = "each row holds one structure; a list of sites becomes one with Structure.from_sites"
 
+SHOWN_TEXT = 40
+"""Characters of a text that is no structure."""
+
 _CURES: dict[type, str] = {
-    str: "parse it first, e.g. Structure.from_file(path) or Structure.from_str(text, fmt='cif')",
+    str: (
+        "read files first, with matminer_unate.read_structures or Structure.from_file; formulas "
+        "alone are for UnateCompositionFeaturizer"
+    ),
     bytes: "decode and parse it first with Structure.from_str",
-    PurePath: "read it first with Structure.from_file",
+    PurePath: "read it first, with matminer_unate.read_structures or Structure.from_file",
     list: _ONE_A_ROW,
     tuple: _ONE_A_ROW,
     np.ndarray: _ONE_A_ROW,
@@ -42,7 +48,11 @@ def as_structure(crystal: Any) -> Any:
     if any(c.__module__ == "ase.atoms" and c.__name__ == "Atoms" for c in type(crystal).__mro__):
         return from_ase(crystal)
     cure = next(text for kind, text in _CURES.items() if isinstance(crystal, kind))
-    raise StructureError(f"expected a pymatgen Structure, got {type(crystal).__name__}; {cure}")
+    given = f" {crystal[:SHOWN_TEXT]!r}" if isinstance(crystal, str) else ""
+    raise StructureError(
+        "expected a structure (of pymatgen or ASE, a dict, or the text of a CIF or POSCAR), got "
+        f"{type(crystal).__name__}{given}; {cure}"
+    )
 
 
 def is_structure_text(text: str) -> bool:
@@ -76,11 +86,14 @@ def from_ase(atoms: Any) -> Any:
     """Structure of ``ase.Atoms``; raises StructureError unless they are an ordered crystal."""
     from pymatgen.io.ase import AseAtomsAdaptor
 
-    if not all(atoms.pbc):
-        raise StructureError("ASE Atoms must be periodic in all directions; set atoms.pbc = True")
     cell = np.asarray(atoms.cell)
     if np.isfinite(cell).all() and np.linalg.matrix_rank(cell) < 3:
-        raise StructureError("the ASE Atoms have no cell volume; set atoms.cell")
+        raise StructureError(
+            "the ASE Atoms have no cell volume; set atoms.cell and atoms.pbc, or drop this row if "
+            "it is a molecule"
+        )
+    if not all(atoms.pbc):
+        raise StructureError("ASE Atoms must be periodic in all directions; set atoms.pbc = True")
     # ASE reads a disordered CIF as its majority species and keeps the truth here.
     for kind, share in (atoms.info.get("occupancy") or {}).items():
         if len(share) != 1 or abs(sum(share.values()) - 1) > 1e-6:

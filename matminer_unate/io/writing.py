@@ -16,7 +16,6 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from matminer_unate.errors import InputError
 from matminer_unate.io.input_rows import InputRow, Source
 from matminer_unate.io.tables import plain_text
 
@@ -68,18 +67,7 @@ def table_schema(
         Of the table; what CSV has no kind for is text.
     metadata : dict of str to str
         Kept in the schema of a Parquet file.
-
-    Raises
-    ------
-    InputError
-        A carried column has the name of a feature.
     """
-    taken = [name for name in labels if name in carried]
-    if taken:
-        raise InputError(
-            f"the input has a column {taken[0]!r} already; drop the {len(taken)} columns of "
-            "features first, or use other weights or pooling"
-        )
     if suffix == ".csv":
         carried = {name: _csv_type(kind) for name, kind in carried.items()}
     features = [(label, pa.float32()) for label in labels]

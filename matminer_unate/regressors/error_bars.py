@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -102,11 +104,12 @@ class ConformalScale:
 
     def check(self, coverage: float) -> None:
         """Raise InputError unless the coverage is between 0 and 1, and to be had of so few rows."""
-        n = len(self.scores)
-        if not 0 < coverage < 1 or _quantile(self.scores, self.score_weights, coverage) is None:
+        n, is_share = len(self.scores), isinstance(coverage, Real) and 0 < coverage < 1
+        if not is_share or _quantile(self.scores, self.score_weights, coverage) is None:
+            most = math.floor(1000 * n / (n + 1)) / 1000
             raise InputError(
-                f"coverage must be above 0 and, with {n} training rows, at most {n / (n + 1):.3f}; "
-                f"got {coverage}"
+                f"coverage must be a number above 0 and, with {n} training rows, at most "
+                f"{most:.3f}; got {coverage!r}"
             )
 
     def reach(self, sizes: Vector, coverage: float) -> Vector:

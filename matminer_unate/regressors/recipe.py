@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.formula import written_formula
 from matminer_unate.crystals.ordering import Disorder
-from matminer_unate.errors import InputError, StructureError
+from matminer_unate.errors import InputError, StructureError, row_name
 from matminer_unate.featurizers.base import StructureFeaturizer
 from matminer_unate.featurizers.cell_stats import CellStats
 from matminer_unate.featurizers.chunks import (
@@ -28,7 +28,8 @@ from matminer_unate.featurizers.chunks import (
     core_seconds,
 )
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
-from matminer_unate.featurizers.rows import Columns, RowNotes, prepare_rows, row_name
+from matminer_unate.featurizers.inputs import structure_column
+from matminer_unate.featurizers.rows import Columns, RowNotes, prepare_rows
 from matminer_unate.featurizers.site_descriptor_stats import SiteDescriptorStats
 from matminer_unate.featurizers.unate import UnateFeaturizer
 from matminer_unate.network.weights import weights_config
@@ -257,8 +258,7 @@ class Recipe:
                 found.lacking |= {(row, block): columns.errors[row] for block in blocks}
             if not says_all:
                 # Disorder and atoms without neighbours are said of the first weights alone.
-                columns.notes.rows_isolated = columns.notes.rows_disordered = 0
-                columns.notes.rows_without_states = 0
+                columns.notes.keep_only("unknown")
             columns.warn(mention_errors=False)
             return columns.values
 
@@ -326,17 +326,31 @@ class Recipe:
             found.append(featurizer._columns(crystals, True, None, count()))
         return found
 
-    def check(self, table: pd.DataFrame) -> None:
-        """Raise InputError unless these are the columns of this recipe."""
+    def own_columns(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Formula and columns of a frame that has them, in their order, whatever else it has.
+
+        Raises
+        ------
+        InputError
+            It lacks some, or has one twice.
+        """
         expected = [FORMULA, *self.names()]
-        if list(table.columns) != expected:
-            missing = [name for name in expected if name not in table.columns]
+        if list(table.columns) == expected:
+            return table
+        missing = [name for name in expected if name not in table.columns]
+        if missing:
+            some = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
             raise InputError(
-                f"the frame has not the {len(expected)} columns of this model (missing: "
-                f"{', '.join(missing[:3]) or 'none, but the order differs'}); pass structures (one "
-                "column of a table), or what featurize() of a regressor with the same options "
-                "returned"
+                f"the frame lacks {len(missing):,} of the {len(expected) - 1:,} columns of this "
+                f"model (missing: {some}); pass structures (one column of a table, as "
+                f"df[{structure_column(table)!r}]), or what featurize() of a regressor with the "
+                "same options returned"
             )
+        found = table[expected]
+        if found.shape[1] > len(expected):
+            twice = found.columns[found.columns.duplicated()][0]
+            raise InputError(f"the frame has the column {twice!r} twice; drop one")
+        return found
 
 
 def is_wide(block: str) -> bool:

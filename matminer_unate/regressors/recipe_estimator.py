@@ -26,7 +26,7 @@ from matminer_unate.regressors.fitted_state import FittedAttributes, FittedState
 from matminer_unate.regressors.recipe import Recipe
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
 from matminer_unate.regressors.training_rows import LEAST_GROUPS, NONE, FitOptions
-from matminer_unate.targets import read_row_weights
+from matminer_unate.targets import check_order, read_row_weights
 
 NOVELTIES = ("to_training", "to_corpus")
 """Columns of what ``return_novelty=True`` returns."""
@@ -92,7 +92,7 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
             option is wrong.
         """
         self._check_options()
-        rows = GivenRows.of(X, may_be_table=False)
+        rows = GivenRows.of(X, "are NaN", may_be_table=False)
         with self._bar("columns", rows, {}) as bar:
             described = rows.describe(self._recipe(), self.on_error == "nan", bar)
         for block in dict.fromkeys(block for _, block in described.lacking):
@@ -195,9 +195,10 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
         rows = GivenRows.of(X)
         if len(rows) < LEAST_GROUPS:
             raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {len(rows)}")
-        weights = read_row_weights(sample_weight, len(rows))
+        weights = read_row_weights(sample_weight, len(rows), rows.index)
         if groups is not None and len(groups) != len(rows):
             raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
+        check_order(groups, rows.index, "groups")
         return rows, np.ones(len(rows)) if weights is None else weights
 
     def _answer(self, X: Any, predict: Callable[[AnsweredRows], NDArray[np.float64]]) -> Prediction:
@@ -206,7 +207,7 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
         self._check_options()
         self._check_unchanged()
         without = [model.without for target in state.targets for model in target.models]
-        rows, ignore_errors = GivenRows.of(X), self.on_error == "nan"
+        rows, ignore_errors = GivenRows.of(X, "get NaN"), self.on_error == "nan"
         with self._bar("predict", rows, {"models": 5e-4 * len(rows)}) as bar:
             described = rows.describe(self._recipe(), ignore_errors, bar)
             wanted = np.ones(len(rows), dtype=bool)

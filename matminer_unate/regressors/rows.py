@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matminer_unate.errors import InputError, StructureError, warn_user
+from matminer_unate.errors import InputError, StructureError, row_name, warn_user
 from matminer_unate.featurizers.inputs import entries_of, index_of
-from matminer_unate.featurizers.rows import row_name
 from matminer_unate.progress import WorkBar
 from matminer_unate.regressors.recipe import FORMULA, Described, Recipe, is_column_table
 from matminer_unate.regressors.training_rows import BlockLayout, Blocks
@@ -29,20 +28,23 @@ class GivenRows:
     table : DataFrame or None
     index : Index or None
         Names that the caller gave to the rows.
+    outcome : str
+        What becomes of rows that are of no use, for messages.
     """
 
     structures: list[Any]
     table: pd.DataFrame | None
     index: Any
+    outcome: str
 
     @classmethod
-    def of(cls, X: Any, may_be_table: bool = True) -> Self:
+    def of(cls, X: Any, outcome: str = "are left out", may_be_table: bool = True) -> Self:
         """From what ``fit`` and ``predict`` take."""
         X = list(X) if isinstance(X, Iterator) else X  # which can be read only once
         index = index_of(X)
         if may_be_table and is_column_table(X):
-            return cls([], X, index)
-        return cls(entries_of(X), None, index)
+            return cls([], X, index, outcome)
+        return cls(entries_of(X), None, index, outcome)
 
     def __len__(self) -> int:
         return len(self.structures) if self.table is None else len(self.table)
@@ -77,14 +79,16 @@ class GivenRows:
         """
         if self.table is None:
             found = recipe.describe(self.structures, self.index, ignore_errors, bar)
-            self.warn(found.unusable, "are no usable structures and left out", found.unusable)
+            self.warn(
+                found.unusable, f"are no usable structures and {self.outcome}", found.unusable
+            )
             return found
-        recipe.check(self.table)
-        bad = np.flatnonzero(self.table[FORMULA].isna())
+        table = recipe.own_columns(self.table)
+        bad = np.flatnonzero(table[FORMULA].isna())
         if len(bad) and not ignore_errors:
             raise InputError(f"{self.name(bad[0])} has no columns; drop it, or set on_error='nan'")
-        self.warn(bad, "have no columns and are left out")
-        return Described(self.table)
+        self.warn(bad, f"have no columns and {self.outcome}")
+        return Described(table)
 
 
 @dataclass
@@ -158,7 +162,8 @@ class AnsweredRows:
                 )
         bad = used[~keep]
         reasons: Any = {row: InputError(text) for row, text in failed.items()}
-        given.warn(bad, "lack columns that no model does without, and are left out", reasons)
+        what = f"lack columns that no model does without, and {given.outcome}"
+        given.warn(bad, what, reasons)
         reasons = {row: error for (row, _), error in described.lacking.items()}
         kept = [blocks for blocks, has in zip(lacking, keep, strict=True) if has]
         columns = columns if keep.all() else columns[keep]

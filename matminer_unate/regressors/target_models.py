@@ -370,11 +370,11 @@ class FittedTarget(Variants[FittedModel]):
         columns: Matrix,
         layout: BlockLayout,
         lacking: Sequence[Blocks],
-        coverage: float,
+        coverages: Sequence[float],
         structures: Sequence[Any] = (),
         device: str = "auto",
-    ) -> tuple[Vector, Vector, Vector]:
-        """Predictions, how far the interval of this coverage reaches, and novelty.
+    ) -> NDArray[np.float64]:
+        """Predictions, novelty, and how far the interval of each coverage reaches.
 
         Parameters
         ----------
@@ -382,7 +382,7 @@ class FittedTarget(Variants[FittedModel]):
         layout : BlockLayout
         lacking : (n_rows,) frozensets
             What each row lacks.
-        coverage : float
+        coverages : sequence of float
         structures : (n_rows,)
             For a network, where there is one.
         device : str
@@ -390,15 +390,16 @@ class FittedTarget(Variants[FittedModel]):
 
         Returns
         -------
-        prediction, reach, novelty : (n_rows,)
+        (n_rows, 2 + n_coverages)
         """
-        found, reach, novelty = np.full((3, len(columns)), np.nan)
+        found = np.full((len(columns), 2 + len(coverages)), np.nan)
         for model, rows in self.by_model(lacking):
             some = [structures[row] for row in rows] if model.network is not None else ()
             given = columns[rows], layout, self.minimum, some, device
-            found[rows], size, novelty[rows] = model.predict(*given)
-            reach[rows] = model.scale.reach(size, coverage)
-        return found, reach, novelty
+            values, size, novelty = model.predict(*given)
+            reaches = (model.scale.reach(size, coverage) for coverage in coverages)
+            found[rows] = np.column_stack([values, novelty, *reaches])
+        return found
 
 
 def enough_complete(rows: TrainingRows, complete: NDArray[np.bool_]) -> bool:

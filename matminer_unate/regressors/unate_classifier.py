@@ -155,7 +155,7 @@ class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
             LightGBM is not installed.
         """
         rows, weights = self._training_rows(X, groups, sample_weight)
-        classes, codes = read_classes(y, len(rows))
+        classes, codes = read_classes(y, len(rows), rows.index)
         weights = weights * self._class_weights(classes, codes)
         outputs = 1 if len(classes) == 2 else len(classes)
         stages = stage_seconds(len(rows), 1, self.n_folds, bool(self.tight_binding))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -32,6 +33,31 @@ Values = NDArray[np.float64]
 
 ONE_SIGMA = 0.6827
 """Share of a normal distribution within one standard deviation."""
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """What the models say of rows.
+
+    Attributes
+    ----------
+    rows : Prediction
+    values : (n_rows,), or (n_rows, n_targets)
+    reaches : (n_coverages, …) like the values
+        Half the widths of the intervals of each coverage.
+    to_training : (n_rows,)
+        Novelty to the training rows; the mean over several targets.
+    """
+
+    rows: Prediction
+    values: Values
+    reaches: Values
+    to_training: Values
+
+    def interval(self, k: int, minimum: Any) -> Values:
+        """Lower and upper ends for the k-th coverage, (…, 2), cut off at the minimum."""
+        ends = np.stack([self.values - self.reaches[k], self.values + self.reaches[k]], axis=-1)
+        return np.maximum(ends, np.asarray(minimum)[..., None])
 
 
 class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[FittedTarget]):
@@ -239,7 +265,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
             LightGBM is not installed.
         """
         rows, weights = self._training_rows(X, groups, sample_weight)
-        targets, names = read_targets(y, len(rows))
+        targets, names = read_targets(y, len(rows), rows.index)
         network = self._wants_network(rows)
         given = len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding), network
         stages = stage_seconds(*given)
@@ -284,12 +310,11 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         InputError
             A row lacks columns that the model cannot do without; the message names it.
         """
-        found, values, reach, to_training = self._predict(X, ONE_SIGMA)
-        several = to_training.ndim > 1
-        answer = [values, *([reach] if return_std else [])]
+        found = self._estimates(X, [ONE_SIGMA])
+        answer = [found.values, *(found.reaches if return_std else [])]
         if return_novelty:
-            answer.append(self._novelty(found, to_training.mean(1) if several else to_training))
-        return tuple(answer) if len(answer) > 1 else values
+            answer.append(self._novelty(found.rows, found.to_training))
+        return tuple(answer) if len(answer) > 1 else found.values
 
     def predict_interval(self, X: Any, coverage: float = 0.9) -> NDArray[np.float64]:
         """Lower and upper ends that hold this share of new crystals, (n_rows, 2).
@@ -308,22 +333,23 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         InputError
             The coverage cannot be had.
         """
-        _, values, reach, _ = self._predict(X, coverage)
-        ends = np.stack([values - reach, values + reach], axis=-1)
-        floor = np.asarray(self.interval_minimum_)
-        return np.maximum(ends, floor[..., None] if floor.ndim else floor)
+        found = self._estimates(X, [coverage])
+        return found.interval(0, self.interval_minimum_)
+
+    def check_coverage(self, coverage: float) -> None:
+        """Raise InputError unless intervals of this coverage can be had."""
+        for target in self._state.targets:
+            for model in target.models:
+                model.scale.check(coverage)
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _predict(self, X: Any, coverage: float) -> tuple[Prediction, Values, Values, Values]:
-        """Predictions, the reach of their intervals, and novelty to the training rows.
-
-        They are (n_rows,) if there is one target.
-        """
+    def _estimates(self, X: Any, coverages: Sequence[float]) -> Estimated:
+        """Predictions, the reach of their intervals for some coverages, and novelty."""
         state = self._state
+        for coverage in coverages:
+            self.check_coverage(coverage)
         models = [model for target in state.targets for model in target.models]
-        for model in models:
-            model.scale.check(coverage)
         if is_column_table(X) and any(model.network is not None for model in models):
             raise InputError(
                 "this model has a network, which reads structures; pass these, or fit with "
@@ -331,15 +357,17 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
             )
 
         def predict(rows: AnsweredRows) -> NDArray[np.float64]:
-            given = rows.columns, state.layout, rows.lacking, coverage, rows.structures, self.device
+            given = rows.columns, state.layout, rows.lacking, coverages, rows.structures
             return np.stack(
-                [np.column_stack(target.predict(*given)) for target in state.targets], axis=1
+                [target.predict(*given, self.device) for target in state.targets], axis=1
             )
 
         found = self._answer(X, predict)
         found.warn()
         values = found.values[:, 0] if len(state.targets) == 1 else found.values
-        return found, values[..., 0], values[..., 1], values[..., 2]
+        novelty, reaches = values[..., 1], np.moveaxis(values[..., 2:], -1, 0)
+        to_training = novelty if novelty.ndim == 1 else novelty.mean(1)
+        return Estimated(found, values[..., 0], reaches, to_training)
 
     def _regression_options(self, network: bool) -> RegressionOptions:
         return RegressionOptions(

@@ -94,7 +94,10 @@ def test_bad_files_are_listed_and_good_ones_predicted(
 
 
 def test_a_saved_unate_regressor_predicts_with_its_deviation(
-    tiny_weights: Path, other_weights: Path, tmp_path: Path
+    tiny_weights: Path,
+    other_weights: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("lightgbm")
     X = [s for s in prototypes() if max(s.atomic_numbers) <= 83][:30]
@@ -109,6 +112,37 @@ def test_a_saved_unate_regressor_predicts_with_its_deviation(
     expected = model.predict(X[:4], return_std=True)
     np.testing.assert_allclose(found["prediction"], expected[0], rtol=1e-4)
     np.testing.assert_allclose(found["prediction_std"], expected[1], rtol=1e-4)
+
+    again = tmp_path / "again.csv"
+    given = tmp_path / "model", tmp_path / "out.csv", "--out", again
+    assert run(tmp_path / "model", tmp_path / "in.csv", "--out", again, "--interval", 0.8) == cli.OK
+    ends = pd.read_csv(again)[["prediction_low", "prediction_high"]]
+    np.testing.assert_allclose(ends, model.predict_interval(X[:4], 0.8), rtol=1e-4)
+    frame = pd.read_csv(tmp_path / "in.csv").assign(prediction=1.0)
+    frame.to_csv(tmp_path / "out.csv", index=False)
+    assert run(*given, "--overwrite") == cli.UNUSABLE
+    assert "give the predictions another name with --name" in capsys.readouterr().err
+    assert run(*given, "--overwrite", "--interval", 0.99) == cli.UNUSABLE
+    assert "coverage must be a number above 0 and, with 30" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(*given, "--interval", 90)
+    assert "'90' is no share between 0 and 1" in capsys.readouterr().err
+
+
+def test_a_network_of_several_targets_writes_a_column_for_each(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    X = list(NAMED.values())
+    y = pd.DataFrame({"volume": [s.volume for s in X], "sites": [float(len(s)) for s in X]})
+    options = {"epochs": 1, "tight_binding": False, "progress": False, "device": "cpu"}
+    model = UnateFineTuneRegressor(tiny_weights, **options).fit(X, y)
+    model.save(tmp_path / "model")
+    NAMED["Si"].to(filename=str(tmp_path / "Si.cif"))
+    assert run(tmp_path / "model", tmp_path / "Si.cif", "--out", tmp_path / "out.csv") == cli.OK
+    found = pd.read_csv(tmp_path / "out.csv")
+    names = ["prediction_volume", "prediction_sites"]
+    assert list(found) == ["id", *names]
+    np.testing.assert_allclose(found[names], model.predict([NAMED["Si"]]), rtol=1e-3)
 
 
 def test_a_folder_that_is_no_model_is_one_line_on_stderr(

@@ -309,8 +309,34 @@ def test_warnings_are_given_once_with_the_total(
     pd.DataFrame({"cif": [cif] * 5}).to_csv(tmp_path / "a.csv", index=False)
     assert run(tmp_path / "a.csv", "--out", tmp_path / "out.csv") == cli.OK
     err = capsys.readouterr().err
-    assert err.count("unate: warning: 5 row(s) hold elements") == 1
-    assert err.count("unate: warning: 5 row(s) hold atoms with no neighbour") == 1
+    first = f"the first is {tmp_path / 'a.csv'}, row 0"
+    for what in ("elements", "atoms with no neighbour"):
+        (line,) = [
+            x for x in err.splitlines() if x.startswith(f"unate: warning: 5 row(s) hold {what}")
+        ]
+        assert line.endswith(first)
+
+
+def test_rows_that_something_is_to_be_said_of_are_all_in_the_file_of_errors(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cube = Lattice.cubic(30)
+    cifs = [
+        Structure(cube, ["U"], [[0, 0, 0]]).to(fmt="cif"),
+        NAMED["Si"].to(fmt="cif"),
+        Structure(cube, ["Si"], [[0, 0, 0]]).to(fmt="cif"),
+    ]
+    pd.DataFrame({"id": ["U", "Si", "lone Si"], "cif": cifs}).to_csv(tmp_path / "a.csv")
+    errors = tmp_path / "errors.csv"
+    given = [tmp_path / "a.csv", "--out", tmp_path / "out.csv", "--errors", errors]
+    assert run(*given, "--columns", "unate", "cell") == cli.OK
+    (u, lone) = _rows(errors)
+    assert (u["id"], u["status"], lone["id"]) == ("U", "remark", "lone Si")
+    assert "columns of unate: it holds elements the weights" in u["reason"]
+    assert "(U)" in u["reason"]
+    assert "elements" not in lone["reason"]
+    for row in (u, lone):
+        assert "columns of cell: it holds atoms with no neighbour within 6 Å" in row["reason"]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -398,7 +424,7 @@ def test_a_file_is_replaced_only_when_asked(
         (["{table}", "--out", "o.csv", "--errors", "o.csv"], "are the same file"),
         (["{table}", "--out", "o.csv", "--errors", "o.txt"], "must end in .csv"),
         (["{table}", "--out", "o.csv", "--column", "x"], "has no column 'x'"),
-        (["{table}", "--out", "o.csv", "--pooling", "mode"], "pooling must name"),
+        (["{table}", "--out", "o.csv", "--pooling", "std", "std"], "pooling must name"),
         (["{table}", "--out", "o.csv", "--weights", "no_such"], "no weights 'no_such'"),
         (["{table}", "--out", "o.csv", "--device", "toaster"], "device 'toaster' is not"),
         (["missing.cif", "--out", "o.csv"], "no such file or folder"),

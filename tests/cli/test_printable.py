@@ -197,7 +197,7 @@ def test_what_a_model_warns_of_names_the_row_of_the_input(
         warn_user(f"{n} row(s) hold elements without energies; the first is row {n - 1} (index 0)")
         if len(structures) == 4:
             warn_user("row 2 (index 2) has no columns of tight binding")
-        return np.zeros((len(structures), 1))
+        return np.zeros((len(structures), 1)), None
 
     model = predictions.Predictor({}, weights_config(tiny_weights), "raise", ("",), predict)
     said = RowReport()

@@ -188,7 +188,6 @@ def test_whatever_holds_structures_in_order_is_taken(frame: pd.DataFrame) -> Non
     [
         ({"a": 1}, "dict"),
         ({1, 2}, "set"),
-        ("Si.cif", "str"),
         (None, "NoneType"),
         (deque([1]), r"collections\.deque"),
         (crystals()["Si"], r"pymatgen\.core\.structure\.Structure"),
@@ -197,6 +196,16 @@ def test_whatever_holds_structures_in_order_is_taken(frame: pd.DataFrame) -> Non
 def test_what_is_no_column_of_structures_is_named_with_its_module(entries: Any, got: str) -> None:
     with pytest.raises(InputError, match=f"got {got}; wrap a single structure in a list, or pass"):
         SiteDescriptorStats().transform(entries)
+
+
+def test_a_path_or_a_whole_table_is_told_what_to_pass(frame: pd.DataFrame) -> None:
+    for path in ("cifs", Path("cifs/Si.cif")):
+        with pytest.raises(InputError, match=r"'cifs.*matminer_unate.read_structures\(path\)"):
+            SiteDescriptorStats().transform(path)
+    with pytest.raises(InputError, match=r"got 2 columns; pass .*, as df\['structure'\]"):
+        SiteDescriptorStats().transform(frame)
+    with pytest.raises(InputError, match=r"as df\['crystal'\]"):
+        SiteDescriptorStats().transform(frame.rename(columns={"structure": "crystal"}))
 
 
 def test_frames_of_other_libraries_become_pandas(frame: pd.DataFrame) -> None:
@@ -455,7 +464,7 @@ def test_disordered_crystals_get_the_columns_of_their_ordered_cells(
     told = [str(w.message) for w in caught if w.category is UnateWarning]
     assert told[1:] == [
         "1 row(s) hold such sites and no oxidation states that balance; electronegativities order "
-        "them"
+        "them; the first is row 1 (index 'b')"
     ]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=2e-3)
     assert featurizer.precheck(alloy)

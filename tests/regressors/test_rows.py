@@ -355,8 +355,8 @@ def test_wrong_weights_are_named(regressor, table, y, groups) -> None:
     bad = np.ones(len(y))
     bad[4] = -1
     for weights, message in [
-        (bad, "sample_weight of row 4 is -1"),
-        (np.where(bad < 0, np.nan, bad), "sample_weight of row 4 is nan"),
+        (bad, r"sample_weight of row 4 \(index 4\) is -1"),
+        (np.where(bad < 0, np.nan, bad), r"sample_weight of row 4 \(index 4\) is nan"),
         (bad[:-1], "28 structures need 28 numbers as sample_weight"),
         (["a"] * len(y), "sample_weight must be numbers"),
         (np.zeros(len(y)), "sample_weight is 0 in all rows"),
@@ -428,10 +428,11 @@ def test_wrong_tables_of_targets_are_named(regressor, table, y, groups) -> None:
     infinite, empty, rare = two.copy(), two.copy(), two.copy()
     infinite[3, 1], empty[4], rare[3:, 1] = np.inf, np.nan, np.nan
     for targets, message in [
-        (infinite, "target 1 of row 3 is infinite"),
+        (infinite, r"target 1 of row 3 \(index 3\) is infinite"),
         (empty, r"1 row\(s\) have no target, the first is row 4"),
         (two[:-1], "28 structures need 28 rows of targets"),
         (two[:, :0], "28 rows of targets"),
+        (np.column_stack([y, np.full(len(y), np.nan)]), "target 1 is not known of any row"),
         (np.column_stack([y, np.where(groups > 1, np.nan, y)]), "target 1 is known for too few"),
         (pd.DataFrame(two, columns=["a", "a"]), "two targets have the same name"),
         (two[:, :, None], "28 structures need 28 targets"),

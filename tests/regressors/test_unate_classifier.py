@@ -204,7 +204,7 @@ def test_wrong_labels_and_options_are_named(classifier, table, y) -> None:
         ([*y[:-1], 3], "all of one kind"),
         (np.linspace(0, 1, N), "use a regressor"),
         (["a"] * N, "all labels are 'a'"),
-        (np.array([y, y]).T, "several labels"),
+        (np.array([y, y]).T, r"got shape \(36, 2\), several labels a row"),
     ]:
         with pytest.raises(InputError, match=message):
             clone(classifier).fit(table, labels)
@@ -285,8 +285,9 @@ def test_the_command_line_writes_a_probability_a_class(
     assert cli.main([*map(str, arguments), "--device", "cpu"]) == cli.OK
     found = pd.read_csv(tmp_path / "out.csv")
     names = ["prediction_narrow", "prediction_wide"]
-    assert list(found)[1:] == names
+    assert list(found)[1:] == ["prediction", *names]
     np.testing.assert_allclose(found[names], fitted.predict_proba(structures[:3]), rtol=1e-3)
+    assert list(found["prediction"]) == list(fitted.predict(structures[:3]))
 
 
 @pytest.mark.parametrize(

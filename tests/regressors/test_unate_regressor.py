@@ -306,8 +306,10 @@ def test_error_bars_and_intervals_belong_together(fitted, table) -> None:
     assert (std > 0).all()
     assert (wider[:, 0] <= ends[:, 0]).all()
     assert (ends[:, 1] <= wider[:, 1]).all()
-    with pytest.raises(InputError, match=r"at most 0\.973"):
-        fitted.predict_interval(table, 0.99)
+    fitted.predict_interval(table, 0.972)
+    for coverage in (0.99, 0, "0.9", np.nan):
+        with pytest.raises(InputError, match=r"a number above 0 .*, at most 0\.972; got"):
+            fitted.predict_interval(table, coverage)
 
 
 def test_nothing_is_predicted_below_the_minimum(regressor, table, y) -> None:
@@ -497,7 +499,8 @@ def test_wrong_targets_groups_and_options_are_named(regressor, table, y) -> None
         ((table, y, [None, *range(N - 1)]), {}, "group of row 0 is missing"),
         ((table, y, ["g"] * N), {}, r"1 group\(s\).*at least 3"),
         ((table[:2], y[:2]), {}, "at least 3 structures, got 2"),
-        ((table.drop(columns=table.columns[3]), y), {}, "missing: MagpieData"),
+        ((table.drop(columns=table.columns[3]), y), {}, "lacks 1 of .*missing: MagpieData"),
+        ((pd.concat([table, table.iloc[:, [5]]], axis=1), y), {}, "twice; drop one"),
         ((table, y), {"tight_binding": True}, "missing: tight_binding"),
         ((table, y), {"n_folds": 1}, "'n_folds' parameter of UnateRegressor must be an int in"),
         ((table, y), {"on_error": "drop"}, "'on_error'.*{'(raise|nan)', '(nan|raise)'}"),
@@ -510,6 +513,28 @@ def test_wrong_targets_groups_and_options_are_named(regressor, table, y) -> None
             clone(regressor).set_params(**options).fit(*given)
     with pytest.raises(InputError, match="wrap a single structure"):
         clone(regressor).fit(crystals()["Si"], [1.0])
+
+
+def test_columns_are_found_among_others_and_in_any_order(
+    fitted, regressor, table, y, tmp_path
+) -> None:
+    table.to_csv(tmp_path / "table.csv")
+    other = pd.read_csv(tmp_path / "table.csv", keep_default_na=False).assign(id="x", gap=1.0)
+    other = other[other.columns[::-1]]
+    np.testing.assert_array_equal(fitted.predict(other), fitted.predict(table))
+    again = clone(regressor).fit(other, y)
+    np.testing.assert_array_equal(again.predict(table), fitted.predict(table))
+
+
+def test_rows_in_another_order_than_their_targets_are_refused(regressor, table, y) -> None:
+    some = table.iloc[::-1]
+    for given, name in [
+        ((some, pd.Series(y)), "y"),
+        ((some, y, pd.Series(np.arange(N))), "groups"),
+        ((some, y, None, pd.Series(np.ones(N))), "sample_weight"),
+    ]:
+        with pytest.raises(InputError, match=rf"^{name} has its rows in another order than X: "):
+            clone(regressor).fit(*given)
 
 
 def test_nothing_can_be_asked_before_fit(regressor, table) -> None:

@@ -164,8 +164,10 @@ def test_the_command_line_writes_it(fitted, structures, tmp_path: Path) -> None:
 
 
 def test_a_fine_tuned_network_cannot_tell(tmp_path: Path) -> None:
-    from matminer_unate.engine.predictions import load_predictor
+    from matminer_unate.engine.predictions import PredictOptions
 
     (tmp_path / "config.json").write_text('{"kind": "UnateFineTuneRegressor"}', encoding="utf-8")
     with pytest.raises(InputError, match="leave --novelty out"):
-        load_predictor(tmp_path, "cpu", novelty=True)
+        PredictOptions(str(tmp_path), "cpu", novelty=True).load()
+    with pytest.raises(InputError, match="has no intervals; leave --interval out"):
+        PredictOptions(str(tmp_path), "cpu", interval=0.9).load()
