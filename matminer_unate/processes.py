@@ -40,8 +40,55 @@ def blas_libraries() -> ThreadpoolController:
 
 
 def blas_threads() -> int:
-    """Threads that BLAS would use."""
+    """Threads that BLAS would use, were it not for :func:`one_blas_thread`."""
+    with _single.lock:
+        return _single.before or _threads_of_blas()
+
+
+def _threads_of_blas() -> int:
     return max((library.num_threads for library in blas_libraries().lib_controllers), default=1)
+
+
+class _SingleThread:
+    """Who is in :func:`one_blas_thread`, and what BLAS had before."""
+
+    def __init__(self) -> None:
+        self.lock, self.n, self.before = Lock(), 0, 0
+        self.limits: Any = None
+
+
+_single = _SingleThread()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let BLAS use one thread: on small matrices, its own mostly wait for each other.
+
+    The number is one for all threads of the process. The first that comes in sets it, and the last
+    that leaves puts it back; each by itself would put back what another had set. Where a thread is
+    in ``threadpool_limits`` meanwhile, its number stays.
+    """
+    with _single.lock:
+        if not _single.n:
+            _single.before = _threads_of_blas()
+            _single.limits = blas_libraries().limit(limits=1)
+            _let_others_set_blas()
+        _single.n += 1
+    try:
+        yield
+    finally:
+        with _single.lock:
+            _single.n -= 1
+            if not _single.n:
+                _single.limits.restore_original_limits()
+                _single.before = 0
+                _let_others_set_blas()
+
+
+def _let_others_set_blas() -> None:
+    """threadpoolctl (from 3.7 on) lets nobody but the thread that set a number set another."""
+    for library in blas_libraries().lib_controllers:
+        getattr(library, "clear_controlling_thread", lambda: None)()
 
 
 def _before_fork() -> None:
@@ -65,6 +112,7 @@ def _torch_library() -> Any:
 def _in_forked_child() -> None:
     global _starting
     _starting = Lock()  # a thread that the child does not have may hold the other
+    _single.lock = Lock()
     torch: Any = sys.modules.get("torch")
     if hasattr(torch, "set_num_threads"):  # else it is being imported
         torch.set_num_threads(1)

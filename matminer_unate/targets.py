@@ -18,6 +18,9 @@ SHARE_AT_MINIMUM = 0.1
 ROWS_AT_MINIMUM = 3
 """And how many these must be: one row of ten says nothing."""
 
+LARGEST = 1e100
+"""Absolute value of a target that can be squared."""
+
 NEAR_ZERO = 0.1
 """Standard deviations of the targets. Their least value is close to 0 if it is less than this."""
 
@@ -95,6 +98,23 @@ def _check_known(
     if len(unknown):
         name = repr(names[unknown[0]]) if names else unknown[0]
         raise InputError(f"target {name} is not known of any row; leave it out")
+
+
+def check_squares(targets: NDArray[np.float64], labels: pd.Index | None) -> None:
+    """Refuse targets, (n_rows, n_targets), whose squares are beyond what a computer has.
+
+    Raises
+    ------
+    InputError
+        The message names the row of the largest.
+    """
+    sizes = np.nan_to_num(np.abs(targets))
+    row, k = np.unravel_index(np.argmax(sizes), sizes.shape)
+    if sizes[row, k] > LARGEST:
+        raise InputError(
+            f"the target of {row_name(int(row), labels)} is {targets[row, k]:g}; if that stands "
+            "for a value that is not known, drop the row, else take another unit"
+        )
 
 
 def read_classes(

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from functools import cached_property
 from threading import Thread
 from typing import TypeVar, cast
 
@@ -49,21 +48,20 @@ class WorkerProcesses:
     Parameters
     ----------
     n_workers : int or None
-        As many as BLAS would use threads, counted when there is work for them, and 1, which stands
-        for none, in a child process.
+        None is as many as BLAS would use threads, counted whenever there is work for them, and 1,
+        which stands for none, in a child process.
     """
 
     def __init__(self, n_workers: int | None = None) -> None:
-        if n_workers is not None:
-            self.n_workers = n_workers
+        self._given = n_workers
         self._executor: Executor | None = None
         self._last_used = self._last_asked = -MEMORY
         self._asked = 0.0
 
-    @cached_property
+    @property
     def n_workers(self) -> int:
         """How many."""
-        return _n_workers()
+        return _n_workers() if self._given is None else self._given
 
     def are_worth(self, seconds: float) -> bool:
         """Whether to give them work of so many expected seconds of one core."""
@@ -78,36 +76,45 @@ class WorkerProcesses:
         return there or self._asked >= WORTH_STARTING
 
     def map(
-        self, function: Callable[[Given], Result], chunks: Sequence[Given]
+        self,
+        function: Callable[[Given], Result],
+        chunks: Sequence[Given],
+        stays: Callable[[Given], bool] = lambda chunk: False,
     ) -> Generator[Result]:
         """What a function makes of chunks, in their order; both go through pickle.
 
-        All chunks are handed over at once, and what this process does meanwhile is done beside
-        them. Where processes cannot be started, or end before their time (out of memory, say), the
-        rest is computed here. What the function raises is raised. When the iterator is closed or
-        forgotten, as by an exception or Ctrl-C, chunks that no process has begun are dropped.
+        All chunks but those that stay are handed over at once, and what this process does meanwhile
+        is done beside them. Where processes cannot be started, or end before their time (out of
+        memory, say), the rest is computed here. What the function raises is raised. When the
+        iterator is closed or forgotten, as by an exception or Ctrl-C, chunks that no process has
+        begun are dropped.
         """
-        results = self._results(function, chunks)
+        results = self._results(function, chunks, stays)
         next(results)
         return cast(Generator[Result], results)
 
     def _results(
-        self, function: Callable[[Given], Result], chunks: Sequence[Given]
+        self,
+        function: Callable[[Given], Result],
+        chunks: Sequence[Given],
+        stays: Callable[[Given], bool],
     ) -> Generator[Result | None]:
         """None as soon as all is handed over, then the results."""
         waiting: deque[Future[Result]] = deque()
+        at_home = [stays(chunk) for chunk in chunks]
         try:
             executor = self._started()
             if executor is not None:
                 try:
-                    for chunk in chunks:
-                        waiting.append(executor.submit(function, chunk))
+                    for chunk, here in zip(chunks, at_home, strict=True):
+                        if not here:
+                            waiting.append(executor.submit(function, chunk))
                 except (BrokenProcessPool, OSError, RuntimeError):
                     self._executor = None
             yield None
-            for chunk in chunks:
+            for chunk, here in zip(chunks, at_home, strict=True):
                 try:
-                    result = waiting.popleft().result() if waiting else function(chunk)
+                    result = function(chunk) if here or not waiting else waiting.popleft().result()
                 except (BrokenProcessPool, CancelledError):
                     self._executor = None
                     waiting.clear()
@@ -122,7 +129,7 @@ class WorkerProcesses:
         if self._executor is None:
             try:
                 self._executor = _new_executor(self.n_workers)
-            except (ImportError, OSError):  # no semaphores, as in some sandboxes
+            except (ImportError, OSError, NotImplementedError):  # no, or too few, semaphores
                 return None
         return self._executor
 

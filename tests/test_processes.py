@@ -149,6 +149,45 @@ def test_workers_leave_every_number_of_threads_as_it_was() -> None:
     assert seen == [(1, 5)] * 8
 
 
+def set_blas_threads(n: int) -> None:
+    """For good, and so that another thread may set it too."""
+    processes.blas_libraries().limit(limits=n)
+    processes._let_others_set_blas()
+
+
+def test_threads_that_limit_blas_leave_its_number_as_it_was() -> None:
+    before = processes.blas_threads()
+    set_blas_threads(2)
+    inside, leave, seen = threading.Barrier(3), threading.Event(), list[int]()
+
+    def first() -> None:
+        with processes.one_blas_thread():
+            inside.wait()
+            leave.wait()
+
+    def last() -> None:
+        with processes.one_blas_thread():
+            inside.wait()
+            threads[0].join()
+            seen.append(processes._threads_of_blas())
+
+    threads = [threading.Thread(target=target) for target in (first, last)]
+    try:
+        for thread in threads:
+            thread.start()
+        inside.wait()
+        assert processes._threads_of_blas() == 1
+        assert processes.blas_threads() == 2
+        leave.set()
+        for thread in threads:
+            thread.join()
+        assert seen == [1]
+        assert processes._threads_of_blas() == processes.blas_threads() == 2
+    finally:
+        set_blas_threads(before)
+        assert processes.blas_threads() == before
+
+
 def test_after_an_error_nothing_begins_that_has_not_begun() -> None:
     began: list[int] = []
 

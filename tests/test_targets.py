@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from matminer_unate.errors import InputError
-from matminer_unate.targets import read_classes, read_targets, target_floor
+from matminer_unate.targets import check_squares, read_classes, read_targets, target_floor
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,13 @@ def test_what_is_no_number_is_named_with_its_row() -> None:
     for values in (pd.Series([1, "n/a", 3], index), [1, "n/a", 3], [[1, 2], [3, "n/a"], [5, 6]]):
         with pytest.raises(InputError, match=r"numbers, and row 1 \(index 'y'\) has 'n/a'"):
             read_targets(values, 3, index)
+
+
+def test_targets_that_cannot_be_squared_are_named() -> None:
+    for table in ([[1.0], [1e300], [2.0]], [[1.0, np.nan], [np.nan, -1e300], [2.0, 3.0]]):
+        with pytest.raises(InputError, match=r"the target of row 1 is -?1e\+300; if that stands"):
+            check_squares(np.array(table), None)
+    check_squares(np.array([[1e90], [0.0]]), None)
 
 
 def test_classes_may_be_a_frame_of_one_column() -> None:

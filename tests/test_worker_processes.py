@@ -10,6 +10,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,9 @@ from pymatgen.core import Lattice, Structure
 
 from matminer_unate import CellStats, TightBindingStats, UnateRegressor
 from matminer_unate import worker_processes as module
+from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.errors import UnateWarning
+from matminer_unate.featurizers.chunks import chunks_of, is_large
 from matminer_unate.worker_processes import WorkerProcesses
 
 
@@ -46,7 +49,7 @@ def texts(caught: list[warnings.WarningMessage]) -> list[str]:
 
 def without(workers: WorkerProcesses) -> None:
     """From now on, all is computed in this process."""
-    workers.n_workers = 1
+    workers._given = 1
 
 
 @pytest.mark.parametrize("featurizer", [TightBindingStats, CellStats])
@@ -70,12 +73,37 @@ def test_columns_errors_and_notes_are_those_of_one_process(
     assert "row 100 (index 'salt 100')" in texts(list(there))[-1]
 
 
-def test_a_bad_row_is_named_by_its_place(workers: WorkerProcesses) -> None:
+def test_a_bad_row_is_named_by_its_place(
+    workers: WorkerProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = salts(100)
     rows[90] = Structure(Lattice.cubic(3), ["H", "H"], [[0] * 3, [0, 0, 0.001]])
+    begun, usual = [], workers.map
+
+    def watched(*given: Any) -> Any:
+        begun.append(usual(*given))
+        return begun[-1]
+
+    monkeypatch.setattr(workers, "map", watched)
     with pytest.raises(ValueError, match="row 90: "):
         TightBindingStats().transform(rows)
     assert workers._executor is not None
+    (results,) = begun
+    assert results.gi_frame is None  # closed, though the traceback holds on to it
+
+
+def which(_: int) -> int:
+    return os.getpid()
+
+
+def test_what_stays_is_computed_here(workers: WorkerProcesses) -> None:
+    found = list(workers.map(which, [1, 2, 3, 2], lambda chunk: chunk == 2))
+    assert [pid == os.getpid() for pid in found] == [False, True, False, True]
+    rows = [*salts(3), salts(1)[0] * (6, 6, 6), *salts(2)]
+    crystals = enumerate(map(CheckedCrystal, rows))
+    chunks = chunks_of(crystals)
+    assert [chunk.rows for chunk in chunks] == [[0, 1, 2], [3], [4, 5]]
+    assert [is_large(chunk.crystals) for chunk in chunks] == [False, True, False]
 
 
 def test_the_recipe_is_that_of_one_process(workers: WorkerProcesses, tiny_weights: Path) -> None:

@@ -74,6 +74,10 @@ class CheckedCrystal:
         self._graphs: dict[float, RadiusGraph] = {}
         self._is_sound = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies, as another thread may find out more while this one is pickled.
+        return {**self.__dict__, "_graphs": dict(self._graphs)}
+
     @classmethod
     def of(cls, structure: Any, disorder: Disorder = "raise") -> Self:
         """The same object, if it is one already."""

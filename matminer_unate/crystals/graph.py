@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,9 @@ class RadiusGraph:
     edge_image: NDArray[np.int64]
     n_isolated: int = 0
     occupancy: NDArray[np.float32] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__}  # to which another thread may add the digest meanwhile
 
     @property
     def n_sites(self) -> int:

@@ -22,7 +22,7 @@ from matminer_unate.crystals.structures import CrystalArrays, element_of, struct
 from matminer_unate.crystals.supercells import compact_supercells
 from matminer_unate.crystals.symmetry import SYMPRECS, primitive_cell, symmetry_dataset
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.processes import blas_libraries
+from matminer_unate.processes import one_blas_thread
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -268,8 +268,7 @@ def _ordered(
 
     n = len(elements)
     places = read(lattice, 3), read(frac_coords, 3)
-    # On small matrices, BLAS's threads mostly wait for each other.
-    with blas_libraries().limit(limits=1):
+    with one_blas_thread():
         return _order(PartialSites(*places, elements, read(occupancy, n), read(charges, n)))
 
 

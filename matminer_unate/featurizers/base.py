@@ -24,7 +24,7 @@ The way of a crystal through ``featurize_dataframe``, from room to room:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any, ClassVar, Self
 
@@ -39,7 +39,7 @@ from tqdm.auto import tqdm
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.ordering import ORDERING, Disorder, check_disorder
 from matminer_unate.errors import InputError, StructureError, warn_user
-from matminer_unate.featurizers.chunks import chunks_of, core_seconds
+from matminer_unate.featurizers.chunks import chunks_of, core_seconds, is_large
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.inputs import column_of, entries_of, index_of, pandas_frame
 from matminer_unate.featurizers.notebook_view import NotebookView
@@ -440,10 +440,10 @@ class StructureFeaturizer(BatchFeaturizer):
             return found
         checked = partial(CheckedCrystal.of, disorder=self.disorder)
         chunks = chunks_of(prepare_rows(entries, checked, failed))
-        parts = workers.map(
-            partial(self._columns, ignore_errors=True), [chunk.crystals for chunk in chunks]
-        )
-        for chunk, part in zip(chunks, parts, strict=True):
-            found.take(part, chunk.rows)
-            progress(len(chunk.rows))
+        columns = partial(self._columns, ignore_errors=True)
+        # Closed by an error too, so that nobody goes on with rows that nobody will see.
+        with closing(workers.map(columns, [c.crystals for c in chunks], is_large)) as parts:
+            for chunk, part in zip(chunks, parts, strict=True):
+                found.take(part, chunk.rows)
+                progress(len(chunk.rows))
         return found

@@ -17,7 +17,7 @@ from matminer_unate.physics.bonded_networks import CUTOFF
 from matminer_unate.physics.cell_quantities import CELL_QUANTITIES, cell_quantities
 from matminer_unate.physics.elements import has_radius
 from matminer_unate.physics.quantity import with_tables
-from matminer_unate.processes import blas_libraries
+from matminer_unate.processes import one_blas_thread
 
 _DIMENSIONALITY = """@article{dimensionality,
     title = {Definition of a scoring parameter to identify low-dimensional materials components},
@@ -132,8 +132,7 @@ class CellStats(StructureFeaturizer):
         return [of_crystal("cell", quantity) for quantity in CELL_QUANTITIES]
 
     def _describe(self, crystals: Iterator[tuple[int, PlacedCrystal]]) -> Iterator[Computed]:
-        # On small matrices, BLAS's threads mostly wait for each other.
-        with blas_libraries().limit(limits=1):
+        with one_blas_thread():
             for row, crystal in crystals:
                 columns = cell_quantities(crystal.lattice, crystal.frac_coords, crystal.graph)
                 yield [row], columns[None]

@@ -11,6 +11,10 @@ CHUNK_ROWS, CHUNK_SITES = 32, 1_000
 """Of the crystals that go to a process at once: a fraction of a second of work."""
 TYPICAL_SITES = 10
 
+LARGE_SITES = 250
+"""A crystal of more is described by this process alone. The tight-binding model may take gigabytes
+for it, and as many processes as there are cores would take as many times that."""
+
 CELL_SECONDS, TIGHT_BINDING_SECONDS = (3e-4, 1e-4), (2e-3, 4e-4)
 """What a crystal, and a site, roughly take of one core, in ``CellStats`` and
 ``TightBindingStats``."""
@@ -41,14 +45,20 @@ def _n_sites(structure: Any) -> int:
 
 
 def chunks_of(crystals: Iterable[tuple[int, CheckedCrystal]]) -> list[Chunk]:
-    """Crystals with their rows, some at a time, in their order."""
+    """Crystals with their rows, some at a time, in their order; a large one alone."""
     chunks: list[Chunk] = []
     n_sites = CHUNK_SITES
     for row, crystal in crystals:
-        if n_sites >= CHUNK_SITES or len(chunks[-1].rows) == CHUNK_ROWS:
+        alone = len(crystal) > LARGE_SITES
+        if alone or n_sites >= CHUNK_SITES or len(chunks[-1].rows) == CHUNK_ROWS:
             chunks.append(Chunk([], []))
             n_sites = 0
         chunks[-1].rows.append(row)
         chunks[-1].crystals.append(crystal)
-        n_sites += len(crystal)
+        n_sites += CHUNK_SITES if alone else len(crystal)
     return chunks
+
+
+def is_large(crystals: Sequence[CheckedCrystal]) -> bool:
+    """Whether this chunk is a large crystal."""
+    return len(crystals[0]) > LARGE_SITES

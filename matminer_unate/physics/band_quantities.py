@@ -22,7 +22,7 @@ from matminer_unate.physics.tight_binding import (
     models_of,
     n_orbitals,
 )
-from matminer_unate.processes import blas_libraries, blas_threads
+from matminer_unate.processes import blas_threads, one_blas_thread
 
 THERMAL = 0.1  # eV, of the Fermi function
 EDGE_WIDTH = 0.6  # eV, of the windows at the top of the valence and bottom of the conduction band
@@ -152,7 +152,7 @@ def quantities(cells: Iterable[PhysicalCell]) -> Iterator[Described]:
     n_threads = min(blas_threads(), MAX_THREADS)
     turn: Turn = Lock()
     ahead = batches(cells)
-    with blas_libraries().limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(n_threads) as pool:
         waiting: deque[Future[list[Described]]] = deque()
         try:
             while True:

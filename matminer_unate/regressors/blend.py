@@ -195,7 +195,7 @@ def fit_blend(
     wanted = sorted({(k, output) for choice in choices for k, output in enumerate(choice)})
     stop = Event()
     try:
-        done = Parallel(n_jobs=n_jobs, prefer="threads")(delayed(fit_fold)(*w) for w in wanted)
+        done = Parallel(n_jobs=n_jobs, require="sharedmem")(delayed(fit_fold)(*w) for w in wanted)
     except BaseException:
         stop.set()  # Ctrl-C is heard in the main thread alone
         raise

@@ -295,7 +295,7 @@ def _grow_folds(
 
     try:
         jobs = (delayed(fit_fold)(k) for k in range(len(folds)))
-        trees = Parallel(n_jobs=options.n_jobs, prefer="threads")(jobs)
+        trees = Parallel(n_jobs=options.n_jobs, require="sharedmem")(jobs)
     except BaseException:
         stop.set()  # Ctrl-C is heard in the main thread alone
         raise

@@ -426,12 +426,12 @@ def _search(
                     if not PENALTIES[0] <= np.exp(trial[-1]) <= PENALTIES[1]:
                         break
                     found = error(trial)
-                    if found >= best * (1 - 1e-4):
+                    if not found < best * (1 - 1e-4):  # nor if it is NaN
                         break
                     best, point, stepped = found, trial, True
                 if stepped:
                     break
-        if best >= before * (1 - LEAST_GAIN):
+        if not best < before * (1 - LEAST_GAIN):
             return np.exp(point[:-1]), float(np.exp(point[-1]))
 
 

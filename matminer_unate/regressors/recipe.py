@@ -26,6 +26,7 @@ from matminer_unate.featurizers.chunks import (
     Chunk,
     chunks_of,
     core_seconds,
+    is_large,
 )
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.inputs import structure_column
@@ -298,7 +299,7 @@ class Recipe:
         if workers.are_worth(sum(seconds[stage] for stage in stages)):
             chunks = chunks_of(zip(*usable, strict=True))
             given = [chunk.crystals for chunk in chunks]
-            return chunks, workers.map(self._without_networks, given)
+            return chunks, workers.map(self._without_networks, given, is_large)
         tells = [partial(bar.rows, stage, len(usable.rows)) for stage in stages]
         return [usable], (self._without_networks(some.crystals, tells) for some in [usable])
 

@@ -26,7 +26,7 @@ from matminer_unate.regressors.saved_regressor import load_regressor, save_regre
 from matminer_unate.regressors.stages import stage_seconds
 from matminer_unate.regressors.target_models import FittedTarget
 from matminer_unate.regressors.training_rows import RegressionOptions
-from matminer_unate.targets import read_targets
+from matminer_unate.targets import check_squares, read_targets
 from matminer_unate.transforms import SCORINGS, TRANSFORMS, Scoring, TransformName
 
 Values = NDArray[np.float64]
@@ -266,6 +266,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         """
         rows, weights = self._training_rows(X, groups, sample_weight)
         targets, names = read_targets(y, len(rows), rows.index)
+        check_squares(targets, rows.index)
         network = self._wants_network(rows)
         given = len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding), network
         stages = stage_seconds(*given)

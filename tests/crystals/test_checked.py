@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -41,6 +43,19 @@ def test_featurizers_take_it_in_place_of_a_structure(featurizer) -> None:
     expected = featurizer.transform(structures)
     found = featurizer.transform([CheckedCrystal(s) for s in structures])
     np.testing.assert_array_equal(found, expected)
+
+
+def test_it_can_be_pickled_while_more_is_found_out() -> None:
+    crystal = CheckedCrystal(crystals()["TiO2 rutile"])
+    graph = crystal.graph(4.5)
+    state, of_graph = crystal.__getstate__(), graph.__getstate__()
+    _ = crystal.formula, crystal.graph(5.0), graph.digest
+    assert "formula" not in state
+    assert list(state["_graphs"]) == [4.5]
+    assert "digest" not in of_graph
+    again = pickle.loads(pickle.dumps(crystal))
+    assert again.digest == crystal.digest
+    assert again.graph(4.5).digest == graph.digest
 
 
 def test_graphs_are_built_once_by_cutoff_unless_they_are_not_kept(monkeypatch) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +41,7 @@ from matminer_unate.regressors.kernel_ridge import (
     _Ridge,
     _root,
     _Sample,
+    _search,
     _squared_distances,
 )
 from matminer_unate.regressors.recipe import cell_columns, composition_columns
@@ -535,6 +539,24 @@ def test_rows_in_another_order_than_their_targets_are_refused(regressor, table, 
     ]:
         with pytest.raises(InputError, match=rf"^{name} has its rows in another order than X: "):
             clone(regressor).fit(*given)
+
+
+def test_trees_grow_in_threads_whatever_backend_joblib_is_told(regressor, table, y) -> None:
+    expected = clone(regressor).fit(table, y).predict(table)
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        found = clone(regressor).fit(table, y).predict(table)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_search_in_which_nothing_is_a_number_ends() -> None:
+    class NoNumber:
+        def error(self, kernel: Any, penalty: float) -> float:
+            return math.nan
+
+    start = [1.0, 1.0], 0.01
+    distances = [np.ones((2, 2))] * 2
+    scales, penalty = _search(distances, NoNumber(), start, lambda share: None)
+    np.testing.assert_allclose([*scales, penalty], [1, 1, 0.01])
 
 
 def test_nothing_can_be_asked_before_fit(regressor, table) -> None:
