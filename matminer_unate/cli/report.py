@@ -16,6 +16,9 @@ _REMARKS = {
 }
 """By status of a row in the file of errors."""
 
+_SAME = "the same"
+"""In place of the reason of the row before."""
+
 
 def say(text: str) -> None:
     """Print a line on stderr."""
@@ -46,9 +49,11 @@ def print_report(
     if not report.n_failed:
         return
     say(f"{report.n_failed:,} of {report.n_failed + report.n_good:,} rows failed:")
-    width = min(48, max(len(place) for place, _ in report.shown))
+    width, before = min(48, max(len(place) for place, _ in report.shown)), ""
     for place, reason in report.shown:
-        print(f"  {place:<{width}}  {reason}", file=sys.stderr)
+        same = reason == before and len(reason) > len(_SAME)
+        print(f"  {place:<{width}}  {_SAME if same else reason}", file=sys.stderr)
+        before = reason
     more = report.n_failed - len(report.shown)
     if more:
         cure = "" if args.errors else " (--errors FILE.csv writes all of them)"

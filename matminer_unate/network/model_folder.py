@@ -98,7 +98,7 @@ class FolderConfig:
         Parameters
         ----------
         folder : Path
-            Created if need be; files in it are replaced.
+            Created if need be; files in it are replaced, and those of what it held before removed.
         files : dict of str to bytes
         notes : dict of str to str, optional
             Files for people, which may be changed later.
@@ -114,12 +114,15 @@ class FolderConfig:
         text = json.dumps(content, indent=1, default=_plain) + "\n"
         texts = {name: note.encode() for name, note in (notes or {}).items()}
         folder.mkdir(parents=True, exist_ok=True)
+        former = _former_files(folder)
         with TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
             # config.json is the last: without its digests nothing is read.
             for name, data in {**texts, **files, CONFIG: text.encode()}.items():
                 (Path(temporary) / name).write_bytes(data)
             for name in (*texts, *files, CONFIG):
                 (Path(temporary) / name).replace(folder / name)
+        for name in former - {*texts, *files}:
+            (folder / name).unlink(missing_ok=True)
         return config
 
 
@@ -132,6 +135,19 @@ def kind_of(folder: Path) -> str:
         It has no readable ``config.json``.
     """
     return _kind(_read_json(folder, "saved model"))
+
+
+def _former_files(folder: Path) -> set[str]:
+    """Files of a folder that its ``config.json`` names, and that are as it says."""
+    try:
+        files = _read_json(folder, "")["files"]
+        return {
+            str(name)
+            for name, digest in files.items()
+            if Path(name).name == name != CONFIG and _read(folder / name, digest)
+        }
+    except (WeightsError, KeyError, AttributeError, TypeError, OSError):
+        return set()
 
 
 def _kind(content: dict[str, Any]) -> str:

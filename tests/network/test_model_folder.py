@@ -100,6 +100,16 @@ def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
         Toy.read(tmp_path / "toy")
 
 
+def test_what_the_folder_held_before_goes_and_other_files_stay(tmp_path: Path) -> None:
+    TOY.write(tmp_path, {MODEL: b"a", "trees_0.txt": b"0", "trees_1.txt": b"1"}, {"README.md": "x"})
+    (tmp_path / "mine.txt").write_text("notes")
+    TOY.write(tmp_path, {MODEL: b"b", "trees_0.txt": b"2"})
+    assert names(tmp_path) == ["README.md", CONFIG, "mine.txt", MODEL, "trees_0.txt"]
+    (tmp_path / "trees_0.txt").write_bytes(b"changed by hand")
+    TOY.write(tmp_path, {MODEL: b"c"})
+    assert "trees_0.txt" in names(tmp_path)
+
+
 def test_what_cannot_be_written_leaves_the_old_folder_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
