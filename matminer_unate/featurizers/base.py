@@ -427,23 +427,45 @@ class StructureFeaturizer(BatchFeaturizer):
         index: Sequence[Any] | None = None,
         progress: Callable[[int], Any] = lambda n: None,
     ) -> Columns:
-        shape = len(entries), len(self.feature_labels())
-        found = Columns.empty(shape, self._notes(), index, ignore_errors)
-
-        def failed(row: int, error: StructureError) -> None:
-            found.fail(row, error)
-            progress(1)
-
         workers = worker_processes()
         if not workers.are_worth(core_seconds(entries, *self._core_seconds)):
-            found.fill(prepare_rows(entries, self._preparer(), failed), self._describe, progress)
-            return found
+            return self._columns_here(entries, ignore_errors, index, progress)
+        found, failed = self._no_columns(len(entries), ignore_errors, index, progress)
         checked = partial(CheckedCrystal.of, disorder=self.disorder)
         chunks = chunks_of(prepare_rows(entries, checked, failed))
-        columns = partial(self._columns, ignore_errors=True)
+        columns = partial(self._columns_here, ignore_errors=True)
         # Closed by an error too, so that nobody goes on with rows that nobody will see.
         with closing(workers.map(columns, [c.crystals for c in chunks], is_large)) as parts:
             for chunk, part in zip(chunks, parts, strict=True):
                 found.take(part, chunk.rows)
                 progress(len(chunk.rows))
         return found
+
+    def _columns_here(
+        self,
+        entries: Sequence[Any],
+        ignore_errors: bool,
+        index: Sequence[Any] | None = None,
+        progress: Callable[[int], Any] = lambda n: None,
+    ) -> Columns:
+        """As ``_columns``, without worker processes."""
+        found, failed = self._no_columns(len(entries), ignore_errors, index, progress)
+        found.fill(prepare_rows(entries, self._preparer(), failed), self._describe, progress)
+        return found
+
+    def _no_columns(
+        self,
+        n_rows: int,
+        ignore_errors: bool,
+        index: Sequence[Any] | None,
+        progress: Callable[[int], Any],
+    ) -> tuple[Columns, Callable[[int, StructureError], None]]:
+        """Columns to be filled, and what is told of rows that fail."""
+        shape = n_rows, len(self.feature_labels())
+        found = Columns.empty(shape, self._notes(), index, ignore_errors)
+
+        def failed(row: int, error: StructureError) -> None:
+            found.fail(row, error)
+            progress(1)
+
+        return found, failed

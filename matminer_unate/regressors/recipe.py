@@ -324,7 +324,7 @@ class Recipe:
         cells = np.hstack([composition_columns(crystals), cell_columns(crystals, counts[0]())])
         found = [Columns(cells, {}, RowNotes(), None, True)]
         for featurizer, count in zip(self._featurizers(), counts[1:], strict=True):
-            found.append(featurizer._columns(crystals, True, None, count()))
+            found.append(featurizer._columns_here(crystals, True, None, count()))
         return found
 
     def own_columns(self, table: pd.DataFrame) -> pd.DataFrame:
