@@ -18,7 +18,7 @@ import pytest
 from places import ROOT
 from pymatgen.core import Lattice, Structure
 
-from matminer_unate import CellStats, TightBindingStats, UnateRegressor
+from matminer_unate import CellStats, TightBindingStats, UnateRegressor, UnateSiteFeaturizer
 from matminer_unate import worker_processes as module
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.errors import UnateWarning
@@ -115,6 +115,23 @@ def test_the_recipe_is_that_of_one_process(workers: WorkerProcesses, tiny_weight
     without(workers)
     with pytest.warns(UnateWarning) as here:
         expected = model.featurize(rows)
+    pd.testing.assert_frame_equal(found, expected, atol=2e-6, rtol=0)
+    assert texts(list(there)) == texts(list(here))
+
+
+def test_sites_are_described_as_by_one_process(
+    workers: WorkerProcesses, tiny_weights: Path
+) -> None:
+    rows = [*salts(70), Structure(Lattice.cubic(3), ["H", "H"], [[0] * 3, [0, 0, 0.001]])]
+    rows += [Structure(Lattice.cubic(30), ["Na"], [[0] * 3]), *salts(3)]
+    columns = ("tight-binding", "embedding", "physics")
+    sites = UnateSiteFeaturizer(tiny_weights, columns, on_error="nan")
+    with pytest.warns(UnateWarning) as there:
+        found = sites.featurize_sites(rows)
+    assert workers._executor is not None
+    without(workers)
+    with pytest.warns(UnateWarning) as here:
+        expected = sites.featurize_sites(rows)
     pd.testing.assert_frame_equal(found, expected, atol=2e-6, rtol=0)
     assert texts(list(there)) == texts(list(here))
 

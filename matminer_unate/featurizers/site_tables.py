@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,12 @@ from matminer_unate.crystals.batching import fill_batches
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.given_sites import copies_in
 from matminer_unate.errors import StructureError
+from matminer_unate.featurizers.chunks import (
+    TIGHT_BINDING_SECONDS,
+    chunks_of,
+    core_seconds,
+    is_large,
+)
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned, of_crystal
 from matminer_unate.featurizers.rows import PlacedCrystal, PreparedCrystal, RowNotes
 from matminer_unate.featurizers.site_descriptor_stats import (
@@ -30,16 +37,28 @@ from matminer_unate.network.encoding import encode
 from matminer_unate.network.weights import weights_config
 from matminer_unate.physics.band_quantities import SITE_QUANTITIES, PhysicalCell, quantities
 from matminer_unate.physics.site_descriptors import DESCRIPTORS, DescriptorGroup, site_descriptors
+from matminer_unate.worker_processes import worker_processes
 
 Table = NDArray[np.float32]
 NumberedTable = tuple[int, Table]
+Described = tuple[PreparedCrystal, Table]
+"""A crystal as a group prepared it, and its (n_sites, n_columns)."""
 
 KEPT = 8
 """Crystals whose tables are kept for further calls."""
 
 
 class SiteGroup(Protocol):
-    """A group of columns of sites; equal ones give equal columns."""
+    """A group of columns of sites; equal ones give equal columns.
+
+    Attributes
+    ----------
+    core_seconds : (float, float)
+        What a crystal, and a site, roughly take of one core, if that is enough for worker
+        processes to pay; else 0.
+    """
+
+    core_seconds: ClassVar[tuple[float, float]]
 
     def meanings(self) -> list[ColumnMeaning]:
         """Name, unit and meaning of every column."""
@@ -80,6 +99,8 @@ class NetworkColumns:
     batch_size: int
     predicted: bool
 
+    core_seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
+
     def meanings(self) -> list[ColumnMeaning]:
         config = weights_config(self.weights)
         components = [f"z_{k:03d}" for k in range(config.latent_dim)]
@@ -119,6 +140,8 @@ class FoldedCrystal(PlacedCrystal):
 @dataclass(frozen=True)
 class TightBindingColumns:
     """What the tight-binding model of ``TightBindingStats`` says of each site."""
+
+    core_seconds: ClassVar[tuple[float, float]] = TIGHT_BINDING_SECONDS
 
     def meanings(self) -> list[ColumnMeaning]:
         return [of_crystal("tight_binding", quantity) for quantity in SITE_QUANTITIES]
@@ -163,6 +186,8 @@ class DescriptorColumns:
     """
 
     group: DescriptorGroup
+
+    core_seconds: ClassVar[tuple[float, float]] = (0.0, 0.0)
 
     def meanings(self) -> list[ColumnMeaning]:
         return [of_crystal("site", quantity) for quantity in DESCRIPTORS[self.group]]
@@ -252,31 +277,53 @@ def _kept_table(wanted: _Wanted) -> SiteTable:
 def _site_tables(
     crystals: Sequence[CheckedCrystal], groups: Sequence[SiteGroup]
 ) -> list[SiteTable | StructureError]:
-    prepared: dict[int, list[PreparedCrystal]] = {}
-    errors: dict[int, StructureError] = {}
-    for k, crystal in enumerate(crystals):
-        try:
-            prepared[k] = [group.prepare(crystal) for group in groups]
-        except StructureError as e:
-            errors[k] = e
-        crystal.forget_graphs()  # the prepared ones hold what is needed
-    parts: dict[int, list[Table]] = {k: [] for k in prepared}
-    for number, group in enumerate(groups):
-        for k, table in group.tables((k, several[number]) for k, several in prepared.items()):
-            parts[k].append(table)
+    of_groups = [_described_by(group, crystals) for group in groups]
     found: list[SiteTable | StructureError] = []
-    for k, crystal in enumerate(crystals):
+    for crystal, parts in zip(crystals, zip(*of_groups, strict=True), strict=True):
+        crystal.forget_graphs()  # the prepared ones hold what is needed
+        described = [part for part in parts if not isinstance(part, StructureError)]
+        errors = [part for part in parts if isinstance(part, StructureError)]
         try:
-            found.append(errors.get(k) or _table(crystal, np.hstack(parts[k]), prepared[k]))
+            found.append(errors[0] if errors else _table(crystal, described))
         except StructureError as e:
             found.append(e)
     return found
 
 
-def _table(crystal: CheckedCrystal, values: Table, prepared: list[PreparedCrystal]) -> SiteTable:
+def _described_by(
+    group: SiteGroup, crystals: Sequence[CheckedCrystal]
+) -> list[Described | StructureError]:
+    """What a group says of crystals; by worker processes, where it is slow and there are enough."""
+    workers = worker_processes()
+    if not workers.are_worth(core_seconds(crystals, *group.core_seconds)):
+        return described_here(group, crystals)
+    given = [chunk.crystals for chunk in chunks_of(enumerate(crystals))]
+    with closing(workers.map(partial(described_here, group), given, is_large)) as parts:
+        return [described for part in parts for described in part]
+
+
+def described_here(
+    group: SiteGroup, crystals: Sequence[CheckedCrystal]
+) -> list[Described | StructureError]:
+    """What a group says of each crystal, or why it cannot say anything."""
+    prepared: dict[int, PreparedCrystal] = {}
+    found: list[Any] = [None] * len(crystals)
+    for k, crystal in enumerate(crystals):
+        try:
+            prepared[k] = group.prepare(crystal)
+        except StructureError as e:
+            found[k] = e
+    for k, table in group.tables(iter(prepared.items())):
+        found[k] = prepared[k], table
+    return found
+
+
+def _table(crystal: CheckedCrystal, described: Sequence[Described]) -> SiteTable:
+    prepared, tables = zip(*described, strict=True)
+    values = np.hstack(tables)
     if not np.isfinite(values).all():
         raise StructureError("its columns are not finite; please report this")
     if crystal.given_sites is not None:
         values = crystal.given_sites.means(values)
     values.setflags(write=False)
-    return SiteTable(crystal, values, prepared)
+    return SiteTable(crystal, values, list(prepared))

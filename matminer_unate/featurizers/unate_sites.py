@@ -114,7 +114,8 @@ class UnateSiteFeaturizer(BatchFeaturizer):
       little of a site is occupied that the ordered crystal has no atom there, it is unusable.
     * Elements the weights have not seen, those that are not tabulated, and atoms without neighbours
       are described all the same, with the warnings of the featurizers named above.
-    * Rows are batched inside this process; ``set_n_jobs`` has no effect.
+    * Rows are batched inside this process, and many are given their tight-binding columns by as
+      many worker processes as there are cores; ``set_n_jobs`` has no effect.
 
     References
     ----------

@@ -102,12 +102,12 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         the mean squared.
     minimum : "auto", None or float
         Least value the targets can have, such as 0 for a band gap: predictions and intervals are
-        cut off there. None is for targets that can have any value. ``"auto"`` takes the least
-        training target if a tenth of them, and at least three, have it. Failing that, where no
-        training target is negative and the least of them is within a tenth of their standard
-        deviation of 0, intervals (not predictions) are cut off at 0. Should the target be one that
-        can be negative, intervals hold at most 1/(n + 1) less than they claim, of n training rows:
-        so often is a new row below all of them.
+        cut off there. A number is that of every target. None is for targets that can have any
+        value. ``"auto"`` takes the least training target if a tenth of them, and at least three,
+        have it. Failing that, where no training target is negative and the least of them is within
+        a tenth of their standard deviation of 0, intervals (not predictions) are cut off at 0.
+        Should the target be one that can be negative, intervals hold at most 1/(n + 1) less than
+        they claim, of n training rows: so often is a new row below all of them.
     network : "auto" or bool
         Train the encoder of the first weights on to the target too, outside of every fold, and
         blend it in. ``"auto"`` does so from 5,000 structures on. This takes half an hour on one
