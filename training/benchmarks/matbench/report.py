@@ -32,7 +32,9 @@ surely belong together. Published entries are those of the leaderboard of Januar
 anew on the same rows where a number stands there. *Recipe* is `UnateRegressor` on its columns,
 *network* `UnateFineTuneRegressor` (the mean of `networks` of them), and *both* their mean, `share`
 being the network's, chosen on training rows. Areas under the ROC curve are of labels, as
-MatBench computes them (its issues 137 and 181); that of probabilities stands beside.
+MatBench computes them (its issues 137 and 181); that of probabilities stands beside. *Held out* is
+`held_out_error_`, what the model expects of new formulas; official folds also judge formulas that
+the training rows have.
 """
 
 
@@ -80,6 +82,8 @@ def our_rows(rows: pd.DataFrame) -> list[Shown]:
         note = f"{folds}{spread}, {seconds / 60:.0f} CPU min a fold"
         if run["roc_auc_of_probabilities"].notna().any():
             note += f"; of probabilities {run['roc_auc_of_probabilities'].mean():.4f}"
+        elif model == "recipe" and run["held_out_error"].notna().any():
+            note += f"; held out {run['held_out_error'].mean():.4f}"
         name = f"**this package, {model}**" + ("" if options == "defaults" else f" ({options})")
         error, strict = float(run["error"].mean()), float(run["error_strict"].mean())
         found.append(Shown(name, error if complete else None, error, strict, note))
@@ -197,4 +201,5 @@ def _bars(ax: Axes, name: str, rows: pd.DataFrame) -> None:
     else:
         ax.set_xlim(0.5, 1.05)  # from chance on
     ax.set_xlabel(_title(name, task).replace(": ", "\n"), fontsize=8)
+    ax.tick_params(axis="x", labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
