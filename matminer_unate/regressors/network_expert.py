@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.featurizers.unate import prepare
-from matminer_unate.finetuning.settings import DROPOUT, FINE_TUNING, FitSettings, auto_epochs
+from matminer_unate.finetuning import settings
+from matminer_unate.finetuning.settings import DROPOUT
 from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.weights import read_config
 from matminer_unate.regressors.kernel_ridge import Rows, Vector
@@ -32,7 +33,7 @@ SECONDS = 1.5e-3
 def network_seconds(n_rows: int, n_folds: int) -> float:
     """What the networks of all folds will roughly take on one core."""
     inside = max(n_rows * (n_folds - 1) // n_folds, 1)
-    return n_folds * (inside * auto_epochs(inside) + n_rows) * SECONDS
+    return n_folds * (inside * settings.auto_epochs(inside) + n_rows) * SECONDS
 
 
 @dataclass
@@ -107,7 +108,7 @@ class NetworkExpert:
         seeds = np.random.SeedSequence(seed).generate_state(2 * n_folds).astype(int).tolist()
         members = new_members(weights, DROPOUT, splits, seeds, electrons, 1)
         where, n_done = resolve_device(device), 0
-        n_epochs = auto_epochs(min(len(rows) for rows, _ in splits))
+        n_least = min(len(rows) for rows, _ in splits)
         row_weights = None if (target.weights == 1).all() else target.weights
         networks: dict[int, PropertyEncoder] = {}
         centres, spreads, held_out = np.empty(n_folds), np.empty(n_folds), np.empty(len(every))
@@ -115,18 +116,15 @@ class NetworkExpert:
             some = [k for k in range(n_folds) if outputs[k] == output]
             transform, z = target.transforms[output], target.values[:, output]
             centre, spread = float(z.mean()), float(z.std()) or 1.0
-            settings = FitSettings(
-                **FINE_TUNING,
-                epochs=n_epochs,
-                scoring=target.scoring,
-                minimum=_lowest(transform, target, centre, spread),
-            )
+            minimum = _lowest(transform, target, centre, spread)
+            how = settings.fine_tuning(n_least, scoring=target.scoring, minimum=minimum)
+            before, share = n_done / n_folds, len(some) / n_folds / how.epochs
 
-            def show(epochs: float, _: str, before: int = n_done, now: int = len(some)) -> None:
-                tell((before + now * epochs / n_epochs) / n_folds)
+            def show(epochs: float, _: str, before: float = before, share: float = share) -> None:
+                tell(before + share * epochs)
 
             chosen, standard = [members[k] for k in some], (z - centre) / spread
-            given = crystals, standard, row_weights, settings, where, show
+            given = crystals, standard, row_weights, how, where, show
             found, interrupt = train_members(chosen, *given)
             if interrupt is not None:
                 raise interrupt

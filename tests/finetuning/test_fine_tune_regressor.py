@@ -20,6 +20,7 @@ from matminer_unate import UnateFineTuneRegressor, ordered_structure
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
 from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 from matminer_unate.finetuning import members as finetune_training
+from matminer_unate.finetuning.settings import fine_tuning
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +201,7 @@ def test_elements_the_weights_do_not_know_are_masked_with_a_warning(tiny_weights
         ({"on_error": "drop"}, "'on_error'"),
         ({"progress": "yes"}, "'progress'"),
         ({"pretrained_share": -1}, r"'pretrained_share' .* in the range \[0"),
+        ({"pretrained_share": "all"}, "'pretrained_share'"),
         ({"validation_share": 0.99}, "lower it"),
         ({"validation_share": 1.0}, r"'validation_share' .* must be a float in the range"),
         ({"minimum": "none"}, r"'minimum' .* must be a str among {'auto'}"),
@@ -261,3 +263,12 @@ def test_disordered_crystals_are_learned_and_predicted_as_their_ordered_cells(
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     with pytest.raises(StructureError, match="row 0: site 0 is disordered"):
         loaded.set_params(disorder="raise").predict([alloy])
+
+
+def test_many_rows_let_the_encoder_learn_faster() -> None:
+    model = UnateFineTuneRegressor()
+    assert model._settings(-np.inf, 4_999).pretrained_share == 0.2
+    assert model._settings(-np.inf, 5_000).pretrained_share == 0.5
+    assert model.set_params(pretrained_share=1.0)._settings(-np.inf, 9_000).pretrained_share == 1.0
+    assert fine_tuning(400, epochs=3, pretrained_share="auto").epochs == 3
+    assert fine_tuning(400, scoring="rmse").pretrained_share == 0.2

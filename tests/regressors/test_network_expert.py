@@ -11,9 +11,9 @@ from sklearn.base import clone
 
 from matminer_unate import TightBindingStats, UnateRegressor
 from matminer_unate.errors import InputError, StructureError, UnateWarning
-from matminer_unate.finetuning import members
+from matminer_unate.finetuning import members, settings
 from matminer_unate.finetuning.settings import auto_epochs
-from matminer_unate.regressors import blend, network_expert, recipe, unate_regressor
+from matminer_unate.regressors import blend, recipe, unate_regressor
 from matminer_unate.regressors.network_expert import NetworkExpert, network_seconds
 from matminer_unate.transforms import TransformedTarget, transforms_for
 
@@ -23,10 +23,10 @@ FOLDS = [np.arange(k, N, 3) for k in range(3)]
 
 @pytest.fixture(autouse=True, scope="module")
 def little_work():
-    usual = blend.N_TREES, network_expert.auto_epochs
-    blend.N_TREES, network_expert.auto_epochs = 20, lambda n_rows: 2
+    usual = blend.N_TREES, settings.auto_epochs
+    blend.N_TREES, settings.auto_epochs = 20, lambda n_rows: 2
     yield
-    blend.N_TREES, network_expert.auto_epochs = usual
+    blend.N_TREES, settings.auto_epochs = usual
 
 
 @pytest.fixture(scope="module")
@@ -170,8 +170,8 @@ def test_rows_that_lack_the_electrons_are_learned_and_told_without_a_network(
     tiny_weights, structures, y, monkeypatch
 ) -> None:
     class Picky(TightBindingStats):
-        def _columns(self, entries, *given):
-            found = super()._columns(entries, *given)
+        def _columns_here(self, entries, *given):
+            found = super()._columns_here(entries, *given)
             found.values[3] = np.nan
             found.errors[3] = StructureError("it is too large")
             return found
@@ -199,6 +199,6 @@ def test_an_unusable_structure_is_no_row_of_it(regressor, structures, y) -> None
 
 
 def test_its_time_grows_with_rows_and_epochs(monkeypatch) -> None:
-    monkeypatch.setattr(network_expert, "auto_epochs", auto_epochs)
+    monkeypatch.setattr(settings, "auto_epochs", auto_epochs)
     assert 600 < network_seconds(2_000, 5) < 1_800
     assert network_seconds(8_000, 5) > 1.5 * network_seconds(2_000, 5)
