@@ -112,7 +112,8 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from real_crystals import crystals
-from matminer_unate import UnateFineTuneRegressor
+from matminer_unate import UnateFineTuneRegressor, progress
+progress._is_read = lambda: True
 X = list(crystals().values()) * 2
 y = [s.volume / len(s) for s in X]
 UnateFineTuneRegressor(sys.argv[1], epochs=100_000, tight_binding=False).fit(X, y)
@@ -127,8 +128,8 @@ def test_pressed_twice_a_script_ends_cleanly(tiny_weights: Path) -> None:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         said = ""
-        while said.count("epochs [") < 4 and process.poll() is None:
-            said += process.stderr.read(1)
+        while said.count("epochs [") < 4 and (character := process.stderr.read(1)):
+            said += character
         started = time.monotonic()
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
