@@ -141,17 +141,21 @@ def read_classes(
         They are not one a row, one is missing, they are neither of these or not all of one kind,
         they are labelled as other rows than those of ``X``, or there is one class only.
     """
-    shape, labels = np.shape(y), _labels(y, index)
-    if len(shape) == 2 and shape[1] == 1:
-        y = y.iloc[:, 0] if isinstance(y, pd.DataFrame) else np.asarray(y, dtype=object)[:, 0]
-    elif len(shape) > 1:
-        raise InputError(
-            f"{n_rows} structures need {n_rows} labels, got shape {shape}, several labels a row; "
-            "give one column of y at a time"
-        )
-    given = pd.Series(y.tolist() if isinstance(y, np.ndarray) else list(y), dtype=object)
+    labels = _labels(y, index)
+    table = y.to_numpy(object) if isinstance(y, pd.DataFrame) else y
+    if isinstance(table, np.ndarray):
+        shape = table.shape
+        if len(shape) > 1 and shape[1:] != (1,):
+            raise InputError(
+                f"{n_rows} structures need {n_rows} labels, got shape {shape}, several labels a "
+                "row; give one column of y at a time"
+            )
+        table = table.ravel().tolist()
+    given = pd.Series(list(table), dtype=object)
     if len(given) != n_rows:
         raise InputError(f"{n_rows} structures need {n_rows} labels, got {len(given)}")
+    if any(isinstance(label, list | tuple | np.ndarray) for label in given):
+        raise InputError("a row has several labels; give one column of y at a time")
     check_order(y, index, "y")
     missing = np.flatnonzero(given.isna())
     if len(missing):

@@ -82,6 +82,14 @@ def test_targets_that_cannot_be_squared_are_named() -> None:
     check_squares(np.array([[1e90], [0.0]]), None)
 
 
+def test_several_labels_in_a_row_are_named_however_they_are_given() -> None:
+    for rows in ([["a"], ["a", "b"]], pd.Series([["a", "b"], ["b", "c"]])):
+        with pytest.raises(InputError, match="a row has several labels; give one column of y"):
+            read_classes(rows, 2)
+    with pytest.raises(InputError, match=r"got shape \(2, 2\), several labels a row"):
+        read_classes(pd.DataFrame({"a": ["x", "y"], "b": ["y", "z"]}), 2)
+
+
 def test_classes_may_be_a_frame_of_one_column() -> None:
     frame = pd.DataFrame({"phase": ["b", "a", "b"]})
     for given in (frame, frame.to_numpy()):

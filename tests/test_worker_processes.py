@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,18 @@ def texts(caught: list[warnings.WarningMessage]) -> list[str]:
     return [str(w.message) for w in caught if isinstance(w.message, UnateWarning)]
 
 
-def without(workers: WorkerProcesses) -> None:
-    """From now on, all is computed in this process."""
-    workers._given = 1
+def there_and_here(
+    workers: WorkerProcesses, compute: Callable[[], Any]
+) -> tuple[Any, Any, list[str]]:
+    """The same by worker processes and by this one; both say the same, which comes last."""
+    with pytest.warns(UnateWarning) as there:
+        found = compute()
+    assert workers._executor is not None
+    workers._given = 1  # from now on, all is computed in this process
+    with pytest.warns(UnateWarning) as here:
+        expected = compute()
+    assert texts(list(there)) == texts(list(here))
+    return found, expected, texts(list(there))
 
 
 @pytest.mark.parametrize("featurizer", [TightBindingStats, CellStats])
@@ -61,16 +71,11 @@ def test_columns_errors_and_notes_are_those_of_one_process(
     rows["salt 80"] = "no crystal"
     rows["salt 90"] = rows["salt 20"]
     rows["salt 100"] = Structure(Lattice.cubic(30), ["Na"], [[0] * 3])
-    with pytest.warns(UnateWarning) as there:
-        found = featurizer(on_error="nan").transform(rows)
-    assert workers._executor is not None
-    without(workers)
-    with pytest.warns(UnateWarning) as here:
-        expected = featurizer(on_error="nan").transform(rows)
+    given = featurizer(on_error="nan")
+    found, expected, said = there_and_here(workers, lambda: given.transform(rows))
     np.testing.assert_allclose(found, expected, atol=2e-6)
     assert np.flatnonzero(np.isnan(found).any(axis=1)).tolist() == [70, 80]
-    assert texts(list(there)) == texts(list(here))
-    assert "row 100 (index 'salt 100')" in texts(list(there))[-1]
+    assert "row 100 (index 'salt 100')" in said[-1]
 
 
 def test_a_bad_row_is_named_by_its_place(
@@ -109,14 +114,8 @@ def test_what_stays_is_computed_here(workers: WorkerProcesses) -> None:
 def test_the_recipe_is_that_of_one_process(workers: WorkerProcesses, tiny_weights: Path) -> None:
     rows = [*salts(70), Structure(Lattice.cubic(30), ["Na"], [[0] * 3]), *salts(3)]
     model = UnateRegressor(tiny_weights, progress=False)
-    with pytest.warns(UnateWarning) as there:
-        found = model.featurize(rows)
-    assert workers._executor is not None
-    without(workers)
-    with pytest.warns(UnateWarning) as here:
-        expected = model.featurize(rows)
+    found, expected, _ = there_and_here(workers, lambda: model.featurize(rows))
     pd.testing.assert_frame_equal(found, expected, atol=2e-6, rtol=0)
-    assert texts(list(there)) == texts(list(here))
 
 
 def test_sites_are_described_as_by_one_process(
@@ -126,14 +125,8 @@ def test_sites_are_described_as_by_one_process(
     rows += [Structure(Lattice.cubic(30), ["Na"], [[0] * 3]), *salts(3)]
     columns = ("tight-binding", "embedding", "physics")
     sites = UnateSiteFeaturizer(tiny_weights, columns, on_error="nan")
-    with pytest.warns(UnateWarning) as there:
-        found = sites.featurize_sites(rows)
-    assert workers._executor is not None
-    without(workers)
-    with pytest.warns(UnateWarning) as here:
-        expected = sites.featurize_sites(rows)
+    found, expected, _ = there_and_here(workers, lambda: sites.featurize_sites(rows))
     pd.testing.assert_frame_equal(found, expected, atol=2e-6, rtol=0)
-    assert texts(list(there)) == texts(list(here))
 
 
 def alone(parent: int) -> str:

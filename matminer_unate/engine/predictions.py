@@ -159,7 +159,7 @@ def _of_regressor(folder: Path, options: PredictOptions, own: dict[str, Any]) ->
 
     if options.interval is not None:
         model.check_coverage(options.interval)
-    return _recipe_predictor(folder, model, options, [*suffixes, *_endings(novelties)], predict)
+    return _recipe_predictor(folder, model, options, suffixes, predict)
 
 
 def _of_classifier(folder: Path, options: PredictOptions, own: dict[str, Any]) -> Predictor:
@@ -177,10 +177,8 @@ def _of_classifier(folder: Path, options: PredictOptions, own: dict[str, Any]) -
         return np.hstack([columns, found[1][novelties]]) if novelties else columns, best
 
     types = {"b": "bool", "i": "int64", "U": "string"}
-    predictor = _recipe_predictor(
-        folder, model, options, [*suffixes, *_endings(novelties)], predict
-    )
-    return replace(predictor, class_type=types[classes.dtype.kind])
+    class_type = types[classes.dtype.kind]
+    return _recipe_predictor(folder, model, options, suffixes, predict, class_type)
 
 
 def _novelties(model: Any, options: PredictOptions) -> list[str]:
@@ -189,24 +187,22 @@ def _novelties(model: Any, options: PredictOptions) -> list[str]:
     return known_novelties(model.weights) if options.novelty else []
 
 
-def _endings(novelties: list[str]) -> list[str]:
-    return [f"_novelty_{name}" for name in novelties]
-
-
 def _recipe_predictor(
     folder: Path,
     model: Any,
     options: PredictOptions,
     suffixes: list[str],
     predict: Callable[[list[Any]], Answers],
+    class_type: str = "",
 ) -> Predictor:
-    """Of an estimator on the recipe's columns."""
+    """Of an estimator on the recipe's columns; the columns of novelty come last."""
     configs = [weights_config(w) for w in check_weights(model.weights)]
     of_weights = ", ".join(config.name for config in configs)
     made_by = _made_by(folder, model, of_weights, options.device)
     if options.interval is not None:
         made_by["interval"] = options.interval
-    return Predictor(made_by, configs[0], model.disorder, tuple(suffixes), predict)
+    ends = (*suffixes, *(f"_novelty_{name}" for name in _novelties(model, options)))
+    return Predictor(made_by, configs[0], model.disorder, ends, predict, class_type)
 
 
 def _made_by(folder: Path, model: Any, weights: str, device: str) -> dict[str, Any]:

@@ -77,12 +77,12 @@ class RowReport:
     def note_texts(self, featurizer: str, notes: RowNotes) -> list[str]:
         """What is to be said of all rows; ``notes`` are such as the featurizer takes."""
         found = self.notes.get(featurizer, {})
-        texts = []
-        for what in notes.rows:
-            if what in found and what != "averaged":
-                (n, first), species = found[what], found["species"]
-                texts.append(counted(n, first, notes.about(what, species, "averaged" in found)))
-        return texts
+        return [
+            counted(n, first, notes.about(what, found["species"]))
+            for what in NOTED
+            if what in found
+            for n, first in [found[what]]
+        ]
 
     def list_notes(self, row: InputRow, texts: Sequence[str]) -> None:
         """A row with columns that something is to be said of, for the table of errors."""

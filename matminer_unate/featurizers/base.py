@@ -39,7 +39,7 @@ from tqdm.auto import tqdm
 from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.crystals.ordering import ORDERING, Disorder, check_disorder
 from matminer_unate.errors import InputError, StructureError, warn_user
-from matminer_unate.featurizers.chunks import chunks_of, core_seconds, is_large
+from matminer_unate.featurizers.chunks import begun_by_workers, core_seconds
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.inputs import column_of, entries_of, index_of, pandas_frame
 from matminer_unate.featurizers.notebook_view import NotebookView
@@ -427,15 +427,13 @@ class StructureFeaturizer(BatchFeaturizer):
         index: Sequence[Any] | None = None,
         progress: Callable[[int], Any] = lambda n: None,
     ) -> Columns:
-        workers = worker_processes()
-        if not workers.are_worth(core_seconds(entries, *self._core_seconds)):
+        if not worker_processes().are_worth(core_seconds(entries, *self._core_seconds)):
             return self._columns_here(entries, ignore_errors, index, progress)
         found, failed = self._no_columns(len(entries), ignore_errors, index, progress)
         checked = partial(CheckedCrystal.of, disorder=self.disorder)
-        chunks = chunks_of(prepare_rows(entries, checked, failed))
         columns = partial(self._columns_here, ignore_errors=True)
-        # Closed by an error too, so that nobody goes on with rows that nobody will see.
-        with closing(workers.map(columns, [c.crystals for c in chunks], is_large)) as parts:
+        chunks, begun = begun_by_workers(columns, prepare_rows(entries, checked, failed))
+        with closing(begun) as parts:
             for chunk, part in zip(chunks, parts, strict=True):
                 found.take(part, chunk.rows)
                 progress(len(chunk.rows))

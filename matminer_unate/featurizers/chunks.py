@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from matminer_unate.crystals.checked import CheckedCrystal
+from matminer_unate.worker_processes import worker_processes
+
+Result = TypeVar("Result")
 
 CHUNK_ROWS, CHUNK_SITES = 32, 1_000
 """Of the crystals that go to a process at once: a fraction of a second of work."""
@@ -57,6 +60,19 @@ def chunks_of(crystals: Iterable[tuple[int, CheckedCrystal]]) -> list[Chunk]:
         chunks[-1].crystals.append(crystal)
         n_sites += CHUNK_SITES if alone else len(crystal)
     return chunks
+
+
+def begun_by_workers(
+    function: Callable[[list[CheckedCrystal]], Result],
+    crystals: Iterable[tuple[int, CheckedCrystal]],
+) -> tuple[list[Chunk], Generator[Result]]:
+    """Crystals in chunks, and what a function makes of each, which worker processes begin with.
+
+    The results are to be closed: after an error, nobody should go on with what nobody will see.
+    """
+    chunks = chunks_of(crystals)
+    given = [chunk.crystals for chunk in chunks]
+    return chunks, worker_processes().map(function, given, is_large)
 
 
 def is_large(crystals: Sequence[CheckedCrystal]) -> bool:

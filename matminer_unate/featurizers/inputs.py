@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from matminer_unate.errors import InputError
+from matminer_unate.io.objects import SHOWN_TEXT
 
 
 def pandas_frame(df: Any, inplace: bool = False) -> pd.DataFrame:
@@ -87,9 +88,9 @@ def entries_of(X: Any) -> list[Any]:
         return list(X)
     if isinstance(X, str | PathLike):
         raise InputError(
-            f"expected structures, got {type_name(X)} {str(X)[:40]!r}; read files first, with "
-            "matminer_unate.read_structures(path)['structure'], and pass formulas or texts as a "
-            "list"
+            f"expected structures, got {type_name(X)} {str(X)[:SHOWN_TEXT]!r}; read files first, "
+            "with matminer_unate.read_structures(path)['structure'], and pass formulas or texts as "
+            "a list"
         )
     if not is_many(X):
         raise InputError(

@@ -60,7 +60,7 @@ class PlacedCrystal(PreparedCrystal):
         return digest.digest()
 
 
-Noted = Literal["unknown", "isolated", "disordered", "averaged", "without_states"]
+Noted = Literal["unknown", "isolated", "ordered", "averaged", "without_states"]
 NOTED: tuple[Noted, ...] = get_args(Noted)
 """What :class:`RowNotes` note of rows."""
 
@@ -83,8 +83,8 @@ class RowNotes:
     ----------
     rows : dict of str to list of int
         Rows that hold species of which too little is known, isolated atoms (see ``RadiusGraph``),
-        and sites of mixed or partial occupancy; of the last, those whose average is taken, and
-        those ordered though no oxidation states balance.
+        and sites of mixed or partial occupancy, which were ordered or averaged; of the ordered,
+        those without oxidation states that balance.
     unknown : dict of int to frozenset of int
         By row, the atomic numbers of such species.
     """
@@ -99,7 +99,7 @@ class RowNotes:
         holds: dict[Noted, bool] = {
             "unknown": bool(prepared.unknown),
             "isolated": prepared.graph.n_isolated > 0,
-            "disordered": prepared.resolution != "",
+            "ordered": prepared.resolution not in ("", "average"),
             "averaged": prepared.resolution == "average",
             "without_states": prepared.resolution == "electronegativities",
         }
@@ -120,35 +120,23 @@ class RowNotes:
     def by_row(self) -> dict[int, list[str]]:
         """What is to be said of each row that there is something to be said of."""
         found: dict[int, list[str]] = {}
-        averaged = set(self.rows["averaged"])
         for what, rows in self.rows.items():
-            if what != "averaged":
-                for row in rows:
-                    about = self.about(what, self.unknown.get(row, ()), row in averaged)
-                    found.setdefault(row, []).append(f"it holds {about}")
+            for row in rows:
+                about = self.about(what, self.unknown.get(row, ()))
+                found.setdefault(row, []).append(f"it holds {about}")
         return found
 
-    def about(self, what: Noted, species: Collection[int], averaged: bool) -> str:
-        """What became of rows, after ``n row(s) hold``.
-
-        Parameters
-        ----------
-        what : str
-            Of :data:`NOTED`, but for the averaged, which the disordered are about.
-        species : collection of int
-            Atomic numbers that are unknown.
-        averaged : bool
-            Whether averages of disordered crystals are taken.
-        """
-        from pymatgen.core import Element
-
+    def about(self, what: Noted, species: Collection[int]) -> str:
+        """What became of rows, after ``n row(s) hold``; ``species`` are those that are unknown."""
         if what == "unknown":
+            from pymatgen.core import Element
+
             return self.about_unknown(", ".join(Element.from_Z(z).symbol for z in sorted(species)))
         if what == "isolated":
             return self.about_isolated()
         if what == "without_states":
             return "such sites and no oxidation states that balance; electronegativities order them"
-        if averaged:
+        if what == "averaged":
             return "sites of mixed or partial occupancy; their elements count with their shares"
         return (
             "sites of mixed or partial occupancy; an ordered cell of low electrostatic energy "
@@ -168,12 +156,11 @@ class RowNotes:
         species = frozenset[int]().union(*self.unknown.values())
         found = []
         for what, rows in self.rows.items():
-            if rows and what != "averaged":
-                about = self.about(what, species, bool(self.rows["averaged"]))
-                if index is ALONE:
-                    found.append(f"the structure holds {about}")
-                else:
-                    found.append(counted(len(rows), row_name(rows[0], index), about))
+            if rows and index is ALONE:
+                found.append(f"the structure holds {self.about(what, species)}")
+            elif rows:
+                name = row_name(rows[0], index)
+                found.append(counted(len(rows), name, self.about(what, species)))
         return found
 
 

@@ -19,9 +19,8 @@ from matminer_unate.crystals.given_sites import copies_in
 from matminer_unate.errors import StructureError
 from matminer_unate.featurizers.chunks import (
     TIGHT_BINDING_SECONDS,
-    chunks_of,
+    begun_by_workers,
     core_seconds,
-    is_large,
 )
 from matminer_unate.featurizers.column_meanings import ColumnMeaning, learned, of_crystal
 from matminer_unate.featurizers.rows import PlacedCrystal, PreparedCrystal, RowNotes
@@ -294,11 +293,10 @@ def _described_by(
     group: SiteGroup, crystals: Sequence[CheckedCrystal]
 ) -> list[Described | StructureError]:
     """What a group says of crystals; by worker processes, where it is slow and there are enough."""
-    workers = worker_processes()
-    if not workers.are_worth(core_seconds(crystals, *group.core_seconds)):
+    if not worker_processes().are_worth(core_seconds(crystals, *group.core_seconds)):
         return described_here(group, crystals)
-    given = [chunk.crystals for chunk in chunks_of(enumerate(crystals))]
-    with closing(workers.map(partial(described_here, group), given, is_large)) as parts:
+    _, begun = begun_by_workers(partial(described_here, group), enumerate(crystals))
+    with closing(begun) as parts:
         return [described for part in parts for described in part]
 
 

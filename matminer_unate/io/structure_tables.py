@@ -75,8 +75,10 @@ def read_structures(
     alone = isinstance(paths, str | PathLike)
     some: list[Any] = [paths] if alone else list(paths)  # type: ignore[arg-type]
     names = [str(path) if is_database(str(path)) else Path(path).expanduser() for path in some]
-    read = {"accept_doubtful": accept_doubtful, "site_tolerance": site_tolerance}
-    rows = list(iter_inputs(names, column, **read))  # type: ignore[arg-type]
+    found = iter_inputs(
+        names, column, accept_doubtful=accept_doubtful, site_tolerance=site_tolerance
+    )
+    rows = list(found)
     failed = [row for row in rows if row.error is not None]
     if failed and on_error == "raise":
         more = f"\n{len(failed) - 1} more cannot be read either. " if len(failed) > 1 else "\n"

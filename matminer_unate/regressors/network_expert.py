@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from matminer_unate.featurizers.unate import prepare
 from matminer_unate.finetuning import settings
-from matminer_unate.finetuning.settings import DROPOUT
 from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.weights import read_config
 from matminer_unate.regressors.kernel_ridge import Rows, Vector
@@ -106,7 +105,7 @@ class NetworkExpert:
         crystals = _crystals(structures, electrons, weights)
         splits = [(np.setdiff1d(every, fold), every[:0]) for fold in folds]
         seeds = np.random.SeedSequence(seed).generate_state(2 * n_folds).astype(int).tolist()
-        members = new_members(weights, DROPOUT, splits, seeds, electrons, 1)
+        members = new_members(weights, settings.DROPOUT, splits, seeds, electrons, 1)
         where, n_done = resolve_device(device), 0
         n_least = min(len(rows) for rows, _ in splits)
         row_weights = None if (target.weights == 1).all() else target.weights
@@ -191,7 +190,7 @@ class NetworkExpert:
             with WithoutDrawing():
                 n_given = len(state["given_mean"])
                 encoder = SiteEncoder(config.encoder)
-                network = PropertyEncoder(encoder, config.is_known, DROPOUT, n_given)
+                network = PropertyEncoder(encoder, config.is_known, settings.DROPOUT, n_given)
             network.load_state_dict(state)
             networks.append(network.eval())
         return cls(networks, centres, spreads, weights)

@@ -24,9 +24,8 @@ from matminer_unate.featurizers.chunks import (
     CELL_SECONDS,
     TIGHT_BINDING_SECONDS,
     Chunk,
-    chunks_of,
+    begun_by_workers,
     core_seconds,
-    is_large,
 )
 from matminer_unate.featurizers.column_meanings import ColumnMeaning
 from matminer_unate.featurizers.inputs import structure_column
@@ -295,11 +294,9 @@ class Recipe:
         Where it pays, worker processes begin with them at once; else all are one chunk, which is
         described when it is asked for.
         """
-        seconds, workers = self.seconds(usable.crystals), worker_processes()
-        if workers.are_worth(sum(seconds[stage] for stage in stages)):
-            chunks = chunks_of(zip(*usable, strict=True))
-            given = [chunk.crystals for chunk in chunks]
-            return chunks, workers.map(self._without_networks, given, is_large)
+        seconds = self.seconds(usable.crystals)
+        if worker_processes().are_worth(sum(seconds[stage] for stage in stages)):
+            return begun_by_workers(self._without_networks, zip(*usable, strict=True))
         tells = [partial(bar.rows, stage, len(usable.rows)) for stage in stages]
         return [usable], (self._without_networks(some.crystals, tells) for some in [usable])
 
