@@ -18,11 +18,11 @@ mean of the two, with shares that are chosen on training rows, which takes other
 networks, or given by ``--share``. Their options are passed on by name: ``--recipe target=auto
 n_jobs=2 --network n_members=1 epochs=40``.
 
-A stopped run goes on with the same command: columns lie in parts in ``--work``, and so does each
-fit; the table gets a row for each fold. Columns and fits are computed anew where weights, names of
-columns or options changed; delete that folder when data or code did. Columns take 15 to 30 ms of
-one core for a crystal of the Materials Project, half an hour for mp_gap; the networks take theirs
-of the electrons from those of the recipe.
+A stopped run goes on with the same command: columns lie in parts in ``--work``, and so do each fit
+and, every five minutes, a network in training; the table gets a row for each fold. Columns and fits
+are computed anew where weights, names of columns or options changed; delete that folder when data
+or code did. Columns take 15 to 30 ms of one core for a crystal of the Materials Project, half an
+hour for mp_gap; the networks take theirs of the electrons from those of the recipe.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ The way of a crystal through ``UnateFineTuneRegressor.fit``:
 3. ``inputs.tight_binding_columns``: what the head reads beside the graph.
 4. ``targets.scale_of`` and ``transform_choice``: transformation, mean, spread and minimum of each
    target; ``standardise`` → of order 1.
-5. ``members.random_splits``: formulas → rows to learn from, and rows that choose the epoch.
+5. ``splits.random_splits``: formulas → rows to learn from, and rows that choose the epoch.
 6. ``members.new_members``: encoder with its weights and a new head, for each member.
 7. ``members.train_members``: threads, Ctrl-C; ``fitting.fit_network`` in each: batches of
    ``networks.Crystals`` → ``PropertyEncoder`` → loss → the weights of the best epoch.
@@ -32,6 +32,7 @@ from sklearn.utils.validation import check_is_fitted
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, WeightsError, warn_user
 from matminer_unate.featurizers.notebook_view import NotebookView
+from matminer_unate.finetuning.checkpoints import folder_of
 from matminer_unate.finetuning.inputs import (
     GivenRows,
     Graphs,
@@ -45,6 +46,7 @@ from matminer_unate.finetuning.saved_networks import (
     load_fine_tuned,
     save_fine_tuned,
 )
+from matminer_unate.finetuning.splits import random_splits, seeds_of
 from matminer_unate.finetuning.targets import TargetScale, scale_of, target_weights
 from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, WeightsConfig, read_config
@@ -138,6 +140,10 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         From 0 on; None for other numbers at each fit.
     progress : bool
         Show a bar for each stage, in terminals and notebooks.
+    checkpoints : str, path or None
+        Folder that keeps the training every five minutes. A ``fit`` that was killed goes on there
+        when it is called again with the same rows and parameters, and ends as if nothing had
+        happened; then its files are removed. Cross-validations and searches can share a folder.
 
     Attributes
     ----------
@@ -190,6 +196,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         "disorder": [StrOptions({"raise", "ordered"})],
         "random_state": [Interval(Integral, 0, 2**32 - 1, closed="both"), None],
         "progress": ["boolean"],
+        "checkpoints": [str, Path, None],
     }
 
     def __init__(
@@ -212,6 +219,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         disorder: Disorder = "raise",
         random_state: int | None = 0,
         progress: bool = True,
+        checkpoints: str | Path | None = None,
     ) -> None:
         self.weights = weights
         self.epochs = epochs
@@ -231,6 +239,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         self.disorder = disorder
         self.random_state = random_state
         self.progress = progress
+        self.checkpoints = checkpoints
 
     # -- training --------------------------------------------------------------------------------
 
@@ -259,6 +268,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             Ctrl-C was pressed. The best weights so far, if there were any, are kept.
         """
         check_parameters(self)
+        folder_of(self.checkpoints, self.random_state)  # a mistake is told at once
         given = read_rows(X)
         values, names = read_targets(y, len(given), given.index)
         weights = read_row_weights(sample_weight, len(given), given.index)
@@ -382,7 +392,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             return choice.pretrained_columns(graphs.graphs, electrons, self.weights, self.device)
 
         given = self.target, values, weights, scale, self.scoring, graphs.formulas(), columns
-        return choice.transforms_of_targets(*given, self._seeds()[-1])
+        return choice.transforms_of_targets(*given, seeds_of(self.random_state, 1)[-1])
 
     def _train(
         self,
@@ -399,21 +409,18 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
 
         After Ctrl-C as well, which is raised when that is done.
         """
-        from matminer_unate.finetuning.members import new_members, random_splits, train_members
+        from matminer_unate.finetuning.members import new_members, train_members
         from matminer_unate.finetuning.networks import Crystals
         from matminer_unate.progress import stage
 
+        folder = folder_of(self.checkpoints, self.random_state)
         y, varies = scale.standardise(values), bool(scale.spread.any())
         settings = self._settings(scale.lowest(values), len(y), varies)
         crystals, flat = Crystals(graphs.graphs, columns=columns), y.shape[1] == 1
-        seeds = self._seeds()
+        seeds = seeds_of(self.random_state, self.n_members)
         formulas = graphs.formulas()
         splits = random_splits(formulas, self.n_members, self.validation_share, seeds[-1])
         with stage(f"{KIND}, training", settings.epochs, "epochs", self.progress, 1) as bar:
-
-            def judge(found: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-                known = None if weights is None else weights[rows]
-                return scale.errors(found.reshape(len(rows), -1), values[rows], known, self.scoring)
 
             def show(epochs: float, text: str) -> None:
                 bar.n = epochs
@@ -429,7 +436,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
                 device,
                 show,
                 float(scale.unit[0]) if flat else math.nan,
-                judge,
+                scale.judge(values, weights, self.scoring),
+                folder,
             )
         reports = [report for _, report in found]
         if found:
@@ -448,8 +456,9 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             for text in doubts(reports, scale, values, weights, splits, self.scoring):
                 warn_user(text)
             return
+        how = settings.epochs, self.n_members, self.scoring, folder
         try:
-            warn_user(about_stop(reports, scale, settings.epochs, self.n_members, self.scoring))
+            warn_user(about_stop(reports, scale, *how))
         finally:
             raise interrupt
 
@@ -473,12 +482,6 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             ]
         mean: NDArray[np.float64] = np.mean(found, axis=0)
         return mean
-
-    def _seeds(self) -> list[int]:
-        """For the first weights of each member, the training of each, and the split."""
-        sequence = np.random.SeedSequence(self.random_state)
-        seeds: list[int] = sequence.generate_state(2 * self.n_members + 1).astype(int).tolist()
-        return [*seeds[:-1], seeds[-1] if self.random_state is None else int(self.random_state)]
 
     def _settings(
         self, minimum: float | tuple[float, ...], n_rows: int, varies: bool = True

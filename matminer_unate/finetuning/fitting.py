@@ -12,6 +12,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -21,9 +23,11 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from matminer_unate.errors import InputError
+from matminer_unate.finetuning.checkpoints import report_facts, report_of
 from matminer_unate.finetuning.networks import CrystalBatch, Crystals, Dropout, PropertyNetwork
 from matminer_unate.finetuning.settings import FitReport, FitSettings
 from matminer_unate.finetuning.targets import mean_errors
+from matminer_unate.network.checkpoints import Checkpoint, write_checkpoint
 from matminer_unate.network.optimisation import is_decayed, one_cycle, update_average
 from matminer_unate.transforms import Scoring
 
@@ -36,6 +40,9 @@ Judge = Callable[[NDArray[np.float64], Index], NDArray[np.float64]]
 
 PREDICT_EDGES = 32_000
 """Edges of a batch in prediction."""
+
+CHECKPOINT_SECONDS = 300.0
+"""Between two checkpoints of a training."""
 
 DIVERGED = 100.0
 """Training error over that of the median from which on nothing can be learned any more."""
@@ -58,6 +65,7 @@ def fit_network(
     weight: NDArray[np.float64] | None = None,
     check: Callable[[], Any] = lambda: None,
     judge: Judge | None = None,
+    checkpoint: Path | None = None,
 ) -> tuple[Network, FitReport]:
     """Train a network.
 
@@ -83,6 +91,9 @@ def fit_network(
     judge : callable, optional
         What predictions of held-out rows are worth; by default their error as ``settings.scoring``
         says. The mean over the targets chooses the epoch.
+    checkpoint : Path, optional
+        File in which the training is kept every few minutes and at its end. Where it is there, the
+        training goes on from it, and ends as if it had never been stopped.
 
     Returns
     -------
@@ -93,26 +104,25 @@ def fit_network(
     Raises
     ------
     InputError
-        There are fewer than two training rows, or the training diverges.
+        There are fewer than two training rows, the training diverges, or the checkpoint is damaged
+        or of another training.
     StoppedError
         Before there were any weights to keep.
     """
     if len(train) < 2:
         raise InputError(f"training needs at least two rows with a target, got {len(train)}")
-    clock = time.thread_time if device.type == "cpu" else time.perf_counter
-    started = clock()
     network.to(device)
     if settings.standardise:
         network.set_scale(y[train])
     training = _Training(network, crystals, y, weight, held_out, settings, device, check, judge)
     try:
-        training.run(train, seed, progress)
+        training.run(train, seed, progress, checkpoint)
         training.recalibrate(train, seed)
     except StoppedError:
         training.keep_best_so_far()
     if not all(bool(value.isfinite().all()) for value in training.kept.state_dict().values()):
         raise InputError(f"the weights are not finite; {_cure(settings)}")
-    training.report.seconds = clock() - started
+    training.report.seconds, training.report.earlier_seconds = training.seconds(), training.earlier
     return training.kept.eval(), training.report
 
 
@@ -131,6 +141,8 @@ class _Training(Generic[Network]):
         check: Callable[[], Any],
         judge: Judge | None,
     ) -> None:
+        self.clock = time.thread_time if device.type == "cpu" else time.perf_counter
+        self.started, self.earlier = self.clock(), 0.0
         self.judge = judge or self._errors
         self.network, self.crystals, self.settings = network, crystals, settings
         self.y, self.weight, self.held_out = y, weight, held_out
@@ -139,64 +151,130 @@ class _Training(Generic[Network]):
         self.kept, self.report = self.average, FitReport()
         self.early: tuple[Network, FitReport] | None = None
         """The best weights from before any are to be kept, should the training be stopped."""
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(network, settings),
+            lr=settings.learning_rate,
+            fused=device.type == "cuda",
+        )
+        self.generator = torch.Generator(device)
+        self.steps, self.worse, self.losses = 0, 0, list[float]()
 
-    def run(self, train: Index, seed: int, progress: Callable[[FitReport], Any]) -> None:
+    def seconds(self) -> float:
+        """Spent so far, those before the checkpoint that it began from too."""
+        return self.earlier + self.clock() - self.started
+
+    def run(
+        self,
+        train: Index,
+        seed: int,
+        progress: Callable[[FitReport], Any],
+        checkpoint: Path | None = None,
+    ) -> None:
         """Train to the end, or until the patience is."""
         network, settings = self.network, self.settings
         # Never a batch of a single crystal, which batch normalisation could not take.
         n_batches = max(1, len(train) // settings.batch_size)
         n_steps = settings.epochs * n_batches
-        groups = parameter_groups(network, settings)
-        fused = self.device.type == "cuda"
-        optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, fused=fused)
         decay = 1.0 - 1.0 / max(settings.average_share * n_steps, 1.0)
         stops = {
             math.ceil((k + 1) * n_steps / settings.evaluations) for k in range(settings.evaluations)
         }
         targets, weights = self._tensors()
         typical = self._typical_deviation(train)
-        generator = torch.Generator(self.device).manual_seed(seed)
-        set_generator(network, generator)
-        worse, losses = 0, list[float]()
+        self.generator.manual_seed(seed)
+        if checkpoint is not None and checkpoint.exists():
+            self._go_on(checkpoint)
+        set_generator(network, self.generator)
         network.train()
-        for step, members in enumerate(epochs_of(train, n_batches, settings.epochs, seed)):
-            self.check()
-            set_rates(optimizer, step / n_steps, settings)
+        kept_at = time.monotonic()
+        batches = enumerate(epochs_of(train, n_batches, settings.epochs, seed))
+        for step, members in islice(batches, self.steps, None):
+            if settings.patience and self.worse >= settings.patience:
+                break
+            try:
+                self.check()
+            except StoppedError:
+                if checkpoint is not None:
+                    self._keep(checkpoint)
+                raise
+            set_rates(self.optimizer, step / n_steps, settings)
             batch = self.crystals.batch(members, self.device)
             if settings.jitter:
                 shape = batch.edge_vector.shape
-                noise = torch.randn(shape, generator=generator, device=self.device)
+                noise = torch.randn(shape, generator=self.generator, device=self.device)
                 batch.edge_vector += settings.jitter * noise
             weight = None if weights is None else weights[members]
             given = targets[members], settings.minimum, weight, settings.scoring
             loss = training_loss(network(batch), *given)
-            losses.append(float(loss.detach()))
-            if not math.isfinite(losses[-1]):
-                raise InputError(f"the loss is {losses[-1]}; {_cure(settings)}")
-            self.check()
-            optimizer.zero_grad()
+            self.losses.append(float(loss.detach()))
+            if not math.isfinite(self.losses[-1]):
+                raise InputError(f"the loss is {self.losses[-1]}; {_cure(settings)}")
+            if checkpoint is None:  # else the step is finished first: none is kept half done
+                self.check()
+            self.optimizer.zero_grad()
             loss.backward()
             if settings.clip_norm:
                 nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-            optimizer.step()
+            self.optimizer.step()
             update_average(self.average, network, min(decay, step / (step + 1)))
             for old, new in zip(self.average.buffers(), network.buffers(), strict=True):
                 old.copy_(new)
-            self.report.epochs = (step + 1) / n_batches
-            if step + 1 in stops:
-                mean_loss = float(np.mean(losses))
+            self.steps = step + 1
+            self.report.epochs = self.steps / n_batches
+            if self.steps in stops:
+                mean_loss = float(np.mean(self.losses))
                 if mean_loss > DIVERGED * typical > 0:
                     raise InputError(
                         f"training diverges: its loss is {mean_loss / typical:.3g} times that of "
                         f"a constant; {_cure(settings)}"
                     )
-                losses = []
-                counts = step + 1 >= settings.earliest * n_steps
-                worse = 0 if self._look(mean_loss, counts) or not counts else worse + 1
+                self.losses = []
+                counts = self.steps >= settings.earliest * n_steps
+                is_better = self._look(mean_loss, counts)
+                self.worse = 0 if is_better or not counts else self.worse + 1
             progress(self.report)
-            if settings.patience and worse >= settings.patience:
-                break
+            if checkpoint is not None and time.monotonic() - kept_at >= CHECKPOINT_SECONDS:
+                self._keep(checkpoint)
+                kept_at = time.monotonic()
         set_generator(network, None)
+        if checkpoint is not None:
+            self._keep(checkpoint)
+
+    def _keep(self, path: Path) -> None:
+        """Write all that the training is at the end of a step."""
+        others: dict[str, nn.Module] = {"kept": self.kept}
+        if self.early:
+            others["early"] = self.early[0]
+        modules = {k: v for k, v in others.items() if v is not self.average}
+        facts = {
+            "steps": self.steps,
+            "worse": self.worse,
+            "losses": self.losses,
+            "seconds": self.seconds(),
+            "report": report_facts(self.report),
+            "early": report_facts(self.early[1]) if self.early else None,
+        }
+        write_checkpoint(
+            path,
+            {"network": self.network, "average": self.average, **modules},
+            self.optimizer,
+            facts,
+            {"random": {"state": self.generator.get_state()}},
+        )
+
+    def _go_on(self, path: Path) -> None:
+        """Become what was written."""
+        checkpoint = Checkpoint.read(path)
+        found, facts = checkpoint.parts, checkpoint.facts
+        others = {str(k): copy.deepcopy(self.average) for k in ("kept", "early") if k in found}
+        modules = {"network": self.network, "average": self.average, **others}
+        checkpoint.restore(modules, self.optimizer)
+        self.generator.set_state(found["random"]["state"])
+        self.steps, self.worse, self.losses = facts["steps"], facts["worse"], facts["losses"]
+        self.earlier = facts["seconds"]
+        self.kept, self.report = others.get("kept", self.average), report_of(facts["report"])
+        if facts["early"]:
+            self.early = others.get("early", self.average), report_of(facts["early"])
 
     def _look(self, loss: float, counts: bool) -> bool:
         """Look at the held-out rows; whether the present weights are the best of those to keep."""

@@ -13,13 +13,12 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupShuffleSplit
 
-from matminer_unate.errors import InputError
+from matminer_unate.finetuning.checkpoints import CheckpointFolder
 from matminer_unate.finetuning.fitting import Judge, StoppedError, fit_network, predict
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder
-from matminer_unate.finetuning.reports import Splits
 from matminer_unate.finetuning.settings import FitReport, FitSettings
+from matminer_unate.finetuning.splits import Splits
 from matminer_unate.network.devices import count_workers
 from matminer_unate.network.initialisation import DrawFrom
 from matminer_unate.network.weights import load_encoder
@@ -27,9 +26,6 @@ from matminer_unate.processes import single_threaded_workers
 from matminer_unate.transforms import Scoring
 
 Result = TypeVar("Result")
-
-LEAST_FORMULAS = 10
-"""Of which some can be held out."""
 
 Check = Callable[[], None]
 """Raises StoppedError when it is time to stop."""
@@ -89,36 +85,6 @@ def new_members(
     return members
 
 
-def random_splits(formulas: Sequence[str], n_members: int, share: float, seed: int) -> Splits:
-    """Rows to learn from and rows that choose the epoch, for each member.
-
-    Parameters
-    ----------
-    formulas : sequence of str
-        Rows of one formula stay together.
-    n_members : int
-    share : float
-        Of the formulas, to choose by.
-    seed : int
-
-    Raises
-    ------
-    InputError
-        Nothing is left to learn from.
-    """
-    rows = np.arange(len(formulas))
-    if not share or len(set(formulas)) < LEAST_FORMULAS:
-        return [(rows, rows[:0])] * n_members
-    try:
-        splitter = GroupShuffleSplit(n_members, test_size=share, random_state=seed)
-        return list(splitter.split(rows, groups=formulas))
-    except ValueError:
-        raise InputError(
-            f"validation_share {share} leaves no training rows of the {len(set(formulas))} "
-            "formulas; lower it"
-        ) from None
-
-
 def train_members(
     members: Sequence[Member],
     crystals: Crystals,
@@ -129,6 +95,7 @@ def train_members(
     show: Callable[[float, str], Any],
     unit: float = math.nan,
     judge: Judge | None = None,
+    checkpoints: Path | None = None,
 ) -> tuple[list[tuple[PropertyEncoder, FitReport]], KeyboardInterrupt | None]:
     """Train networks, as many at the same time as torch may use cores.
 
@@ -141,6 +108,8 @@ def train_members(
         Told the epochs of a member, on average over them, and what there is to say.
     unit : float
         Held-out errors are said in it; not if it is NaN.
+    checkpoints : Path, optional
+        Folder in which trainings are kept until all are done; those that are there go on.
 
     Returns
     -------
@@ -150,6 +119,10 @@ def train_members(
         What interrupted the training.
     """
     reports = [FitReport() for _ in members]
+    files: list[Path | None] = [None] * len(members)
+    if checkpoints is not None:
+        kept = CheckpointFolder(checkpoints, crystals, y, weight, settings, device)
+        files = [kept.file(m.network, m.rows, m.held_out, m.seed) for m in members]
 
     def task(k: int) -> Callable[[Check], tuple[PropertyEncoder, FitReport]]:
         def tell(report: FitReport) -> None:
@@ -159,7 +132,7 @@ def train_members(
             m = members[k]
             network, report = fit_network(
                 m.network, crystals, y, m.rows, m.held_out, settings, m.seed, device, tell,
-                weight, check, judge,
+                weight, check, judge, files[k],
             )  # fmt: skip
             if not report.stopped:  # what patience saved is done too
                 reports[k] = replace(report, epochs=settings.epochs)
@@ -174,6 +147,9 @@ def train_members(
     # One core each is several times faster than several cores for one: see encoding.
     n_workers = min(len(members), count_workers(device))
     found, interrupt = run_tasks([task(k) for k in range(len(members))], n_workers, look)
+    for file in files:
+        if file is not None and interrupt is None:
+            file.unlink(missing_ok=True)
     return [result for result in found if result is not None], interrupt
 
 

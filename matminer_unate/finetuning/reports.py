@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.finetuning.settings import FitReport
+from matminer_unate.finetuning.splits import Splits
 from matminer_unate.finetuning.targets import TargetScale, errors_of_constants, mean_of_known
 from matminer_unate.transforms import Scoring
-
-Splits = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]
-"""Training rows and held-out rows of each member."""
 
 WORDS: dict[Scoring, tuple[str, str]] = {
     "mae": ("mean absolute error", "median"),
@@ -92,10 +91,12 @@ def about_stop(
     epochs: int,
     n_members: int,
     scoring: Scoring,
+    checkpoints: Path | None,
 ) -> str:
-    """How far a training came that was interrupted."""
+    """How far a training came that was interrupted, and how it goes on if that is so."""
+    going_on = f"; the same fit goes on from {checkpoints}" if checkpoints else ""
     if not reports:
-        return NOTHING_KEPT
+        return NOTHING_KEPT + going_on
     done, kept = (
         float(np.mean(values))
         for values in zip(*((r.epochs, r.best_epoch) for r in reports), strict=True)
@@ -107,4 +108,5 @@ def about_stop(
         f"weights so far, those of epoch {kept:.1f}"
         + (f" of {len(reports)} of {n_members} networks" if len(reports) < n_members else "")
         + (f", held-out {scoring.upper()} {told}" if told else "")
+        + going_on
     )

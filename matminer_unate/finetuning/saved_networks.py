@@ -106,7 +106,8 @@ def save_fine_tuned(folder: Path, parameters: Mapping[str, Any], fitted: FittedN
         if len(transform.numbers)
     }
     config = FineTunedConfig(
-        parameters={**parameters, "weights": str(parameters["weights"])},
+        # A folder of this machine says nothing to who loads the model.
+        parameters={**parameters, "weights": str(parameters["weights"]), "checkpoints": None},
         weights=fitted.weights_config,
         targets=list(scale.names),
         target_names=fitted.target_names,

@@ -154,6 +154,8 @@ class FitReport:
         Whether it was stopped from outside.
     seconds : float
         CPU time of this thread on a CPU, else wall time.
+    earlier_seconds : float
+        Those of them that were spent by former calls, whose checkpoint was gone on with.
     """
 
     best_epoch: float = 0.0
@@ -163,3 +165,4 @@ class FitReport:
     epochs: float = 0.0
     stopped: bool = False
     seconds: float = 0.0
+    earlier_seconds: float = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,6 +72,17 @@ class TargetScale:
         """
         unit = _or_one(self.unit)
         return mean_errors(self.restore(found) / unit, values / unit, weights, scoring)
+
+    def judge(
+        self, values: Array, weights: Array | None, scoring: Scoring
+    ) -> Callable[[Array, NDArray[np.int64]], Array]:
+        """What :meth:`errors` says of predictions, (n,) or (n, n_targets), of some of the rows."""
+
+        def judged(found: Array, rows: NDArray[np.int64]) -> Array:
+            known = None if weights is None else weights[rows]
+            return self.errors(found.reshape(len(rows), -1), values[rows], known, scoring)
+
+        return judged
 
     def lowest(self, values: Array) -> float | tuple[float, ...]:
         """The minimum among standardised targets; a single number where there is one target.

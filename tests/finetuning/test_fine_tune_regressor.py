@@ -21,6 +21,7 @@ from matminer_unate.errors import InputError, StructureError, UnateWarning, Weig
 from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 from matminer_unate.finetuning import members as finetune_training
 from matminer_unate.finetuning.settings import fine_tuning
+from matminer_unate.finetuning.splits import random_splits
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +163,7 @@ def test_fewer_rows_are_passed_over_more_often() -> None:
 
 def test_held_out_rows_are_of_formulas_of_their_own() -> None:
     formulas = [f for f in "ABCDEFGHIJKLMNOP" for _ in range(3)]
-    for train, held_out in finetune_training.random_splits(formulas, 3, 0.1, 0):
+    for train, held_out in random_splits(formulas, 3, 0.1, 0):
         assert len(held_out)
         assert not {formulas[k] for k in train} & {formulas[k] for k in held_out}
 

@@ -20,8 +20,8 @@ from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError, StructureError, UnateWarning
 from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 from matminer_unate.finetuning.fitting import training_loss
-from matminer_unate.finetuning.members import random_splits
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder, RowDropout
+from matminer_unate.finetuning.splits import random_splits
 from matminer_unate.finetuning.targets import mean_errors, scale_of
 from matminer_unate.finetuning.transform_choice import transforms_of_targets
 from matminer_unate.network.encoder import SiteEncoder

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 from pymatgen.core import Structure
 from small_corpora import prototypes
 
 from matminer_unate import UnateFineTuneRegressor
 from matminer_unate.errors import StructureError
 from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
+from matminer_unate.finetuning import fitting
 
 
 def structures(n: int = 24) -> list[Structure]:
@@ -34,3 +37,20 @@ def make(weights: Path, **options: object) -> UnateFineTuneRegressor:
 
 def no_tight_binding(self: TightBindingStats, structure: object) -> None:
     raise StructureError("it is too large")
+
+
+class KilledError(Exception):
+    """Ends a fit as a failure of the machine does."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
+    """Keep the training after each step, and end it at the n-th."""
+    inner, calls = fitting.set_rates, iter(range(1, 10**9))
+
+    def dying(*args: Any) -> None:
+        if next(calls) == call:
+            raise KilledError
+        inner(*args)
+
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(fitting, "set_rates", dying)

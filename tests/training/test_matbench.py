@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from fine_tuning_cases import KilledError, kill_at
 from matbench_folder import write_tasks
 from places import ROOT
 
@@ -169,6 +171,25 @@ def test_a_killed_run_goes_on(options: list[str], run: Run, tmp_path: Path) -> N
     table = run("--test", "--folds", "0")
     assert len(table) == 1
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+
+
+@pytest.mark.filterwarnings("ignore:.* have not seen")
+def test_a_network_goes_on_within_its_fit(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command = "--test", "--folds", "0", "--model", "network"
+    whole = run(*command)
+    shutil.rmtree(tmp_path / "work" / "fits")
+    (tmp_path / "matbench.csv").unlink()
+    with monkeypatch.context() as patch:
+        kill_at(patch, 2)
+        with pytest.raises(KilledError):
+            run(*command)
+    kept = tmp_path / "work" / "checkpoints"
+    assert len(list(kept.iterdir())) == 1
+    again = run(*command)
+    assert again["error"].iloc[0] == whole["error"].iloc[0]
+    assert not list(kept.iterdir())
 
 
 def test_crystals_without_columns_are_counted_and_get_the_median(run: Run, tmp_path: Path) -> None:

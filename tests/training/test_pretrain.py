@@ -34,13 +34,14 @@ from corpora.corpus import Corpus
 from corpora.element_tables import element_table
 from corpora.sampling import epoch_batches
 from matminer_unate import UnateFeaturizer
+from matminer_unate.network import checkpoints
 from matminer_unate.network.config import EncoderConfig
 from matminer_unate.network.encoder import SiteEncoder
 from matminer_unate.network.optimisation import update_average
 from matminer_unate.network.weights import load_encoder, read_config
 from matminer_unate.physics.elements import magpie_property
 from pretrain import parse_arguments
-from pretraining import checkpointing, optimisation
+from pretraining import optimisation
 from pretraining import run as run_module
 from pretraining.checkpointing import Progress, load_checkpoint, save_checkpoint
 from pretraining.config import LossWeights, PretrainConfig
@@ -247,7 +248,7 @@ def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(
         with pytest.raises(Stop):
             pretrain.main(command)
     with safe_open(tmp_path / pretrain.CHECKPOINT, "pt") as file:
-        assert json.loads(file.metadata()["progress"])["step"] == step
+        assert json.loads(file.metadata()["facts"])["step"] == step
     pretrain.main([*command, "--resume"])
     assert weights_of(tmp_path) == weights_of(finished)
     pd.testing.assert_frame_equal(log_of(tmp_path), log_of(finished))
@@ -374,7 +375,7 @@ def test_a_checkpoint_can_be_read_whenever_its_writer_dies(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", dying(Path.replace))
-        patch.setattr(checkpointing, "save_file", dying(checkpointing.save_file))
+        patch.setattr(checkpoints, "save_file", dying(checkpoints.save_file))
         with pytest.raises(Stop):
             save_checkpoint(path, *state, Progress(step=2))
     assert calls == moment + 1

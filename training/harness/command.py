@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ def run_script(main: Callable[[], None]) -> None:
         defect and keeps its traceback.
     """
     use_printable_output()
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # as the command line has it
     try:
         main()
     except (UnateError, OSError, ImportError) as e:

@@ -1,22 +1,19 @@
-"""Pretraining state ↔ disk, as one safetensors file with the progress in its header.
+"""Pretraining state ↔ disk: network, moving average, optimizer, and the progress.
 
 There is no random state to keep: every batch and every corruption follows from the seed, the epoch
-and the step. So weights, moving average, optimizer moments and the step are the whole state, and a
-resumed run repeats the uninterrupted one.
+and the step.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from matminer_unate.errors import InputError
+from matminer_unate.network.checkpoints import Checkpoint, write_checkpoint
 
 CHECKPOINT = "checkpoint.safetensors"
 """Its name in the output folder."""
@@ -70,18 +67,7 @@ def save_checkpoint(
     progress: Progress,
 ) -> None:
     """Write a checkpoint; a run killed while writing keeps the one before."""
-    tensors: dict[str, Tensor] = {}
-    tensors |= {f"model/{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"average/{k}": v for k, v in average.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
-    fresh = path.with_name(path.name + ".new")
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in tensors.items()},
-        fresh,
-        metadata={"progress": json.dumps(asdict(progress))},
-    )
-    fresh.replace(path)  # one file, so that the old and the new state change places at once
+    write_checkpoint(path, {"model": model, "average": average}, optimizer, asdict(progress))
 
 
 def load_checkpoint(
@@ -94,29 +80,10 @@ def load_checkpoint(
     InputError
         The file is damaged, or of a network of other sizes.
     """
+    checkpoint = Checkpoint.read(path)
     try:
-        with safe_open(path, "pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-    except (SafetensorError, TypeError, KeyError, ValueError) as e:
-        raise InputError(f"{path} is no readable checkpoint ({e}); start anew elsewhere") from e
-
-    def part(name: str) -> dict[str, Tensor]:
-        start = f"{name}/"
-        return {k[len(start) :]: v for k, v in tensors.items() if k.startswith(start)}
-
-    try:
-        model.load_state_dict(part("model"))
-        average.load_state_dict(part("average"))
-    except RuntimeError as e:
-        raise InputError(
-            f"{path} is of another network than the settings, data and code of this run make; "
-            f"start anew elsewhere ({str(e).splitlines()[1].strip()})"
-        ) from e
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in part("optimizer").items():
-        index, _, field = key.partition("/")
-        state.setdefault(int(index), {})[field] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+        progress = Progress(**checkpoint.facts)
+    except TypeError as e:
+        raise InputError(f"{path} is no checkpoint of a pretraining ({e})") from e
+    checkpoint.restore({"model": model, "average": average}, optimizer)
     return progress

@@ -1,7 +1,7 @@
 """Training rows of a fold → predictions: the recipe, the fine-tuned network, and their mean.
 
 Every fit of one of the two is kept with its predictions, so that a killed run goes on with the
-next, and their mean costs no second fit of either.
+next, and their mean costs no second fit of either. Networks go on within a fit.
 """
 
 from __future__ import annotations
@@ -136,6 +136,7 @@ class Experts:
 
         def fit() -> Outcome:
             estimator = _estimator(UnateFineTuneRegressor, options)
+            estimator.set_params(checkpoints=self.work / "checkpoints")
             if not (estimator.tight_binding and self.recipe.tight_binding):
                 return self._fit(estimator, fold, *self._structures(fold))
             return self._fit_with_electrons(estimator, fold)
@@ -187,8 +188,9 @@ class Experts:
         estimator.fit(train, y)
         fitted = time.process_time()
         predictions = _predictions(estimator, judged)
+        earlier = sum(report.earlier_seconds for report in getattr(estimator, "reports_", ()))
         facts: dict[str, Any] = {
-            "fit_cpu_s": fitted - started,
+            "fit_cpu_s": fitted - started + earlier,
             "predict_cpu_s": time.process_time() - fitted,
             "n_filled": int(np.isnan(predictions).sum()),
         }
