@@ -158,6 +158,7 @@ class _Training(Generic[Network]):
         )
         self.generator = torch.Generator(device)
         self.steps, self.worse, self.losses = 0, 0, list[float]()
+        self.targets, self.weights = self._tensors()
 
     def seconds(self) -> float:
         """Spent so far, those before the checkpoint that it began from too."""
@@ -179,7 +180,6 @@ class _Training(Generic[Network]):
         stops = {
             math.ceil((k + 1) * n_steps / settings.evaluations) for k in range(settings.evaluations)
         }
-        targets, weights = self._tensors()
         typical = self._typical_deviation(train)
         self.generator.manual_seed(seed)
         if checkpoint is not None and checkpoint.exists():
@@ -198,27 +198,7 @@ class _Training(Generic[Network]):
                     self._keep(checkpoint)
                 raise
             set_rates(self.optimizer, step / n_steps, settings)
-            batch = self.crystals.batch(members, self.device)
-            if settings.jitter:
-                shape = batch.edge_vector.shape
-                noise = torch.randn(shape, generator=self.generator, device=self.device)
-                batch.edge_vector += settings.jitter * noise
-            weight = None if weights is None else weights[members]
-            given = targets[members], settings.minimum, weight, settings.scoring
-            loss = training_loss(network(batch), *given)
-            self.losses.append(float(loss.detach()))
-            if not math.isfinite(self.losses[-1]):
-                raise InputError(f"the loss is {self.losses[-1]}; {_cure(settings)}")
-            if checkpoint is None:  # else the step is finished first: none is kept half done
-                self.check()
-            self.optimizer.zero_grad()
-            loss.backward()
-            if settings.clip_norm:
-                nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-            self.optimizer.step()
-            update_average(self.average, network, min(decay, step / (step + 1)))
-            for old, new in zip(self.average.buffers(), network.buffers(), strict=True):
-                old.copy_(new)
+            self._step(members, min(decay, step / (step + 1)), checkpoint is None)
             self.steps = step + 1
             self.report.epochs = self.steps / n_batches
             if self.steps in stops:
@@ -239,6 +219,31 @@ class _Training(Generic[Network]):
         set_generator(network, None)
         if checkpoint is not None:
             self._keep(checkpoint)
+
+    def _step(self, members: Index, decay: float, may_stop: bool) -> None:
+        """Learn from a batch. Of what can be gone on with, no step is half done."""
+        network, settings = self.network, self.settings
+        batch = self.crystals.batch(members, self.device)
+        if settings.jitter:
+            shape = batch.edge_vector.shape
+            noise = torch.randn(shape, generator=self.generator, device=self.device)
+            batch.edge_vector += settings.jitter * noise
+        weight = None if self.weights is None else self.weights[members]
+        given = self.targets[members], settings.minimum, weight, settings.scoring
+        loss = training_loss(network(batch), *given)
+        self.losses.append(float(loss.detach()))
+        if not math.isfinite(self.losses[-1]):
+            raise InputError(f"the loss is {self.losses[-1]}; {_cure(settings)}")
+        if may_stop:
+            self.check()
+        self.optimizer.zero_grad()
+        loss.backward()
+        if settings.clip_norm:
+            nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
+        self.optimizer.step()
+        update_average(self.average, network, decay)
+        for old, new in zip(self.average.buffers(), network.buffers(), strict=True):
+            old.copy_(new)
 
     def _keep(self, path: Path) -> None:
         """Write all that the training is at the end of a step."""
