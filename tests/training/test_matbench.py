@@ -101,7 +101,6 @@ def test_test_folds_are_written_for_the_leaderboard(run: Run, tmp_path: Path) ->
     assert "60 of 10,987 official rows (0.5%)" in page
     assert "| coNGN | 0.0670 | 0.0668 | 0.0657 |  |" in page
     assert "**this package, recipe**" in page
-    assert (tmp_path / "matbench.png").stat().st_size > 1000
 
 
 @pytest.mark.filterwarnings("ignore:.* have not seen")

@@ -26,7 +26,7 @@ INTRODUCTION = """# MatBench
 
 Official tasks, targets and folds of MatBench v0.1 ([Dunn et al.
 2020](https://doi.org/10.1038/s41524-020-00406-3)), made by `training/matbench.py`: a row of
-[`{table}`]({table}) is one fold. Errors are means over folds; "same rows" are those of the
+[`{table}`]({table}) is one fold. Errors are means over all five; "same rows" are those of the
 official rows that the parquet files have, and "strict" those of them whose crystal and target
 surely belong together. Published entries are those of the leaderboard of January 2024, judged
 anew on the same rows where a number stands there. *Recipe* is `UnateRegressor` on its columns,
@@ -53,7 +53,8 @@ def matbench_report(path: Path) -> None:
     table = read_results(str(path))
     test = table[table["part"] == "test"]
     sections = [INTRODUCTION.format(table=path.name)]
-    if len(test):
+    drawn = [name for name in _tasks_of(test) if runs_of(test[test["task"] == name], whole=True)]
+    if drawn:
         sections.append(f"![errors of the test folds]({path.with_suffix('.png').name})\n")
         sections.append(
             "A bar is the best of a model's options on test rows; all of them are in the tables.\n"
@@ -62,8 +63,8 @@ def matbench_report(path: Path) -> None:
     if (table["part"] == "val").any():
         sections.append(_val_section(table[table["part"] == "val"]))
     path.with_suffix(".md").write_text("\n".join(sections), encoding="utf-8")
-    if len(test):
-        _figure(test, path.with_suffix(".png"))
+    if drawn:
+        _figure(test, drawn, path.with_suffix(".png"))
 
 
 def _tasks_of(table: pd.DataFrame) -> list[str]:
@@ -71,20 +72,31 @@ def _tasks_of(table: pd.DataFrame) -> list[str]:
     return known + sorted(set(table["task"]) - set(TASKS))
 
 
+def runs_of(rows: pd.DataFrame, whole: bool) -> list[tuple[str, str, pd.DataFrame]]:
+    """Model, options and rows of each run of a task, of all folds or of some of them only.
+
+    Folds differ by more than models do: means over some of them are not to be compared.
+    """
+    return [
+        (model, options, run)
+        for (model, options), run in rows.groupby(["model", "options"], sort=False)
+        if (run["fold"].nunique() == N_FOLDS) == whole
+    ]
+
+
 def our_rows(rows: pd.DataFrame) -> list[Shown]:
-    """One for each model and options of a task, over the folds that there are."""
+    """One for each model and options of a task that has all folds."""
     found = []
-    for (model, options), run in rows.groupby(["model", "options"], sort=False):
+    for model, options, run in runs_of(rows, whole=True):
         complete = run["rows_missing"].max() == 0
-        folds = f"{len(run)} of {N_FOLDS} folds"
-        spread = f", ± {run['error'].std():.4f}" if len(run) > 1 else ""
+        spread = f"± {run['error'].std():.4f}"
         seconds = run[["columns_cpu_s", "fit_cpu_s", "predict_cpu_s"]].sum(axis=1).mean()
-        note = f"{folds}{spread}, {seconds / 60:.0f} CPU min a fold"
+        note = f"{spread}, {seconds / 60:.0f} CPU min a fold"
         if run["roc_auc_of_probabilities"].notna().any():
             note += f"; of probabilities {run['roc_auc_of_probabilities'].mean():.4f}"
         elif model == "recipe" and run["held_out_error"].notna().any():
             note += f"; held out {run['held_out_error'].mean():.4f}"
-        name = f"**this package, {model}**" + ("" if options == "defaults" else f" ({options})")
+        name = _name(model, options)
         error, strict = float(run["error"].mean()), float(run["error_strict"].mean())
         found.append(Shown(name, error if complete else None, error, strict, note))
     return found
@@ -110,7 +122,36 @@ def _test_section(name: str, rows: pd.DataFrame) -> str:
         ),
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_of_some_folds(rows)])
+
+
+def _name(model: str, options: str) -> str:
+    return f"**this package, {model}**" + ("" if options == "defaults" else f" ({options})")
+
+
+def _of_some_folds(rows: pd.DataFrame) -> list[str]:
+    """Runs that were not made to the end, beside the complete ones of the model."""
+    runs = runs_of(rows, whole=False)
+    if not runs:
+        return []
+    lines = [
+        "Some folds only, and what the complete runs of the same model have on these:",
+        "",
+        "| | folds | same rows | complete runs |",
+        "| --- | --- | --- | --- |",
+    ]
+    for model, options, run in runs:
+        folds = sorted(run["fold"])
+        others = [
+            f"{other.loc[other['fold'].isin(folds), 'error'].mean():.4f}"
+            for name, _, other in runs_of(rows, whole=True)
+            if name == model
+        ]
+        lines.append(
+            f"| {_name(model, options)} | {', '.join(map(str, folds))} "
+            f"| {run['error'].mean():.4f} | {', '.join(others)} |"
+        )
+    return [*lines, ""]
 
 
 def _val_section(rows: pd.DataFrame) -> str:
@@ -155,8 +196,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _figure(test: pd.DataFrame, path: Path) -> None:
-    names = _tasks_of(test)
+def _figure(test: pd.DataFrame, names: list[str], path: Path) -> None:
     n_across = min(len(names), 3)
     n_down = -(-len(names) // n_across)
     fig, axes = plt.subplots(
