@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fine_tuning_cases import KilledError, kill_at, make, structures, volumes
+from fine_tuning_cases import KilledError, kill_at, make, press_ctrl_c, structures, volumes
 
 from matminer_unate import UnateFineTuneRegressor
 from matminer_unate.errors import InputError, UnateWarning
@@ -71,8 +71,6 @@ def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_happened(
 def test_ctrl_c_keeps_the_step_that_it_came_in(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from test_members import press_ctrl_c
-
     X, y = structures(), volumes(structures())
     options = {"epochs": 40, "checkpoints": tmp_path}
     whole = make(tiny_weights, epochs=40).fit(X, y)

@@ -8,14 +8,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from fine_tuning_cases import make, structures, volumes
+from fine_tuning_cases import make, press_ctrl_c, structures, volumes
 from places import TESTS
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,21 +22,6 @@ from matminer_unate.errors import UnateWarning
 from matminer_unate.finetuning import fine_tune_regressor as finetune
 from matminer_unate.finetuning import fitting
 from matminer_unate.finetuning import inputs as finetune_inputs
-
-
-def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, call: int) -> list[float]:
-    """Press it when a function is called for the n-th time; the list tells when that was."""
-    inner: Callable[..., Any] = getattr(place, name)
-    times, calls = list[float](), iter(range(1, 10**9))
-
-    def pressed(*args: Any, **options: Any) -> Any:
-        if next(calls) == call:
-            times.append(time.monotonic())
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        return inner(*args, **options)
-
-    monkeypatch.setattr(place, name, pressed)
-    return times
 
 
 @pytest.mark.parametrize("share", [0.2, 0.0])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +58,18 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
 
     monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(fitting, "set_rates", dying)
+
+
+def press_ctrl_c(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, call: int) -> list[float]:
+    """Press it when a function is called for the n-th time; the list tells when that was."""
+    inner: Callable[..., Any] = getattr(place, name)
+    times, calls = list[float](), iter(range(1, 10**9))
+
+    def pressed(*args: Any, **options: Any) -> Any:
+        if next(calls) == call:
+            times.append(time.monotonic())
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return inner(*args, **options)
+
+    monkeypatch.setattr(place, name, pressed)
+    return times
