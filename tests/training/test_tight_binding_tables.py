@@ -36,5 +36,6 @@ def test_the_file_is_made_as_it_is_shipped(tmp_path: Path) -> None:
     script.main(["--out", str(out)])
     found = load_file(out)
     assert found.keys() == tables().keys()
-    np.testing.assert_allclose(found["levels"], tables()["levels"], atol=1e-6)
+    # Processors round differently, by up to 4e-5 eV where self-consistency ends at some 1e-3 eV.
+    np.testing.assert_allclose(found["levels"], tables()["levels"], rtol=0, atol=1e-4)
     np.testing.assert_array_equal(found["electrons"], tables()["electrons"])
