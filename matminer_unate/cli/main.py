@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from matminer_unate.cli.arguments import make_parser
-from matminer_unate.cli.printable import use_printable_output
+from matminer_unate.cli.printable import hide_spglib_warnings, use_printable_output
 from matminer_unate.errors import UnateError
 
 # Everything else is imported inside the commands: --help must not wait for torch.
@@ -42,8 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         # again takes half a second, and at the end, for what the system frees anyway, another.
         gc.set_threshold(100_000)
         atexit.register(gc.freeze)
-        # Where it finds no symmetry at one tolerance, another is tried: lines for nobody.
-        os.environ.setdefault("SPGLIB_WARNING", "OFF")
+        hide_spglib_warnings()
     try:
         code = _run(args)
         sys.stdout.flush()

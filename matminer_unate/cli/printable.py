@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 import unicodedata
 
@@ -25,6 +26,14 @@ def use_printable_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) in ("strict", "surrogateescape", "backslashreplace"):
             getattr(stream, "reconfigure", lambda errors: None)(errors=_HANDLER)
+
+
+def hide_spglib_warnings() -> None:
+    """Where spglib finds no symmetry at one tolerance, another is tried: lines for nobody.
+
+    For a process of our own; a user who has set ``SPGLIB_WARNING`` is heard.
+    """
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")
 
 
 def _stand_in(error: UnicodeError) -> tuple[str, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +63,9 @@ class CheckpointFolder:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._common = folder, hashlib.sha256()
         self._common.update(json.dumps([asdict(settings), device.type]).encode())
-        for array in (*_arrays(crystals), y, weight):
+        for graph in crystals.graphs:
+            self._common.update(graph.digest)
+        for array in (*(crystals.vectors or ()), crystals.columns, y, weight):
             _add(self._common, array)
 
     def file(
@@ -76,13 +77,6 @@ class CheckpointFolder:
         for array in (train, held_out, *(v.cpu().numpy() for v in network.state_dict().values())):
             _add(digest, array)
         return self.folder / f"training-{digest.hexdigest()[:20]}.safetensors"
-
-
-def _arrays(crystals: Crystals) -> Iterator[NDArray[Any] | None]:
-    for graph in crystals.graphs:
-        yield from (graph.atomic_numbers, graph.edge_index, graph.edge_vector)
-    yield from crystals.vectors or ()
-    yield crystals.columns
 
 
 def _add(digest: Any, array: NDArray[Any] | None) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from matminer_unate.cli.printable import use_printable_output
+from matminer_unate.cli.printable import hide_spglib_warnings, use_printable_output
 from matminer_unate.errors import UnateError
 
 
@@ -53,7 +52,7 @@ def run_script(main: Callable[[], None]) -> None:
         defect and keeps its traceback.
     """
     use_printable_output()
-    os.environ.setdefault("SPGLIB_WARNING", "OFF")  # as the command line has it
+    hide_spglib_warnings()
     try:
         main()
     except (UnateError, OSError, ImportError) as e:

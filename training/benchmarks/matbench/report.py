@@ -131,7 +131,7 @@ def _name(model: str, options: str) -> str:
 
 def _of_some_folds(rows: pd.DataFrame) -> list[str]:
     """Runs that were not made to the end, beside the complete ones of the model."""
-    runs = runs_of(rows, whole=False)
+    runs, complete = runs_of(rows, whole=False), runs_of(rows, whole=True)
     if not runs:
         return []
     lines = [
@@ -144,7 +144,7 @@ def _of_some_folds(rows: pd.DataFrame) -> list[str]:
         folds = sorted(run["fold"])
         others = [
             f"{other.loc[other['fold'].isin(folds), 'error'].mean():.4f}"
-            for name, _, other in runs_of(rows, whole=True)
+            for name, _, other in complete
             if name == model
         ]
         lines.append(

@@ -35,7 +35,7 @@ def test_means_over_some_folds_are_not_ranked(tmp_path: Path) -> None:
     assert "| **this package, network** (epochs=80) | 0.0320 | 0.0320 | 0.0320 | ± 0.0016" in ranked
     assert "epochs=160" not in ranked
     assert "| **this package, network** (epochs=160) | 0, 4 | 0.0120 | 0.0320 |" in apart
-    assert path.with_suffix(".png").exists()
+    assert path.with_suffix(".png").stat().st_size > 1000
 
 
 @pytest.mark.parametrize("fold", [0, 3])
