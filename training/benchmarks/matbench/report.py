@@ -22,6 +22,9 @@ LONGEST = 3
 RUN = ["task", "model", "options", "n_train", "n_val", "seed"]
 """Columns that the folds of a quick look share."""
 
+EVERY_NETWORK = {("network.n_members", "1"), ("network.validation_share", "0")}
+"""Options of all networks here, which the introduction names once."""
+
 INTRODUCTION = """# MatBench
 
 Official tasks, targets and folds of MatBench v0.1 ([Dunn et al.
@@ -29,9 +32,12 @@ Official tasks, targets and folds of MatBench v0.1 ([Dunn et al.
 [`{table}`]({table}) is one fold. Errors are means over all five; "same rows" are those of the
 official rows that the parquet files have, and "strict" those of them whose crystal and target
 surely belong together. Published entries are those of the leaderboard of January 2024, judged
-anew on the same rows where a number stands there. *Recipe* is `UnateRegressor` on its columns,
-*network* `UnateFineTuneRegressor` (the mean of `networks` of them), and *both* their mean, `share`
-being the network's, chosen on training rows. Areas under the ROC curve are of labels, as
+anew on the same rows where a number stands there. *Recipe* is `UnateRegressor` (or, of classes,
+`UnateClassifier`) on its columns. *Network* is `UnateFineTuneRegressor` with one member that learns
+from all training rows (`n_members=1`, `validation_share=0`) and the parameters named, or the mean of
+several such networks. *Both* is their mean, in which the networks have the share named, chosen on
+training rows. *Trees of 15 leaves* are those of earlier code, in which they did not grow with the
+number of rows, and which the command no longer makes. Areas under the ROC curve are of labels, as
 MatBench computes them (its issues 137 and 181); that of probabilities stands beside. *Held out* is
 `held_out_error_`, what the model expects of new formulas; official folds also judge formulas that
 the training rows have.
@@ -126,7 +132,28 @@ def _test_section(name: str, rows: pd.DataFrame) -> str:
 
 
 def _name(model: str, options: str) -> str:
-    return f"**this package, {model}**" + ("" if options == "defaults" else f" ({options})")
+    words = options_in_words(options)
+    return f"**this package, {model}**" + (f" ({words})" if words else "")
+
+
+def options_in_words(options: str) -> str:
+    """The column ``options`` as a reader wants it, without what all networks share.
+
+    >>> options_in_words("network.epochs=20 network.n_members=1 networks=2 share=0.8")
+    '2 networks, 20 epochs, share 0.8'
+    """
+    words = []
+    plain = options.split()
+    pairs = dict(word.split("=", 1) for word in plain if "=" in word)
+    if n_networks := pairs.pop("networks", None):
+        words.append(f"{n_networks} networks")
+    if n_epochs := pairs.pop("network.epochs", None):
+        words.append(f"{n_epochs} epochs")
+    for name, value in pairs.items():
+        if (name, value) not in EVERY_NETWORK:
+            words.append(f"{name.removeprefix('network.')} {value}")
+    phrase = " ".join(word for word in plain if "=" not in word)
+    return ", ".join([*words, *([phrase] if phrase not in ("", "defaults") else [])])
 
 
 def _of_some_folds(rows: pd.DataFrame) -> list[str]:
@@ -168,7 +195,7 @@ def _val_section(rows: pd.DataFrame) -> str:
         task, model, options, n_train, n_val, _ = keys
         seconds = run[["columns_cpu_s", "fit_cpu_s", "predict_cpu_s"]].sum(axis=1).mean()
         lines.append(
-            f"| {task} | {model} | {options} | {n_train} | {n_val} | {len(run)} "
+            f"| {task} | {model} | {options_in_words(options)} | {n_train} | {n_val} | {len(run)} "
             f"| {run['error'].mean():.4f} | {seconds:.0f} |"
         )
     return "\n".join([*lines, ""])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks.matbench.report import matbench_report
+from benchmarks.matbench.report import matbench_report, options_in_words
 
 
 def write_runs(path: Path, errors: dict[str, dict[int, float]]) -> None:
@@ -28,13 +28,13 @@ def write_runs(path: Path, errors: dict[str, dict[int, float]]) -> None:
 def test_means_over_some_folds_are_not_ranked(tmp_path: Path) -> None:
     whole = {fold: 0.03 + 0.001 * fold for fold in range(5)}
     path = tmp_path / "matbench.csv"
-    write_runs(path, {"epochs=80": whole, "epochs=160": {4: 0.011, 0: 0.013}})
+    write_runs(path, {"network.epochs=80": whole, "network.epochs=160": {4: 0.011, 0: 0.013}})
     matbench_report(path)
     page = path.with_suffix(".md").read_text()
     ranked, _, apart = page.partition("Some folds only")
-    assert "| **this package, network** (epochs=80) | 0.0320 | 0.0320 | 0.0320 | ± 0.0016" in ranked
-    assert "epochs=160" not in ranked
-    assert "| **this package, network** (epochs=160) | 0, 4 | 0.0120 | 0.0320 |" in apart
+    assert "| **this package, network** (80 epochs) | 0.0320 | 0.0320 | 0.0320 | ± 0.0016" in ranked
+    assert "160 epochs" not in ranked
+    assert "| **this package, network** (160 epochs) | 0, 4 | 0.0120 | 0.0320 |" in apart
     assert path.with_suffix(".png").stat().st_size > 1000
 
 
@@ -48,3 +48,20 @@ def test_a_first_fold_has_a_page_without_a_figure(tmp_path: Path, fold: int) -> 
     assert "coGN" in page
     assert ".png" not in page
     assert not path.with_suffix(".png").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("defaults", ""),
+        ("network.n_members=1 network.validation_share=0", ""),
+        ("network.validation_share=0.1", "validation_share 0.1"),
+        (
+            "network.dropout=0 network.epochs=20 network.n_members=1 networks=3 share=0.8 "
+            "trees of 15 leaves",
+            "3 networks, 20 epochs, dropout 0, share 0.8, trees of 15 leaves",
+        ),
+    ],
+)
+def test_options_are_told_in_words(options: str, words: str) -> None:
+    assert options_in_words(options) == words
