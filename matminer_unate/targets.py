@@ -154,8 +154,11 @@ def read_classes(
     given = pd.Series(list(table), dtype=object)
     if len(given) != n_rows:
         raise InputError(f"{n_rows} structures need {n_rows} labels, got {len(given)}")
-    if any(isinstance(label, list | tuple | np.ndarray) for label in given):
-        raise InputError("a row has several labels; give one column of y at a time")
+    for row, label in enumerate(given):
+        if isinstance(label, list | tuple | np.ndarray):
+            raise InputError(
+                f"{row_name(row, labels)} has several labels; give one column of y at a time"
+            )
     check_order(y, index, "y")
     missing = np.flatnonzero(given.isna())
     if len(missing):
@@ -163,13 +166,15 @@ def read_classes(
             f"{len(missing)} labels are missing, the first is of {row_name(missing[0], labels)}; "
             "drop these rows"
         )
-    kinds = {_kind_of_label(label) for label in given}
-    if len(kinds) != 1 or None in kinds:
+    kinds = [_kind_of_label(label) for label in given]
+    odd = next((row for row, kind in enumerate(kinds) if kind is None or kind != kinds[0]), None)
+    if odd is not None:
         raise InputError(
-            "labels must be strings, booleans or whole numbers, all of one kind; for numbers that "
-            "measure something, use a regressor"
+            "labels must be strings, booleans or whole numbers, all of one kind, and "
+            f"{row_name(odd, labels)} has {given.iloc[odd]!r}; for numbers that measure something, "
+            "use a regressor"
         )
-    classes, codes = np.unique(given.to_numpy().astype(kinds.pop()), return_inverse=True)
+    classes, codes = np.unique(given.to_numpy().astype(kinds[0]), return_inverse=True)
     if len(classes) < 2:
         raise InputError(f"all labels are {classes.tolist()[0]!r}; there is nothing to tell apart")
     return classes, codes.astype(np.int64)
@@ -319,7 +324,7 @@ def target_floor(minimum: Any, targets: NDArray[np.float64]) -> float:
     Raises
     ------
     InputError
-        A target is below the minimum, or that is none of these.
+        ``minimum`` is none of these.
     """
     if minimum is None:
         return -math.inf
@@ -330,6 +335,39 @@ def target_floor(minimum: Any, targets: NDArray[np.float64]) -> float:
         n_least = int((targets == least).sum())
         enough = max(ROWS_AT_MINIMUM, SHARE_AT_MINIMUM * len(targets))
         return least if n_least >= enough else -math.inf
-    if targets.min() < minimum:
-        raise InputError(f"a target is {targets.min():g}, below the minimum of {minimum:g}")
     return float(minimum)
+
+
+def check_minimum(
+    minimum: Any,
+    targets: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
+    labels: pd.Index | None,
+) -> None:
+    """Refuse targets below the least value that the caller says they can have.
+
+    Parameters
+    ----------
+    minimum : "auto", None or float
+    targets : (n_rows, n_targets)
+        NaN where one is not known.
+    weights : (n_rows,) or None
+        Rows of 0 are left out.
+    labels : Index or None
+        Of the rows.
+
+    Raises
+    ------
+    InputError
+        The message names the first row that has one.
+    """
+    if minimum is None or isinstance(minimum, str):
+        return
+    below = (targets < minimum) if weights is None else (targets < minimum) & (weights > 0)[:, None]
+    if below.any():
+        row, k = np.argwhere(below)[0]
+        raise InputError(
+            f"{below.sum()} targets are below the minimum of {minimum:g}, the first is that of "
+            f"{row_name(int(row), labels)}, {targets[row, k]:g}; lower the minimum, or drop these "
+            "rows"
+        )

@@ -47,6 +47,7 @@ from benchmarks.matbench.tasks import (
 )
 from harness.command import require_positive, run_script, script_parser
 from harness.result_tables import GrowingTable
+from matminer_unate.network.weights import checksums
 
 KEYS = ("task", "part", "model", "options", "fold", "n_train", "n_val", "seed")
 
@@ -119,7 +120,7 @@ def run_key(args: argparse.Namespace, name: str, fold: Fold) -> dict[str, Any]:
     """What tells the row of a fold from others."""
     used = {"recipe": ("recipe",), "network": ("network",), "both": ("recipe", "network")}
     given = [
-        f"{part}.{option}={Path(value).name if '/' in value else value}"  # no folder of a machine
+        f"{part}.{option}={_told(option, value)}"
         for part in used[args.model]
         for option, _, value in (pair.partition("=") for pair in sorted(getattr(args, part)))
     ]
@@ -138,6 +139,18 @@ def run_key(args: argparse.Namespace, name: str, fold: Fold) -> dict[str, Any]:
         0 if args.test else args.seed,
     )
     return dict(zip(KEYS, values, strict=True))
+
+
+def _told(option: str, value: str) -> str:
+    """The value of an option; no folder of a machine, but of one's own weights what they are."""
+    if "/" not in value:
+        return value.replace(" ", "")
+    if option != "weights":
+        return Path(value).name
+    given = read_options([f"weights={value}"])["weights"]
+    paths = [given] if isinstance(given, str) else given
+    sums = zip(paths, checksums(paths), strict=True)
+    return "+".join(f"{Path(path).name}:{sha256[:8]}" for path, sha256 in sums)
 
 
 def judged(rows: TaskRows, fold: Fold, found: Outcome) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from benchmarks.networks.arms import PRESETS
+from benchmarks.networks.property_cartnet import PropertyCartNet
 from benchmarks.networks.published_cartnet import PlainCartNet, PlainRegressorBackbone
 from corpora.batches import CleanBatch, Encoded, View
 from corpora.corpus import Corpus
@@ -41,7 +42,7 @@ from harness.result_tables import write_table
 from matminer_unate.crystals.batching import GraphBatch, collate
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.finetuning.fitting import parameter_groups
-from matminer_unate.finetuning.networks import Crystals, PropertyCartNet
+from matminer_unate.finetuning.networks import Crystals
 from matminer_unate.network.cartnet import CartNet
 from matminer_unate.network.optimisation import update_average
 from pretraining.config import PretrainConfig

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
 from matminer_unate.finetuning.settings import FitReport, FitSettings
+from matminer_unate.finetuning.targets import TargetScale
+from matminer_unate.network.model_folder import plain
 
 if TYPE_CHECKING:
     from torch import device, nn
@@ -49,6 +51,8 @@ class CheckpointFolder:
     crystals : Crystals
     y, weight, settings, device
         As for :func:`~matminer_unate.finetuning.fitting.fit_network`.
+    scale : TargetScale
+        Of what is learned, by which held-out rows are judged.
     """
 
     def __init__(
@@ -59,13 +63,19 @@ class CheckpointFolder:
         weight: NDArray[np.float64] | None,
         settings: FitSettings,
         device: device,
+        scale: TargetScale,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self._common = folder, hashlib.sha256()
-        self._common.update(json.dumps([asdict(settings), device.type]).encode())
+        self.folder, self.files = folder, list[Path]()
+        self._common = hashlib.sha256()
+        names = [transform.name for transform in scale.transforms]
+        facts = [asdict(settings), device.type, names]
+        self._common.update(json.dumps(facts, default=plain).encode())
         for graph in crystals.graphs:
             self._common.update(graph.digest)
-        for array in (*(crystals.vectors or ()), crystals.columns, y, weight):
+        numbers = [transform.numbers for transform in scale.transforms]
+        numbers += [scale.mean, scale.spread, scale.unit, scale.minimum]
+        for array in (*(crystals.vectors or ()), crystals.columns, y, weight, *numbers):
             _add(self._common, array)
 
     def file(
@@ -73,10 +83,16 @@ class CheckpointFolder:
     ) -> Path:
         """That of one training; ``network`` is as it begins."""
         digest = self._common.copy()
-        digest.update(str(seed).encode())
+        digest.update(f"{seed} {network}".encode())
         for array in (train, held_out, *(v.cpu().numpy() for v in network.state_dict().values())):
             _add(digest, array)
-        return self.folder / f"training-{digest.hexdigest()[:20]}.safetensors"
+        self.files.append(self.folder / f"training-{digest.hexdigest()[:20]}.safetensors")
+        return self.files[-1]
+
+    def going_on(self) -> str:
+        """What to say of a training that was stopped; nothing where none has been kept."""
+        kept = any(file.exists() for file in self.files)
+        return f"; the same fit goes on from {self.folder}" if kept else ""
 
 
 def _add(digest: Any, array: NDArray[Any] | None) -> None:

@@ -32,7 +32,7 @@ from sklearn.utils.validation import check_is_fitted
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, WeightsError, warn_user
 from matminer_unate.featurizers.notebook_view import NotebookView
-from matminer_unate.finetuning.checkpoints import folder_of
+from matminer_unate.finetuning.checkpoints import CheckpointFolder, folder_of
 from matminer_unate.finetuning.inputs import (
     GivenRows,
     Graphs,
@@ -47,12 +47,12 @@ from matminer_unate.finetuning.saved_networks import (
     save_fine_tuned,
 )
 from matminer_unate.finetuning.splits import random_splits, seeds_of
-from matminer_unate.finetuning.targets import TargetScale, scale_of, target_weights
+from matminer_unate.finetuning.targets import TargetScale, scale_of, single_column, target_weights
 from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, WeightsConfig, read_config
 from matminer_unate.parameters import check_parameters
 from matminer_unate.processes import single_threaded_workers
-from matminer_unate.targets import read_row_weights, read_targets
+from matminer_unate.targets import check_minimum, read_row_weights, read_targets
 from matminer_unate.transforms import (
     SCORINGS,
     TRANSFORMS,
@@ -243,7 +243,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
 
     # -- training --------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> Self:
         """Fine-tune on structures and their targets.
 
         Parameters
@@ -272,6 +272,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         given = read_rows(X)
         values, names = read_targets(y, len(given), given.index)
         weights = read_row_weights(sample_weight, len(given), given.index)
+        check_minimum(self.minimum, values, weights, given.index)
         config = read_config(self.weights)
         graphs, device = self._graphs(given, config, "left out")
         if weights is not None:
@@ -354,6 +355,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         tags.non_deterministic = False
         tags.input_tags.one_d_array = True
         tags.input_tags.two_d_array = False
+        tags.target_tags.multi_output = True
         return tags
 
     # -- inside ----------------------------------------------------------------------------------
@@ -414,12 +416,12 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         from matminer_unate.progress import stage
 
         folder = folder_of(self.checkpoints, self.random_state)
-        y, varies = scale.standardise(values), bool(scale.spread.any())
-        settings = self._settings(scale.lowest(values), len(y), varies)
-        crystals, flat = Crystals(graphs.graphs, columns=columns), y.shape[1] == 1
+        y, each = single_column(scale.standardise(values)), single_column(weights)
+        settings = self._settings(scale.lowest(values), len(y), bool(scale.spread.any()))
+        learned = Crystals(graphs.graphs, columns=columns), y, each, settings, device
+        kept = CheckpointFolder(folder, *learned, scale) if folder else None
         seeds = seeds_of(self.random_state, self.n_members)
-        formulas = graphs.formulas()
-        splits = random_splits(formulas, self.n_members, self.validation_share, seeds[-1])
+        splits = random_splits(graphs.formulas(), self.n_members, self.validation_share, seeds[-1])
         with stage(f"{KIND}, training", settings.epochs, "epochs", self.progress, 1) as bar:
 
             def show(epochs: float, text: str) -> None:
@@ -428,16 +430,12 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
                 bar.refresh()
 
             found, interrupt = train_members(
-                new_members(self.weights, self.dropout, splits, seeds, columns, y.shape[1]),
-                crystals,
-                y[:, 0] if flat else y,
-                weights[:, 0] if flat and weights is not None else weights,
-                settings,
-                device,
+                new_members(self.weights, self.dropout, splits, seeds, columns, values.shape[1]),
+                *learned,
                 show,
-                float(scale.unit[0]) if flat else math.nan,
+                float(scale.unit[0]) if y.ndim == 1 else math.nan,
                 scale.judge(values, weights, self.scoring),
-                folder,
+                kept,
             )
         reports = [report for _, report in found]
         if found:
@@ -456,7 +454,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             for text in doubts(reports, scale, values, weights, splits, self.scoring):
                 warn_user(text)
             return
-        how = settings.epochs, self.n_members, self.scoring, folder
+        how = settings.epochs, self.n_members, self.scoring, kept.going_on() if kept else ""
         try:
             warn_user(about_stop(reports, scale, *how))
         finally:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import torch
@@ -50,6 +50,19 @@ DIVERGED = 100.0
 
 class StoppedError(Exception):
     """Training or predicting was stopped from outside."""
+
+
+class DivergedError(InputError):
+    """A training led nowhere: what happened, and what may help."""
+
+    @classmethod
+    def of(cls, problem: str, settings: FitSettings) -> Self:
+        return cls(
+            problem, f"lower the learning rate (learning_rate is {settings.learning_rate:g})"
+        )
+
+    def __str__(self) -> str:
+        return "; ".join(self.args)
 
 
 def fit_network(
@@ -104,8 +117,9 @@ def fit_network(
     Raises
     ------
     InputError
-        There are fewer than two training rows, the training diverges, or the checkpoint is damaged
-        or of another training.
+        There are fewer than two training rows, or the checkpoint is damaged or of another training.
+    DivergedError
+        The training diverges.
     StoppedError
         Before there were any weights to keep.
     """
@@ -121,7 +135,7 @@ def fit_network(
     except StoppedError:
         training.keep_best_so_far()
     if not all(bool(value.isfinite().all()) for value in training.kept.state_dict().values()):
-        raise InputError(f"the weights are not finite; {_cure(settings)}")
+        raise DivergedError.of("the weights are not finite", settings)
     training.report.seconds, training.report.earlier_seconds = training.seconds(), training.earlier
     return training.kept.eval(), training.report
 
@@ -146,7 +160,7 @@ class _Training(Generic[Network]):
         self.judge = judge or self._errors
         self.network, self.crystals, self.settings = network, crystals, settings
         self.y, self.weight, self.held_out = y, weight, held_out
-        self.device, self.check = device, check
+        self.device, self.check, self.check_within = device, check, check
         self.average = copy.deepcopy(network).eval()
         self.kept, self.report = self.average, FitReport()
         self.early: tuple[Network, FitReport] | None = None
@@ -182,8 +196,11 @@ class _Training(Generic[Network]):
         }
         typical = self._typical_deviation(train)
         self.generator.manual_seed(seed)
-        if checkpoint is not None and checkpoint.exists():
-            self._go_on(checkpoint)
+        if checkpoint is not None:
+            # Of what can be gone on with, no step is half done.
+            self.check_within = lambda: None
+            if checkpoint.exists():
+                self._go_on(checkpoint)
         set_generator(network, self.generator)
         network.train()
         kept_at = time.monotonic()
@@ -198,16 +215,17 @@ class _Training(Generic[Network]):
                     self._keep(checkpoint)
                 raise
             set_rates(self.optimizer, step / n_steps, settings)
-            self._step(members, min(decay, step / (step + 1)), checkpoint is None)
+            self._step(members, min(decay, step / (step + 1)))
             self.steps = step + 1
             self.report.epochs = self.steps / n_batches
             if self.steps in stops:
                 mean_loss = float(np.mean(self.losses))
                 if mean_loss > DIVERGED * typical > 0:
-                    raise InputError(
+                    problem = (
                         f"training diverges: its loss is {mean_loss / typical:.3g} times that of "
-                        f"a constant; {_cure(settings)}"
+                        "a constant"
                     )
+                    raise DivergedError.of(problem, settings)
                 self.losses = []
                 counts = self.steps >= settings.earliest * n_steps
                 is_better = self._look(mean_loss, counts)
@@ -220,8 +238,8 @@ class _Training(Generic[Network]):
         if checkpoint is not None:
             self._keep(checkpoint)
 
-    def _step(self, members: Index, decay: float, may_stop: bool) -> None:
-        """Learn from a batch. Of what can be gone on with, no step is half done."""
+    def _step(self, members: Index, decay: float) -> None:
+        """Learn from a batch."""
         network, settings = self.network, self.settings
         batch = self.crystals.batch(members, self.device)
         if settings.jitter:
@@ -233,9 +251,8 @@ class _Training(Generic[Network]):
         loss = training_loss(network(batch), *given)
         self.losses.append(float(loss.detach()))
         if not math.isfinite(self.losses[-1]):
-            raise InputError(f"the loss is {self.losses[-1]}; {_cure(settings)}")
-        if may_stop:
-            self.check()
+            raise DivergedError.of(f"the loss is {self.losses[-1]}", settings)
+        self.check_within()
         self.optimizer.zero_grad()
         loss.backward()
         if settings.clip_norm:
@@ -330,7 +347,7 @@ class _Training(Generic[Network]):
             rows,
             self.device,
             self.settings.minimum,
-            check=self.check,
+            check=self.check_within,
         )
         return self.judge(found, rows)
 
@@ -357,10 +374,6 @@ class _Training(Generic[Network]):
             (np.abs(column - np.median(column)) ** power).mean() for column in known if len(column)
         ]
         return float(np.mean(losses))
-
-
-def _cure(settings: FitSettings) -> str:
-    return f"lower the learning rate (learning_rate is {settings.learning_rate:g})"
 
 
 def set_generator(network: nn.Module, generator: torch.Generator | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
@@ -95,7 +96,7 @@ def train_members(
     show: Callable[[float, str], Any],
     unit: float = math.nan,
     judge: Judge | None = None,
-    checkpoints: Path | None = None,
+    checkpoints: CheckpointFolder | None = None,
 ) -> tuple[list[tuple[PropertyEncoder, FitReport]], KeyboardInterrupt | None]:
     """Train networks, as many at the same time as torch may use cores.
 
@@ -108,8 +109,8 @@ def train_members(
         Told the epochs of a member, on average over them, and what there is to say.
     unit : float
         Held-out errors are said in it; not if it is NaN.
-    checkpoints : Path, optional
-        Folder in which trainings are kept until all are done; those that are there go on.
+    checkpoints : CheckpointFolder, optional
+        In which trainings are kept until all are done; those that are there go on.
 
     Returns
     -------
@@ -121,8 +122,7 @@ def train_members(
     reports = [FitReport() for _ in members]
     files: list[Path | None] = [None] * len(members)
     if checkpoints is not None:
-        kept = CheckpointFolder(checkpoints, crystals, y, weight, settings, device)
-        files = [kept.file(m.network, m.rows, m.held_out, m.seed) for m in members]
+        files = [checkpoints.file(m.network, m.rows, m.held_out, m.seed) for m in members]
 
     def task(k: int) -> Callable[[Check], tuple[PropertyEncoder, FitReport]]:
         def tell(report: FitReport) -> None:
@@ -166,12 +166,10 @@ def predict_with(
             def tell(n: int) -> None:
                 progress(n / len(networks))
 
+            # A copy, as another thread may predict with the same network.
+            own = network if device.type == "cpu" else copy.deepcopy(network).to(device)
             rows = np.arange(len(crystals))
-            network.to(device)
-            try:
-                return predict(network, crystals, rows, device, progress=tell, check=check)
-            finally:
-                network.cpu()
+            return predict(own, crystals, rows, device, progress=tell, check=check)
 
         (found,), interrupt = run_tasks([task], 1)
         if interrupt is not None or found is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +21,9 @@ WORDS: dict[Scoring, tuple[str, str]] = {
 LEAST_JUDGED = 20
 """Rows from which on their error tells whether a network has learned anything."""
 
-NOTHING_KEPT = "training was stopped before there were any weights to keep; nothing is fitted"
+NOTHING_KEPT = (
+    "training was stopped before there were any weights to keep; the estimator is as it was before"
+)
 
 CURE = "train longer (epochs), change learning_rate, and check that each row of y belongs to its X"
 
@@ -91,10 +92,9 @@ def about_stop(
     epochs: int,
     n_members: int,
     scoring: Scoring,
-    checkpoints: Path | None,
+    going_on: str,
 ) -> str:
-    """How far a training came that was interrupted, and how it goes on if that is so."""
-    going_on = f"; the same fit goes on from {checkpoints}" if checkpoints else ""
+    """How far a training came that was interrupted, and how it goes on."""
     if not reports:
         return NOTHING_KEPT + going_on
     done, kept = (

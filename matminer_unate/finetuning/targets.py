@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,7 @@ class TargetScale:
     def lowest(self, values: Array) -> float | tuple[float, ...]:
         """The minimum among standardised targets; a single number where there is one target.
 
-        None where no target, of (n, n_targets), is that low: it makes no difference there.
+        Minus infinity where no target, of (n, n_targets), is that low, as it makes no difference.
         """
         reached = np.nanmin(values, axis=0) <= self.minimum
         least = self.standardise(np.where(reached, self.minimum, np.nanmin(values, axis=0))[None])
@@ -139,13 +139,22 @@ def scale_of(
     Raises
     ------
     InputError
-        A target is below the minimum, or that is no minimum.
+        ``minimum`` is none.
     """
     mean, spread = _mean_and_spread(values, weights)
     floors = [target_floor(minimum, column[np.isfinite(column)]) for column in values.T]
     usual = ["target"] if len(floors) == 1 else [f"target {k}" for k in range(len(floors))]
     transforms = (TargetTransform.identity(),) * len(floors)
     return TargetScale(transforms, mean, spread, spread, np.array(floors), tuple(names or usual))
+
+
+@overload
+def single_column(values: Array) -> Array: ...
+@overload
+def single_column(values: Array | None) -> Array | None: ...
+def single_column(values: Array | None) -> Array | None:
+    """A single column, (n, 1), as (n,); others, and None, as they are."""
+    return values[:, 0] if values is not None and values.shape[1] == 1 else values
 
 
 def mean_errors(found: Array, y: Array, weights: Array | None, scoring: Scoring) -> Array:

@@ -98,7 +98,8 @@ class FolderConfig:
         Parameters
         ----------
         folder : Path
-            Created if need be; files in it are replaced, and those of what it held before removed.
+            Created if need be, ``~`` being home; files in it are replaced, and those of what it
+            held before removed.
         files : dict of str to bytes
         notes : dict of str to str, optional
             Files for people, which may be changed later.
@@ -111,8 +112,9 @@ class FolderConfig:
         digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         config = replace(self, files=digests)
         content = {"kind": self.KIND, "format_version": self.VERSION, **asdict(config)}
-        text = json.dumps(content, indent=1, default=_plain) + "\n"
+        text = json.dumps(content, indent=1, default=plain) + "\n"
         texts = {name: note.encode() for name, note in (notes or {}).items()}
+        folder = folder.expanduser()
         folder.mkdir(parents=True, exist_ok=True)
         former = _former_files(folder)
         with TemporaryDirectory(dir=folder, prefix=".writing-") as temporary:
@@ -180,7 +182,7 @@ def _read(path: Path, digest: str) -> bytes:
     return content
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Searches over grids set numpy's numbers, which JSON does not know."""
     if isinstance(value, np.generic):
         return value.item()

@@ -1,4 +1,4 @@
-"""The trees of UnateRegressor, their blend with kernel ridge, and the scale of its errors."""
+"""The trees of UnateRegressor, and their blend with kernel ridge and networks."""
 
 from __future__ import annotations
 

@@ -259,6 +259,11 @@ class FittedClasses(Variants[FittedClassModel]):
         return found, novelty
 
 
+def tree_count(n_rows: int) -> int:
+    """Trees for each output, of so many training rows."""
+    return min(max(n_rows // TREE_ROWS, N_TREES), MOST_TREES)
+
+
 def _grow_folds(
     X: Matrix,
     held_out: HeldOut,
@@ -285,8 +290,7 @@ def _grow_folds(
     def fit_fold(k: int) -> Any:
         inside = np.setdiff1d(np.arange(len(codes)), folds[k])
         joined = np.hstack([X[inside], without[k][inside]])
-        n_trees = min(max(len(inside) // TREE_ROWS, N_TREES), MOST_TREES)
-        given = rows.weights[inside], n_trees // factor, options.seed + k
+        given = rows.weights[inside], tree_count(len(inside)) // factor, options.seed + k
         booster = grow(joined, codes[inside].astype(np.float64), settings, *given, stop)
         margins[folds[k]] = _margins(booster, np.hstack([X[folds[k]], unseen[folds[k]]]))
         done.append(k)

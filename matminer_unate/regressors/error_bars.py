@@ -162,8 +162,9 @@ def _quantile(scores: Vector, weights: Vector, coverage: float) -> float | None:
 def difficulty_signs(raw: Vector, opinions: Vector, similarity: Vector, minimum: float) -> Vector:
     """What tells easy rows from hard ones, (n_rows, 5).
 
-    The prediction, how far the opinions are apart, how far it would be below the minimum, and how
-    similar the nearest training row is.
+    The prediction, how far the opinions are apart, how far the first trees are from kernel ridge
+    and in which direction, how far the prediction would be below the minimum, and how similar the
+    nearest training row is.
 
     Parameters
     ----------

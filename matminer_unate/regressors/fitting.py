@@ -5,9 +5,9 @@ The way of a crystal, room by room:
 1. ``rows.GivenRows``: what was given → a list of structures and the names of their rows.
 2. ``recipe.Recipe.describe``: each structure is checked and taken apart once
    (``crystals.checked``), then all are described block by block (composition and cell,
-   ``SiteDescriptorStats``, ``TightBindingStats``, learned columns).
+   ``SiteDescriptorStats``, ``CellStats``, ``TightBindingStats``, learned columns).
 3. ``rows.AnsweredRows``: the rows that any model can learn from, and the blocks each one lacks.
-4. ``target_models.TrainingRows``: columns, targets (``targets``), weights, folds of formulas.
+4. ``training_rows.TrainingRows``: columns, targets (``targets``), weights, folds of formulas.
 5. ``target_models.FittedTarget``: a model of all blocks, and one without the tight-binding ones.
 6. ``target_models.FittedModel``: ``kernel_ridge`` → held-out predictions → trees (``blend``) →
    error bars (``error_bars``); of classes, ``class_models.FittedClassModel``: ``kernel_ridge`` →
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -186,6 +186,7 @@ def fit_classes(
     classes: NDArray[Any],
     groups: Any,
     weights: Vector,
+    class_weight: Sequence[float] | Literal["balanced"],
     options: FitOptions,
     bar: WorkBar,
 ) -> FittedState[FittedClasses]:
@@ -196,12 +197,22 @@ def fit_classes(
     codes : (n_rows,)
         The class of each row, as its place among ``classes``.
     classes : (n_classes,)
+    class_weight : (n_classes,) or "balanced"
+        Factors on the weights of their rows; "balanced" makes the sums of the used ones equal.
     """
     read = read_rows(rows, recipe, codes[:, None], groups, weights, options, bar)
     every = np.arange(len(read.found.used))
     given, complete = read.training.of_target(0, every), read.found.complete
-    if len(np.unique(given.targets)) < len(classes):
-        raise InputError("the usable rows lack a class; drop its other rows, or mend them")
+    own = given.targets.astype(np.int64)
+    totals = np.bincount(own, given.weights, len(classes))
+    if not totals.all():
+        lost = classes.tolist()[int(np.argmin(totals))]
+        raise InputError(
+            f"no usable row is of class {lost!r}; mend its rows, or drop them to fit without it"
+        )
+    factors = 1.0 / totals if class_weight == "balanced" else np.asarray(class_weight)
+    counts = given.weights * factors[own]
+    given = replace(given, weights=counts / counts.mean())
     stages = read.stages(bar, 0, 1)
     fitted = FittedClasses.fit(given, read.layout, complete, classes, options, stages)
     fitted = replace(fitted, held_out=read.scattered(fitted.held_out, every, len(rows)))
@@ -215,8 +226,6 @@ def group_folds(
     from sklearn.model_selection import GroupKFold  # which predictions need not wait for
 
     codes, distinct = pd.factorize(np.asarray(labels, dtype=object))
-    if (codes < 0).any():
-        raise InputError(f"the group of row {int(np.argmin(codes))} is missing (NaN or None)")
     if len(distinct) < LEAST_GROUPS:
         raise InputError(
             f"the usable rows are of {len(distinct)} group(s), cross-validation needs at least "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matminer_unate.errors import InputError
 from matminer_unate.featurizers.unate import prepare
 from matminer_unate.finetuning import settings
 from matminer_unate.network.devices import resolve_device
@@ -97,8 +98,11 @@ class NetworkExpert:
 
         Raises
         ------
+        InputError
+            The training diverges.
         KeyboardInterrupt
         """
+        from matminer_unate.finetuning.fitting import DivergedError
         from matminer_unate.finetuning.members import new_members, predict_with, train_members
 
         every, n_folds = np.arange(len(structures)), len(folds)
@@ -124,7 +128,12 @@ class NetworkExpert:
 
             chosen, standard = [members[k] for k in some], (z - centre) / spread
             given = crystals, standard, row_weights, how, where, show
-            found, interrupt = train_members(chosen, *given)
+            try:
+                found, interrupt = train_members(chosen, *given)
+            except DivergedError as e:
+                raise InputError(
+                    f"no network can learn this target: {e.args[0]}; set network=False"
+                ) from e
             if interrupt is not None:
                 raise interrupt
             n_done += len(some)

@@ -357,7 +357,7 @@ def is_wide(block: str) -> bool:
 
 
 def is_column_table(X: Any) -> bool:
-    """Whether this is what :meth:`Recipe.featurize` returned, rather than structures."""
+    """Whether this is what :meth:`UnateRegressor.featurize` returned, rather than structures."""
     return isinstance(X, pd.DataFrame) and X.shape[1] > 1 and FORMULA in X.columns
 
 

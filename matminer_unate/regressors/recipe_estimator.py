@@ -199,6 +199,13 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
         if groups is not None and len(groups) != len(rows):
             raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
         check_order(groups, rows.index, "groups")
+        given = [] if groups is None else list(groups)
+        missing = np.flatnonzero(pd.Series(given, dtype=object).isna())
+        if len(missing):
+            raise InputError(
+                f"{len(missing)} groups are missing (NaN or None), the first is that of "
+                f"{rows.name(missing[0])}; give these rows a group, or drop them"
+            )
         return rows, np.ones(len(rows)) if weights is None else weights
 
     def _answer(self, X: Any, predict: Callable[[AnsweredRows], NDArray[np.float64]]) -> Prediction:

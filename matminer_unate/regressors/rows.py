@@ -149,20 +149,28 @@ class AnsweredRows:
         lacking = layout.lacking(columns)
         keep = np.array([any(b <= m for m in models) for b in lacking], dtype=bool)
         failed = {row: str(error) for row, error in described.unusable.items()}
-        for row, blocks in ((used[k], lacking[k]) for k in np.flatnonzero(~keep)):
+        infinite = {k for k, row in enumerate(columns) if np.isinf(row).any()}
+        keep[list(infinite)] = False
+        for k in np.flatnonzero(~keep):
+            row, blocks = int(used[k]), lacking[k]
             known = [described.lacking[row, b] for b in blocks if (row, b) in described.lacking]
-            reason = f" ({known[0]})" if known else ""
-            text = f"it lacks the columns of {_listed(blocks)}{reason}"
-            failed[int(row)] = text
+            if k in infinite:
+                name = described.table.columns[1 + int(np.argmax(np.isinf(columns[k])))]
+                text = f"its column {name!r} is infinite, or too large for float32"
+            else:
+                reason = f" ({known[0]})" if known else ""
+                text = f"it lacks the columns of {_listed(blocks)}{reason}, which no model does"
+                text += " without"
+            failed[row] = text
             if not ignore_errors:
                 kind = StructureError if known else InputError
                 raise kind(
-                    f"{given.name(row)}: {text}, which no model does without; drop this row, or "
-                    "set on_error='nan' to leave such rows out"
+                    f"{given.name(row)}: {text}; drop this row, or set on_error='nan' to leave "
+                    "such rows out"
                 )
         bad = used[~keep]
         reasons: Any = {row: InputError(text) for row, text in failed.items()}
-        what = f"lack columns that no model does without, and {given.outcome}"
+        what = f"lack columns that no model does without or have infinite ones, and {given.outcome}"
         given.warn(bad, what, reasons)
         reasons = {row: error for (row, _), error in described.lacking.items()}
         kept = [blocks for blocks, has in zip(lacking, keep, strict=True) if has]

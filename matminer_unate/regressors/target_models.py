@@ -142,7 +142,7 @@ class FittedModel:
             nonlocal network
             network, found = NetworkExpert.fit(
                 rows.structures,
-                layout.electrons(rows.columns(layout)[:]),
+                None if without else layout.electrons(rows.columns(layout)[:]),
                 target,
                 outputs,
                 rows.folds,
@@ -190,7 +190,7 @@ class FittedModel:
         device: str = "auto",
     ) -> Estimates:
         """Of new rows; as :meth:`predict`."""
-        electrons = layout.electrons(columns)
+        electrons = None if self.without else layout.electrons(columns)
         columns = layout.of(columns, self.without)
         kernel, similarity = self.kernel.predict(columns)
         parts = self.blend.parts(columns[:, : layout.n_tree_columns(self.without)], kernel)

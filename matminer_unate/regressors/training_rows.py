@@ -27,7 +27,7 @@ START_SCALES = {
     FINGERPRINT: 0.02,
 }
 START_LEARNED_SCALE = 0.2
-"""Shared by all weights."""
+"""Shared by all other blocks: those of learned columns, and of the cell."""
 START_PENALTY = 0.003
 """Where the search for the kernel's scales begins: what was typical on the val rows of gaps, bulk
 moduli and formation energies."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -10,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.class_weight import compute_sample_weight
 
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError
-from matminer_unate.regressors.class_models import FittedClasses
+from matminer_unate.regressors.class_models import N_TREES, FittedClasses, tree_count
 from matminer_unate.regressors.fitting import fit_classes
 from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS, RecipeEstimator
 from matminer_unate.regressors.saved_classifier import load_classifier, save_classifier
@@ -22,7 +22,7 @@ from matminer_unate.regressors.stages import stage_seconds
 from matminer_unate.targets import read_classes
 
 TREE_SHARE = 0.25
-"""What the trees take of those of a regressor: for each output, 300 in place of two times 1,000."""
+"""What 300 trees for one output take of the time of the trees of a regressor, two times 1,000."""
 
 
 class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
@@ -130,7 +130,7 @@ class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
         self.random_state = random_state
         self.progress = progress
 
-    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Self:
         """Fit to structures and their classes.
 
         Parameters
@@ -156,15 +156,16 @@ class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
         """
         rows, weights = self._training_rows(X, groups, sample_weight)
         classes, codes = read_classes(y, len(rows), rows.index)
-        weights = weights * self._class_weights(classes, codes)
+        class_weight = self._class_weight(classes.tolist())
         outputs = 1 if len(classes) == 2 else len(classes)
         stages = stage_seconds(len(rows), 1, self.n_folds, bool(self.tight_binding))
+        share = TREE_SHARE * outputs * tree_count(len(rows)) / N_TREES
         stages = {
-            name: seconds * (TREE_SHARE * outputs if name.endswith("trees") else 1.0)
+            name: seconds * (share if name.endswith("trees") else 1.0)
             for name, seconds in stages.items()
         }
         with self._bar("fit", rows, stages) as bar:
-            learned = codes.astype(np.float64), classes, groups, weights
+            learned = codes.astype(np.float64), classes, groups, weights, class_weight
             self.fitted_ = fit_classes(rows, self._recipe(), *learned, self._fit_options(), bar)
         return self
 
@@ -217,21 +218,19 @@ class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _class_weights(
-        self, classes: NDArray[Any], codes: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """Of each row, by its class."""
-        given: Any = self.class_weight
-        if isinstance(given, dict):
-            labels = classes.tolist()
-            unknown = [label for label in given if label not in labels]
-            if unknown:
+    def _class_weight(self, labels: list[Any]) -> list[float] | Literal["balanced"]:
+        """Of each class, in their order."""
+        given: Any = self.class_weight or {}
+        if given == "balanced":
+            return "balanced"
+        for label, weight in given.items():
+            if label not in labels:
                 raise InputError(
-                    f"class_weight has {unknown[0]!r}, which is none of the classes "
+                    f"class_weight has {label!r}, which is none of the classes "
                     f"{', '.join(map(repr, labels))}"
                 )
-            given = {labels.index(label): weight for label, weight in given.items()}
-            if not all(isinstance(w, int | float) and 0 < w < np.inf for w in given.values()):
-                raise InputError("class_weight must hold numbers above 0")
-        weights: NDArray[np.float64] = compute_sample_weight(given, codes)
-        return weights
+            if not (isinstance(weight, Real) and 0 < float(weight) < np.inf):
+                raise InputError(
+                    f"class_weight of {label!r} is {weight!r}; it must be a number above 0"
+                )
+        return [float(given.get(label, 1.0)) for label in labels]

@@ -26,7 +26,7 @@ from matminer_unate.regressors.saved_regressor import load_regressor, save_regre
 from matminer_unate.regressors.stages import stage_seconds
 from matminer_unate.regressors.target_models import FittedTarget
 from matminer_unate.regressors.training_rows import RegressionOptions
-from matminer_unate.targets import check_squares, read_targets
+from matminer_unate.targets import check_minimum, check_squares, read_targets
 from matminer_unate.transforms import SCORINGS, TRANSFORMS, Scoring, TransformName
 
 Values = NDArray[np.float64]
@@ -64,8 +64,9 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
     """Predict a property of crystal structures, with an error bar for each of them.
 
     Structures become columns: Magpie's statistics of the elements, volume, space group, pooled
-    physical site descriptors, what a tight-binding model says of the electrons, a fingerprint of
-    distances and directions, and the learned columns of :class:`~matminer_unate.UnateFeaturizer`.
+    physical site descriptors, layers, vacuum and stiffness of the cell, what a tight-binding model
+    says of the electrons, a fingerprint of distances and directions, and the learned columns of
+    :class:`~matminer_unate.UnateFeaturizer`.
     Kernel ridge regression on all of them is blended with two sets of LightGBM trees on all but the
     fingerprint and the learned ones: one takes the held-out kernel prediction as a further column,
     the other learns what it leaves over. With many rows, networks as those of
@@ -114,7 +115,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         core with 8,000 crystals of 10 sites, which the bar tells beforehand, and needs structures:
         with the frame of :meth:`featurize` there is no network, and a model that has one cannot
         predict from such a frame. Crystals that lack the tight-binding columns are predicted
-        without it.
+        without it, or where most training rows lack them, with one that does not read them.
     n_folds : int
         Of the cross-validation, at least 3; fewer where there are fewer formulas. Time grows in
         proportion.
@@ -154,8 +155,9 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         a DataFrame if there are several targets.
     held_out_predictions_ : (n_rows,), or (n_rows, n_targets)
         Predictions of the training rows by models that have not seen their formulas, for rows that
-        lack columns by those without these; NaN where the structure was unusable or had a weight of
-        0. The transformation and the shares of each fold are those that the other folds choose.
+        lack columns by those without these; NaN where the structure was unusable, had a weight of 0
+        or no known target. The transformation and the shares of each fold are those that the other
+        folds choose.
         Their error is a little lower than that on new crystals, since the scales of the kernel were
         chosen by it.
     held_out_error_ : float, or (n_targets,)
@@ -239,7 +241,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         self.random_state = random_state
         self.progress = progress
 
-    def fit(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Self:
         """Fit to structures and their targets.
 
         Parameters
@@ -257,8 +259,9 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         Raises
         ------
         InputError
-            Lengths differ, a target is not finite, an option is wrong, or the rows are of fewer
-            than three groups.
+            Lengths differ, a target is not finite (of several, none of a row is known), or below
+            ``minimum``, a group is missing, an option is wrong, the rows are of fewer than three
+            groups, or a network diverges.
         StructureError
             A structure is unusable; the message names its row.
         ImportError
@@ -267,6 +270,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         rows, weights = self._training_rows(X, groups, sample_weight)
         targets, names = read_targets(y, len(rows), rows.index)
         check_squares(targets, rows.index)
+        check_minimum(self.minimum, targets, weights, rows.index)
         network = self._wants_network(rows)
         given = len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding), network
         stages = stage_seconds(*given)
@@ -332,7 +336,9 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         Raises
         ------
         InputError
-            The coverage cannot be had.
+            The coverage cannot be had, or a row lacks columns that the model cannot do without.
+        StructureError
+            A structure is unusable; the message names its row.
         """
         found = self._estimates(X, [coverage])
         return found.interval(0, self.interval_minimum_)

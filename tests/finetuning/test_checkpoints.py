@@ -86,6 +86,30 @@ def test_ctrl_c_keeps_the_step_that_it_came_in(
     np.testing.assert_array_equal(again.predict(X), whole.predict(X))
 
 
+def test_ctrl_c_in_a_look_at_held_out_rows_keeps_it_too(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = structures(), volumes(structures())
+    whole = make(tiny_weights, epochs=40).fit(X, y)
+    model = make(tiny_weights, epochs=40, checkpoints=tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "PREDICT_EDGES", 1)
+        press_ctrl_c(patch, fitting, "predict", 12)
+        with pytest.warns(UnateWarning, match="goes on from"), pytest.raises(KeyboardInterrupt):
+            model.fit(X, y)
+    done = count_steps(monkeypatch)
+    model.fit(X, y)
+    assert min(done) > 0.5
+    np.testing.assert_array_equal(model.predict(X), whole.predict(X))
+
+
+def test_grids_of_numpy_have_checkpoints_too(tiny_weights: Path, tmp_path: Path) -> None:
+    X, y = structures(12), volumes(structures(12))
+    options = {"epochs": np.int64(2), "batch_size": np.int64(8), "checkpoints": tmp_path}
+    found = make(tiny_weights, **options).fit(X, y).predict(X)
+    np.testing.assert_array_equal(found, make(tiny_weights, epochs=2).fit(X, y).predict(X))
+
+
 def test_other_fits_do_not_take_it(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +123,9 @@ def test_other_fits_do_not_take_it(
     others: list[tuple[dict[str, Any], Any, Any]] = [
         ({"random_state": 1}, X, y),
         ({"learning_rate": 1e-3}, X, y),
-        ({"dropout": 0.2, "validation_share": 0.3}, X, y),
+        ({"validation_share": 0.3}, X, y),
+        ({"dropout": 0.2}, X, y),
+        ({"minimum": 0.0}, X, y),
         ({}, X[::-1], y[::-1]),
         ({}, X, y + np.eye(len(y))[0]),
         ({}, moved, y),

@@ -220,6 +220,20 @@ def test_wrong_options_and_targets_are_refused(
         make(tiny_weights, **change).fit(structures(), y)
 
 
+def test_home_is_where_it_is_saved_and_read(
+    fitted: UnateFineTuneRegressor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fitted.save("~/model")
+    assert (tmp_path / "model" / "config.json").exists()
+    found = UnateFineTuneRegressor.load("~/model", "cpu").predict(structures(2))
+    np.testing.assert_array_equal(found, fitted.predict(structures(2)))
+
+
+def test_its_tags_say_that_it_learns_several_targets(fitted: UnateFineTuneRegressor) -> None:
+    assert fitted.__sklearn_tags__().target_tags.multi_output
+
+
 def test_an_unusable_structure_is_named_by_its_row(fitted: UnateFineTuneRegressor) -> None:
     bad = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0.001]])
     with pytest.raises(StructureError, match="row 1: "):

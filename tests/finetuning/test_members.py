@@ -58,7 +58,7 @@ def test_what_was_fitted_before_stays_where_nothing_is_kept(
     model.set_params(epochs=1000)
     press_ctrl_c(monkeypatch, fitting, "set_rates", 5)
     with (
-        pytest.warns(UnateWarning, match="before there were any weights to keep; nothing is"),
+        pytest.warns(UnateWarning, match="any weights to keep; the estimator is as it was"),
         pytest.raises(KeyboardInterrupt),
     ):
         model.fit(X, 100 * y)

@@ -90,11 +90,11 @@ def test_only_ratios_of_weights_count_and_heavy_rows_are_learned_better(tiny_wei
     X, y = structures(12), volumes(structures(12))
     plain = make(tiny_weights).fit(X, y).predict(X)
     np.testing.assert_allclose(
-        make(tiny_weights).fit(X, y, [7.0] * 12).predict(X), plain, rtol=1e-6
+        make(tiny_weights).fit(X, y, sample_weight=[7.0] * 12).predict(X), plain, rtol=1e-6
     )
     # The same crystals twice, with two answers: the heavier one is given.
     twice, both = [*X, *X], np.concatenate([np.zeros(12), np.ones(12)])
-    model = make(tiny_weights, epochs=20).fit(twice, both, np.repeat([1.0, 9.0], 12))
+    model = make(tiny_weights, epochs=20).fit(twice, both, sample_weight=np.repeat([1.0, 9.0], 12))
     assert model.predict(X).mean() > 0.8
 
 
@@ -110,7 +110,7 @@ def test_only_ratios_of_weights_count_and_heavy_rows_are_learned_better(tiny_wei
 )
 def test_wrong_weights_are_refused(tiny_weights: Path, weights: list, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        make(tiny_weights).fit(structures(12), volumes(structures(12)), weights)
+        make(tiny_weights).fit(structures(12), volumes(structures(12)), sample_weight=weights)
 
 
 def test_several_targets_are_learned_at_once_and_saved_with_their_names(

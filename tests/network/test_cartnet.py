@@ -14,12 +14,12 @@ import torch
 from real_crystals import crystals
 from torch import Tensor, nn
 
+from benchmarks.networks.property_cartnet import ScalarHead
 from benchmarks.networks.published_cartnet import PlainCartNet
 from matminer_unate.crystals.batching import GraphBatch, collate
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.crystals.pyg import structure_to_data
 from matminer_unate.crystals.structures import crystal_arrays
-from matminer_unate.finetuning.networks import ScalarHead
 from matminer_unate.network import cartnet, edge_update
 from matminer_unate.network.cartnet import CartNet
 from matminer_unate.network.config import EncoderConfig

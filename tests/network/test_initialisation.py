@@ -14,9 +14,10 @@ import torch
 from fine_tuning_cases import make, structures, volumes
 from tiny_encoder import TINY
 
+from benchmarks.networks.property_cartnet import PropertyCartNet
 from matminer_unate import UnateFineTuneRegressor
 from matminer_unate.finetuning import members as finetune_training
-from matminer_unate.finetuning.networks import PropertyCartNet, PropertyEncoder
+from matminer_unate.finetuning.networks import PropertyEncoder
 from matminer_unate.network.cartnet import CartNet
 from matminer_unate.network.config import EncoderConfig
 from matminer_unate.network.encoder import SiteEncoder

@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from matminer_unate import TightBindingStats, UnateRegressor
 from matminer_unate.errors import InputError, StructureError, UnateWarning
-from matminer_unate.finetuning import members, settings
+from matminer_unate.finetuning import fitting, members, settings
 from matminer_unate.finetuning.settings import auto_epochs
 from matminer_unate.regressors import blend, recipe, unate_regressor
 from matminer_unate.regressors.network_expert import NetworkExpert, network_seconds
@@ -186,6 +186,35 @@ def test_rows_that_lack_the_electrons_are_learned_and_told_without_a_network(
     assert other.network is None
     with pytest.warns(UnateWarning, match="1 of 5 rows lack"):
         assert np.isfinite(model.predict(structures[:5])).all()
+
+
+def test_where_most_rows_lack_the_electrons_no_network_reads_them(
+    tiny_weights, structures, y, monkeypatch
+) -> None:
+    class Small(TightBindingStats):
+        def _columns_here(self, entries, *given):
+            found = super()._columns_here(entries, *given)
+            for row in range(4, len(found.values)):
+                found.values[row] = np.nan
+                found.errors[row] = StructureError("it is too large")
+            return found
+
+    monkeypatch.setattr(recipe, "tight_binding_stats", lambda: Small(on_error="nan"))
+    model = UnateRegressor(tiny_weights, network=True, n_folds=3, device="cpu", progress=False)
+    with pytest.warns(UnateWarning, match="the columns are left out of the model"):
+        model.fit(structures, y)
+    (only,) = model.fitted_.targets[0].models
+    assert only.without == {"tight binding"}
+    assert only.network.networks[0].n_given == 0
+    assert np.isfinite(model.predict(structures[:6])).all()
+
+
+def test_a_training_that_diverges_says_how_to_do_without(
+    regressor, structures, y, monkeypatch
+) -> None:
+    monkeypatch.setattr(fitting, "training_loss", lambda found, *given: found.sum() * np.nan)
+    with pytest.raises(InputError, match=r"no network can learn this .* is nan; set network=False"):
+        clone(regressor).fit(structures, y)
 
 
 def test_an_unusable_structure_is_no_row_of_it(regressor, structures, y) -> None:

@@ -73,7 +73,7 @@ def table(regressor, structures) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def fitted(regressor, table, y, groups) -> UnateRegressor:
-    return clone(regressor).fit(table, y, groups)
+    return clone(regressor).fit(table, y, groups=groups)
 
 
 def without(table: pd.DataFrame, rows, begin: str) -> pd.DataFrame:
@@ -147,7 +147,7 @@ def test_training_rows_that_lack_a_block_teach_only_the_model_without_it(
     with pytest.warns(
         UnateWarning, match=r"2 of 28 rows lack .*; the first is row 2 \(index 'id2'"
     ):
-        model = clone(regressor).fit(holes, y, groups)
+        model = clone(regressor).fit(holes, y, groups=groups)
     main, other = model.fitted_.targets[0].models
     assert (len(main.kernel.basis), len(other.scale.scores)) == (26, 28)
     assert np.isfinite(model.held_out_predictions_).all()
@@ -156,7 +156,7 @@ def test_training_rows_that_lack_a_block_teach_only_the_model_without_it(
 
 def test_columns_that_most_training_rows_lack_are_left_out(regressor, table, y, groups) -> None:
     with pytest.warns(UnateWarning, match="20 of 28 rows lack .* left out of the model"):
-        model = clone(regressor).fit(without(table, np.arange(20), TB), y, groups)
+        model = clone(regressor).fit(without(table, np.arange(20), TB), y, groups=groups)
     assert [m.without for m in model.fitted_.targets[0].models] == [{"tight binding"}]
     # It then says the same of all rows, and of no row that something is missing.
     np.testing.assert_array_equal(
@@ -177,13 +177,29 @@ def test_other_blocks_cannot_be_done_without(regressor, fitted, table, y, groups
         with pytest.raises(InputError, match=message):
             fitted.predict(holes)
         with pytest.raises(InputError, match=message):
-            clone(regressor).fit(holes, y, groups)
+            clone(regressor).fit(holes, y, groups=groups)
     lenient = copy.copy(fitted).set_params(on_error="nan")
     with pytest.warns(
         UnateWarning, match="1 of 28 rows lack columns .*row 6 .*: it lacks the columns"
     ):
         found, std = lenient.predict(holes, return_std=True)
     assert np.flatnonzero(np.isnan(found)).tolist() == np.flatnonzero(np.isnan(std)).tolist() == [6]
+
+
+def test_infinite_columns_are_named(regressor, fitted, table, y, groups) -> None:
+    wrong = table.copy()
+    wrong.iloc[5, 7] = np.inf
+    message = rf"row 5 \(index 5\): its column {table.columns[7]!r} is infinite"
+    with pytest.raises(InputError, match=message):
+        fitted.predict(wrong)
+    with pytest.raises(InputError, match=message):
+        clone(regressor).fit(wrong, y, groups=groups)
+    lenient = clone(regressor).set_params(on_error="nan")
+    with pytest.warns(UnateWarning, match="1 of 28 rows lack .* or have infinite ones"):
+        lenient.fit(wrong, y, groups=groups)
+    rest = np.arange(28) != 5
+    expected = clone(regressor).fit(table[rest], y[rest], groups=groups[rest])
+    np.testing.assert_array_equal(lenient.predict(table), expected.predict(table))
 
 
 def test_without_a_space_group_no_number_is_made_up(fitted, structures, monkeypatch) -> None:
@@ -284,9 +300,9 @@ def test_rows_of_weight_0_are_left_out_exactly(regressor, table, y, groups) -> N
     weights = np.ones(len(y))
     weights[[0, 8, 15]] = 0
     changed = np.where(weights > 0, y, 1e3)
-    model = clone(regressor).fit(table, changed, groups, weights)
+    model = clone(regressor).fit(table, changed, groups=groups, sample_weight=weights)
     kept = weights > 0
-    expected = clone(regressor).fit(table[kept], y[kept], groups[kept])
+    expected = clone(regressor).fit(table[kept], y[kept], groups=groups[kept])
     np.testing.assert_array_equal(model.predict(table), expected.predict(table))
     np.testing.assert_array_equal(model.predict_interval(table), expected.predict_interval(table))
     assert model.n_rows_ == 25
@@ -332,11 +348,12 @@ def test_whole_weights_are_nearly_repeated_rows_and_only_ratios_matter(
     noisy = y + rng.normal(0, 0.5, len(y))
     counts = rng.integers(1, 5, len(y))
     repeated = np.repeat(np.arange(len(y)), counts)
-    weighted = clone(regressor).fit(table, noisy, groups, counts)
-    repeats = clone(regressor).fit(table.iloc[repeated], noisy[repeated], groups[repeated])
+    weighted = clone(regressor).fit(table, noisy, groups=groups, sample_weight=counts)
+    repeats = clone(regressor).fit(table.iloc[repeated], noisy[repeated], groups=groups[repeated])
     assert np.abs(weighted.predict(table) - repeats.predict(table)).mean() < 0.2
     assert weighted.held_out_error_ == pytest.approx(repeats.held_out_error_, rel=0.3)
-    again = clone(regressor).fit(table, noisy, groups, 1024.0 * counts)
+    again = clone(regressor)
+    again.fit(table, noisy, groups=groups, sample_weight=1024.0 * counts)
     np.testing.assert_allclose(again.predict(table), weighted.predict(table))
 
 
@@ -362,7 +379,7 @@ def test_wrong_weights_are_named(regressor, table, y, groups) -> None:
         (np.zeros(len(y)), "sample_weight is 0 in all rows"),
     ]:
         with pytest.raises(InputError, match=message):
-            clone(regressor).fit(table, y, groups, sample_weight=weights)
+            clone(regressor).fit(table, y, groups=groups, sample_weight=weights)
 
 
 def test_a_grid_search_hands_weights_on(regressor, table, y) -> None:
@@ -378,7 +395,7 @@ def test_a_grid_search_hands_weights_on(regressor, table, y) -> None:
 
 def test_several_targets_are_what_each_is_alone(regressor, fitted, table, y, groups, tmp_path):
     both = pd.DataFrame({"gap": y, "other": np.where(groups == 2, np.nan, 3 - y**2)})
-    model = clone(regressor).fit(table, both, groups)
+    model = clone(regressor).fit(table, both, groups=groups)
     assert model.target_names_ == ["gap", "other"]
     found, std = model.predict(table, return_std=True)
     assert found.shape == std.shape == (28, 2)
@@ -409,7 +426,7 @@ def test_the_columns_are_computed_once_for_all_targets(
         recipe_columns.Recipe, "_values", lambda self, *a: n.append(1) or usual(self, *a)
     )
     model = clone(regressor).set_params(tight_binding=False)
-    model.fit(structures, np.column_stack([y, -y]), groups)
+    model.fit(structures, np.column_stack([y, -y]), groups=groups)
     assert len(n) == 1
     model.save(tmp_path / "model")
     frame = pd.DataFrame({"structure": [json.dumps(s.as_dict()) for s in structures[:3]]})
@@ -438,7 +455,7 @@ def test_wrong_tables_of_targets_are_named(regressor, table, y, groups) -> None:
         (two[:, :, None], "28 structures need 28 targets"),
     ]:
         with pytest.raises(InputError, match=message):
-            clone(regressor).fit(table, targets, groups)
+            clone(regressor).fit(table, targets, groups=groups)
 
 
 # -- options
@@ -493,7 +510,7 @@ def test_numbers_and_booleans_of_numpy_are_options(regressor, table, y, groups, 
         random_state=np.uint32(2**32 - 1),
         on_error=np.str_("raise"),
     )
-    model.fit(table, y, groups).save(tmp_path / "model")
+    model.fit(table, y, groups=groups).save(tmp_path / "model")
     again = UnateRegressor.load(tmp_path / "model")
     assert again.get_params() == {**model.get_params(), "weights": str(model.weights)}
 
@@ -504,10 +521,11 @@ def test_numbers_and_booleans_of_numpy_are_options(regressor, table, y, groups, 
 def test_no_seed_draws_one_that_is_told(regressor, table, y, groups) -> None:
     before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     models = [
-        clone(regressor).set_params(random_state=None).fit(table, y, groups) for _ in range(2)
+        clone(regressor).set_params(random_state=None).fit(table, y, groups=groups)
+        for _ in range(2)
     ]
     assert models[0].seed_ != models[1].seed_
-    again = clone(regressor).set_params(random_state=models[0].seed_).fit(table, y, groups)
+    again = clone(regressor).set_params(random_state=models[0].seed_).fit(table, y, groups=groups)
     np.testing.assert_array_equal(again.predict(table), models[0].predict(table))
     assert (np.random.get_state()[1] == before[0]).all()  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), before[1])
@@ -540,8 +558,8 @@ def test_intervals_of_gaps_do_not_reach_below_0_and_predictions_are_kept(
 ) -> None:
     gaps = np.where(y < 1.2, y - 0.9, y)
     plain = clone(regressor).set_params(target="identity")
-    model = clone(plain).fit(table, gaps, groups)
-    free = clone(plain).set_params(minimum=None).fit(table, gaps, groups)
+    model = clone(plain).fit(table, gaps, groups=groups)
+    free = clone(plain).set_params(minimum=None).fit(table, gaps, groups=groups)
     assert (model.minimum_, model.interval_minimum_) == (-np.inf, 0.0)
     np.testing.assert_array_equal(model.predict(table), free.predict(table))
     assert free.predict_interval(table).min() < 0
@@ -559,7 +577,7 @@ def test_a_bar_tells_stages_rows_and_the_time_left(
     monkeypatch.setattr(progress, "_is_read", lambda: True)
     monkeypatch.setattr(progress, "_INTERVAL", 0.0)
     model = clone(regressor).set_params(progress=True, tight_binding=True)
-    model.fit(structures, y, groups)
+    model.fit(structures, y, groups=groups)
     shown = capsys.readouterr().err
     assert "UnateRegressor: fit (about " in shown
     for stage in ("columns: structures", "columns: tight binding 28/28 rows", "kernel", "trees"):

@@ -129,18 +129,35 @@ def test_class_weights_are_weights_of_rows(classifier, table, y) -> None:
     assert balanced.held_out_predictions_[:, k].mean() == pytest.approx(1 / 3, abs=0.12)
     for wrong, message in [
         ({"rar": 1.0}, "class_weight has 'rar', which is none of the classes 'narrow', 'rare'"),
-        ({"rare": -1.0, "narrow": 1.0, "wide": 1.0}, "numbers above 0"),
+        (
+            {"rare": -1.0, "narrow": 1.0, "wide": 1.0},
+            "of 'rare' is -1.0; it must be",
+        ),
+        ({"rare": "5"}, "of 'rare' is '5'; it must be a number above 0"),
         ("even", "'class_weight' parameter of UnateClassifier"),
     ]:
         with pytest.raises(InputError, match=message):
             clone(classifier).set_params(class_weight=wrong).fit(table, rare)
 
 
+def test_classes_are_balanced_by_the_rows_that_count(classifier, table, y) -> None:
+    weights = np.where((y == "wide") & (np.arange(N) % 2 > 0), 0.0, 1.0)
+    totals = {label: weights[y == label].sum() for label in ("narrow", "wide")}
+    assert 0 < totals["wide"] < (y == "wide").sum()
+    balanced = clone(classifier).set_params(class_weight="balanced")
+    found = balanced.fit(table, y, sample_weight=weights).predict_proba(table)
+    own = weights / np.array([totals[label] for label in y])
+    expected = clone(classifier).fit(table, y, sample_weight=own).predict_proba(table)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    given = {"narrow": np.int64(2), "wide": np.float32(0.5)}
+    clone(classifier).set_params(class_weight=given).fit(table, y)
+
+
 def test_rows_of_weight_0_are_left_out_exactly(classifier, table, y) -> None:
     weights = np.ones(N)
     weights[[0, 8, 15]] = 0
     changed = np.where(weights > 0, y, "other")
-    with pytest.raises(InputError, match="usable rows lack a class"):
+    with pytest.raises(InputError, match="no usable row is of class 'other'; mend"):
         clone(classifier).fit(table, changed, sample_weight=weights)
     flipped = np.where(weights > 0, y, np.where(y == "wide", "narrow", "wide"))
     model = clone(classifier).fit(table, flipped, sample_weight=weights)
@@ -201,7 +218,7 @@ def test_wrong_labels_and_options_are_named(classifier, table, y) -> None:
         (y[:-1], "36 structures need 36 labels, got 35"),
         ([*y[:-1], None], "1 labels are missing, the first is of row 35"),
         ([*y[:-1], np.nan], "first is of row 35"),
-        ([*y[:-1], 3], "all of one kind"),
+        ([*y[:-1], 3], "all of one kind, and row 35 .* has 3; for"),
         (np.linspace(0, 1, N), "use a regressor"),
         (["a"] * N, "all labels are 'a'"),
         (np.array([y, y]).T, r"got shape \(36, 2\), several labels a row"),

@@ -44,7 +44,7 @@ from matminer_unate.regressors.kernel_ridge import (
     _search,
     _squared_distances,
 )
-from matminer_unate.regressors.recipe import cell_columns, composition_columns
+from matminer_unate.regressors.recipe import Recipe, cell_columns, composition_columns
 from matminer_unate.transforms import TransformedTarget, transforms_for
 
 N = 36
@@ -499,16 +499,17 @@ def test_wrong_targets_groups_and_options_are_named(regressor, table, y) -> None
         ((table, holes), {}, "first is row 7"),
         ((table, y[:-1]), {}, "36 structures need 36 targets"),
         ((table, ["a"] * N), {}, "must be numbers"),
-        ((table, y, ["g"] * 3), {}, "36 structures need 36 groups, got 3"),
-        ((table, y, [None, *range(N - 1)]), {}, "group of row 0 is missing"),
-        ((table, y, ["g"] * N), {}, r"1 group\(s\).*at least 3"),
         ((table[:2], y[:2]), {}, "at least 3 structures, got 2"),
         ((table.drop(columns=table.columns[3]), y), {}, "lacks 1 of .*missing: MagpieData"),
         ((pd.concat([table, table.iloc[:, [5]]], axis=1), y), {}, "twice; drop one"),
         ((table, y), {"tight_binding": True}, "missing: tight_binding"),
         ((table, y), {"n_folds": 1}, "'n_folds' parameter of UnateRegressor must be an int in"),
         ((table, y), {"on_error": "drop"}, "'on_error'.*{'(raise|nan)', '(nan|raise)'}"),
-        ((table, y), {"minimum": 1e6}, "below the minimum"),
+        (
+            (table, y),
+            {"minimum": 1e6},
+            r"36 targets are below .* is that of row 0 .*, \d",
+        ),
         ((table, y), {"max_kernel_rows": 0}, "max_kernel_rows"),
         ((table, y), {"random_state": -1}, "'random_state'.*range"),
         ((table, y), {"weights": "nowhere"}, "neither shipped"),
@@ -517,6 +518,39 @@ def test_wrong_targets_groups_and_options_are_named(regressor, table, y) -> None
             clone(regressor).set_params(**options).fit(*given)
     with pytest.raises(InputError, match="wrap a single structure"):
         clone(regressor).fit(crystals()["Si"], [1.0])
+    for groups, message in [
+        (["g"] * 3, "36 structures need 36 groups, got 3"),
+        ([*range(N - 2), None, np.nan], "2 groups are missing .* first is that of row 34 .*; give"),
+        (["g"] * N, r"1 group\(s\).*at least 3"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            clone(regressor).fit(table, y, groups=groups)
+
+
+def test_what_is_wrong_is_told_before_crystals_are_described(
+    regressor, structures, y, monkeypatch
+) -> None:
+    monkeypatch.setattr(Recipe, "describe", None)
+    for options, given in [
+        ({"minimum": float(np.median(y))}, {}),
+        ({}, {"groups": [None] * len(y)}),
+    ]:
+        with pytest.raises(InputError, match=r"below the minimum|groups are missing"):
+            clone(regressor).set_params(**options).fit(structures, y, **given)
+
+
+def test_a_row_of_weight_0_may_be_below_the_minimum(regressor, table, y) -> None:
+    weights = np.where(np.arange(N) == 4, 0.0, 1.0)
+    changed = np.where(weights > 0, y, -1.0)
+    model = clone(regressor).set_params(minimum=0)
+    assert model.fit(table, changed, sample_weight=weights).n_rows_ == N - 1
+    with pytest.raises(InputError, match=r"1 targets are below .* row 4 .*, -1; lower"):
+        model.fit(table, changed)
+
+
+def test_weights_are_not_taken_for_groups(regressor, table, y) -> None:
+    with pytest.raises(TypeError, match="positional"):
+        clone(regressor).fit(table, y, np.ones(N))
 
 
 def test_columns_are_found_among_others_and_in_any_order(
@@ -533,12 +567,12 @@ def test_columns_are_found_among_others_and_in_any_order(
 def test_rows_in_another_order_than_their_targets_are_refused(regressor, table, y) -> None:
     some = table.iloc[::-1]
     for given, name in [
-        ((some, pd.Series(y)), "y"),
-        ((some, y, pd.Series(np.arange(N))), "groups"),
-        ((some, y, None, pd.Series(np.ones(N))), "sample_weight"),
+        ({"y": pd.Series(y)}, "y"),
+        ({"groups": pd.Series(np.arange(N))}, "groups"),
+        ({"sample_weight": pd.Series(np.ones(N))}, "sample_weight"),
     ]:
         with pytest.raises(InputError, match=rf"^{name} has its rows in another order than X: "):
-            clone(regressor).fit(*given)
+            clone(regressor).fit(some, **{"y": y} | given)
 
 
 def test_trees_grow_in_threads_whatever_backend_joblib_is_told(regressor, table, y) -> None:

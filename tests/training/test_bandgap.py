@@ -16,6 +16,7 @@ from small_corpora import materials_project, prototypes
 import bandgap
 from benchmarks.networks import worker
 from benchmarks.networks.arms import ARMS, PRESETS, Preset, make_network, shape, site_vectors
+from benchmarks.networks.property_cartnet import PropertyCartNet
 from benchmarks.networks.statistics import summarise
 from benchmarks.networks.trials import Trial, claim, whole_grid
 from harness.comparisons import holm, paired_change
@@ -31,7 +32,7 @@ from matminer_unate.finetuning.fitting import (
     set_rates,
     training_loss,
 )
-from matminer_unate.finetuning.networks import Crystals, PropertyCartNet
+from matminer_unate.finetuning.networks import Crystals
 from matminer_unate.finetuning.settings import FitSettings
 from matminer_unate.network.weights import load_encoder
 

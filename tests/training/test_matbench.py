@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,23 @@ def run(options: list[str], tmp_path: Path) -> Run:
         return read_results(str(tmp_path / "matbench.csv"))
 
     return go
+
+
+def test_options_name_weights_of_ones_own_by_what_they_hold(
+    options: list[str], tiny_weights: Path, other_weights: Path, tmp_path: Path
+) -> None:
+    def told(*more: str) -> str:
+        args = matbench.parse_arguments([*options, "--model", "network", *more])
+        fold = matbench.Fold(0, np.arange(4), np.arange(4, 6), "val")
+        return str(matbench.run_key(args, "toy", fold)["options"])
+
+    found = told("--network", f"weights={tiny_weights}")
+    assert re.fullmatch(r"network\.weights=tiny_weights0:[0-9a-f]{8}", found)
+    moved = tmp_path / "other"
+    shutil.copytree(other_weights, moved / tiny_weights.name)
+    assert told("--network", f"weights={moved / tiny_weights.name}") != found
+    both = told("--network", f'weights=["mp_v3", "{tiny_weights}"]', "checkpoints=/some/place")
+    assert re.fullmatch(r"network\.checkpoints=place network\.weights=mp_v3:\w{8}\+tiny.*", both)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -129,6 +130,6 @@ def write_part(
     table[SECONDS] = (time.process_time() - started) / len(table)
     table.index = pd.Index(ids, name="id")
     name = hashlib.sha256("".join(ids).encode()).hexdigest()[:16]
-    unfinished = folder / f"{name}.part"
+    unfinished = folder / f"{name}.{os.getpid()}.part"  # another run may compute the same
     table.to_parquet(unfinished, compression="zstd")
     unfinished.replace(folder / f"{name}.parquet")

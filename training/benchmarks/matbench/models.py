@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from benchmarks.matbench.column_store import ColumnStore
 from benchmarks.matbench.tasks import Fold, Index, TaskRows
 from matminer_unate import TightBindingStats, UnateFineTuneRegressor, UnateRegressor
 from matminer_unate.errors import InputError
+from matminer_unate.network.weights import checksums
 from matminer_unate.regressors.recipe import FORMULA
 
 Model = Literal["recipe", "network", "both"]
@@ -91,7 +93,9 @@ class Experts:
         self.share, self.n_processes, self.n_networks = share, n_processes, n_networks
         self.recipe = recipe_estimator(rows.classes, options["recipe"])
         self.store = ColumnStore(work, rows.crystal_set, self.recipe)
-        _estimator(UnateFineTuneRegressor, options["network"])  # a wrong option is told at once
+        network = _estimator(UnateFineTuneRegressor, options["network"])
+        reads = [checksums([network.weights]), TightBindingStats().feature_labels()]
+        self.digests = {"recipe": self.store.digest, "network": digest_of(reads)}
 
     def outcome(self, model: Model, fold: Fold) -> Outcome:
         """Fit a model to the training rows of a fold, and predict the judged rows."""
@@ -220,12 +224,16 @@ class Experts:
         what = [
             name,
             sorted(options.items()),
-            self.store.digest if name == "recipe" else "",
+            self.digests[name],
             *(hashlib.sha256(rows.tobytes()).hexdigest() for rows in (fold.train, fold.judged)),
         ]
-        digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
-        file = f"{name}-{fold.part}-{fold.number}-{digest}.npz"
+        file = f"{name}-{fold.part}-{fold.number}-{digest_of(what)}.npz"
         return self.work / "fits" / self.rows.name / file
+
+
+def digest_of(what: Any) -> str:
+    """Twelve hexadecimal digits that tell it from others; ``what`` is for JSON."""
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:12]
 
 
 def recipe_estimator(classes: bool, options: Options) -> Any:
@@ -287,7 +295,7 @@ def best_share(recipe: Vector, network: Vector, y: Vector, classes: bool) -> flo
 
 def _write(path: Path, found: Outcome) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part.npz")
+    unfinished = path.with_suffix(f".{os.getpid()}.part.npz")  # another run may write it too
     held_out = np.array([]) if found.held_out is None else found.held_out
     np.savez_compressed(
         unfinished,

@@ -34,13 +34,13 @@ official rows that the parquet files have, and "strict" those of them whose crys
 surely belong together. Published entries are those of the leaderboard of January 2024, judged
 anew on the same rows where a number stands there. *Recipe* is `UnateRegressor` (or, of classes,
 `UnateClassifier`) on its columns. *Network* is `UnateFineTuneRegressor` with one member that learns
-from all training rows (`n_members=1`, `validation_share=0`) and the parameters named, or the mean of
-several such networks. *Both* is their mean, in which the networks have the share named, chosen on
-training rows. *Trees of 15 leaves* are those of earlier code, in which they did not grow with the
-number of rows, and which the command no longer makes. Areas under the ROC curve are of labels, as
-MatBench computes them (its issues 137 and 181); that of probabilities stands beside. *Held out* is
-`held_out_error_`, what the model expects of new formulas; official folds also judge formulas that
-the training rows have.
+from all training rows (`n_members=1`, `validation_share=0`) and the parameters named, or the mean
+of several such networks. *Both* is their mean, in which the networks have the share named, chosen
+on training rows. *Trees of 15 leaves* are those of earlier code, in which they did not grow with
+the number of rows, and which the command no longer makes. Areas under the ROC curve are of labels,
+as MatBench computes them (its issues 137 and 181); that of probabilities stands beside. *Held out*
+is `held_out_error_`, what the model expects of new formulas; official folds also judge formulas
+that the training rows have.
 """
 
 

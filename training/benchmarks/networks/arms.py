@@ -14,15 +14,11 @@ from numpy.typing import NDArray
 
 from benchmarks.embeddings.element_means import ElementMeans, shrink
 from benchmarks.embeddings.periodic_table import group
+from benchmarks.networks.property_cartnet import NodeInput, PropertyCartNet
 from benchmarks.untrained import untrained_twin
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.featurizers.unate import embed, masked_graph
-from matminer_unate.finetuning.networks import (
-    NodeInput,
-    PropertyCartNet,
-    PropertyEncoder,
-    PropertyNetwork,
-)
+from matminer_unate.finetuning.networks import PropertyEncoder, PropertyNetwork
 from matminer_unate.finetuning.settings import FitSettings
 from matminer_unate.network.config import EncoderConfig
 from matminer_unate.network.encoder import SiteEncoder

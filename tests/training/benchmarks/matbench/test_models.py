@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import matminer_unate
-from benchmarks.matbench.models import best_share, read_options, recipe_estimator
+from benchmarks.matbench.models import Experts, best_share, read_options, recipe_estimator
+from benchmarks.matbench.tasks import Fold
 from matminer_unate import UnateRegressor
 from matminer_unate.errors import InputError
 
@@ -61,3 +65,16 @@ def test_the_share_of_classes_is_that_of_the_least_log_loss() -> None:
     y = (rng.uniform(size=len(truth)) < truth).astype(float)
     assert best_share(1 - truth, truth, y, classes=True) == 1.0
     assert best_share(truth.clip(0.4, 0.6), truth, y, classes=True) == 1.0
+
+
+def test_fits_are_told_apart_by_what_their_weights_hold(
+    tiny_weights: Path, other_weights: Path, tmp_path: Path
+) -> None:
+    rows: Any = SimpleNamespace(name="toy", classes=False, crystal_set="toy")
+    fold, own, paths = Fold(0, np.arange(4), np.arange(4, 6), "val"), tmp_path / "own", set()
+    network = {"weights": str(own)}
+    for weights in (tiny_weights, other_weights):
+        shutil.copytree(weights, own, dirs_exist_ok=True)
+        experts = Experts(tmp_path, rows, {"recipe": {}, "network": network})
+        paths.add(experts._path("network", fold, network))
+    assert len(paths) == 2
