@@ -120,12 +120,27 @@ def transforms_for(wanted: str, y: Array, weights: Array) -> list[TargetTransfor
     return [TargetTransform.fit(name, y, weights) for name in names]
 
 
-def mean_error(scoring: Scoring, found: Array, y: Array, weights: Array) -> float:
-    """Mean absolute error or root of the mean squared one, weighted; all (n_rows,)."""
-    deviations = found - y
-    if scoring == "mae":
-        return float((weights * np.abs(deviations)).sum() / weights.sum())
-    return float(np.sqrt((weights * deviations**2).sum() / weights.sum()))
+def mean_errors(found: Array, y: Array, weights: Array | None, scoring: Scoring) -> Array:
+    """Weighted mean absolute error of each target, or root of its mean squared one.
+
+    Parameters
+    ----------
+    found, y : (n,) or (n, n_targets)
+    weights : of the same shape, optional
+        What has 0 is not read.
+    scoring : {"mae", "rmse"}
+
+    Returns
+    -------
+    () or (n_targets,)
+        NaN where none has a weight.
+    """
+    known = np.ones_like(found) if weights is None else weights
+    deviations = np.where(known > 0, np.abs(found - y), 0.0)
+    total = known.sum(axis=0)
+    losses = deviations if scoring == "mae" else deviations**2
+    mean = (losses * known).sum(axis=0) / np.where(total > 0, total, math.nan)
+    return np.asarray(mean if scoring == "mae" else np.sqrt(mean))
 
 
 @dataclass(frozen=True)
@@ -164,7 +179,7 @@ class TransformedTarget:
     def error(self, found: Array, rows: Rows | slice = slice(None)) -> float:
         """Of predictions in the unit of the target, (n,), for these rows."""
         raised = np.maximum(found, self.minimum)
-        return mean_error(self.scoring, raised, self.y[rows], self.weights[rows])
+        return float(mean_errors(raised, self.y[rows], self.weights[rows], self.scoring))
 
     def errors(self, found: Array, rows: Rows) -> list[float]:
         """Of each column of transformed predictions, (n, n_transforms), for these rows."""

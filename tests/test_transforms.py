@@ -10,7 +10,7 @@ from matminer_unate.transforms import (
     TRANSFORMS,
     TargetTransform,
     TransformedTarget,
-    mean_error,
+    mean_errors,
     transforms_for,
 )
 
@@ -102,8 +102,16 @@ W = np.array([1.0, 2.0, 1.0, 1.0, 0.5, 0.5, 1.0])
 def test_errors_are_weighted_means_of_sizes_or_roots_of_mean_squares() -> None:
     found = np.array([1.0, 2.0, 5.0])
     y, weights = np.array([0.0, 4.0, 5.0]), np.array([1.0, 1.0, 2.0])
-    assert mean_error("mae", found, y, weights) == pytest.approx(3 / 4)
-    assert mean_error("rmse", found, y, weights) == pytest.approx((5 / 4) ** 0.5)
+    assert mean_errors(found, y, weights, "mae") == pytest.approx(3 / 4)
+    assert mean_errors(found, y, weights, "rmse") == pytest.approx((5 / 4) ** 0.5)
+
+
+def test_errors_of_targets_are_weighted_and_unknown_ones_not_read() -> None:
+    found = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
+    y = np.array([[0.0, np.nan], [0.0, np.nan], [0.0, np.nan]])
+    weights = np.array([[1.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
+    np.testing.assert_allclose(mean_errors(found, y, weights, "mae"), [9 / 4, np.nan])
+    np.testing.assert_allclose(mean_errors(found, y, weights, "rmse"), [np.sqrt(23 / 4), np.nan])
 
 
 @pytest.mark.parametrize("scoring", ["mae", "rmse"])
@@ -114,7 +122,7 @@ def test_every_column_is_judged_in_the_unit_of_the_target_above_the_minimum(scor
     errors = target.errors(found, rows)
     for transform, z, error in zip(target.transforms, found.T, errors, strict=True):
         raised = np.maximum(transform.backward(z), 0)
-        assert error == pytest.approx(mean_error(scoring, raised, Y[rows], W[rows]))
+        assert error == pytest.approx(float(mean_errors(raised, Y[rows], W[rows], scoring)))
     assert target.first_error(found, rows) == errors[0]
     assert target.error(Y - 1e-3 * (Y == 0)) == 0
 

@@ -26,10 +26,9 @@ from matminer_unate.errors import InputError
 from matminer_unate.finetuning.checkpoints import report_facts, report_of
 from matminer_unate.finetuning.networks import CrystalBatch, Crystals, Dropout, PropertyNetwork
 from matminer_unate.finetuning.settings import FitReport, FitSettings
-from matminer_unate.finetuning.targets import mean_errors
 from matminer_unate.network.checkpoints import Checkpoint, write_checkpoint
 from matminer_unate.network.optimisation import is_decayed, one_cycle, update_average
-from matminer_unate.transforms import Scoring
+from matminer_unate.transforms import Scoring, mean_errors
 
 Index = NDArray[np.int64]
 

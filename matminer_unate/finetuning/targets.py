@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
 from matminer_unate.targets import target_floor
-from matminer_unate.transforms import Scoring, TargetTransform
+from matminer_unate.transforms import Scoring, TargetTransform, mean_errors
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -68,7 +68,7 @@ class TargetScale:
         values : (n, n_targets)
             Targets, in their unit.
         weights, scoring
-            As for :func:`mean_errors`.
+            As for :func:`~matminer_unate.transforms.mean_errors`.
         """
         unit = _or_one(self.unit)
         return mean_errors(self.restore(found) / unit, values / unit, weights, scoring)
@@ -155,29 +155,6 @@ def single_column(values: Array | None) -> Array | None: ...
 def single_column(values: Array | None) -> Array | None:
     """A single column, (n, 1), as (n,); others, and None, as they are."""
     return values[:, 0] if values is not None and values.shape[1] == 1 else values
-
-
-def mean_errors(found: Array, y: Array, weights: Array | None, scoring: Scoring) -> Array:
-    """Weighted mean absolute error of each target, or root of its mean squared one.
-
-    Parameters
-    ----------
-    found, y : (n,) or (n, n_targets)
-    weights : of the same shape, optional
-        What has 0 is not read.
-    scoring : {"mae", "rmse"}
-
-    Returns
-    -------
-    () or (n_targets,)
-        NaN where none has a weight.
-    """
-    known = np.ones_like(found) if weights is None else weights
-    deviations = np.where(known > 0, np.abs(found - y), 0.0)
-    total = known.sum(axis=0)
-    losses = deviations if scoring == "mae" else deviations**2
-    mean = (losses * known).sum(axis=0) / np.where(total > 0, total, math.nan)
-    return np.asarray(mean if scoring == "mae" else np.sqrt(mean))
 
 
 def errors_of_constants(

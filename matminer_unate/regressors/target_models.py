@@ -34,7 +34,7 @@ from matminer_unate.regressors.training_rows import (
     TrainingRows,
 )
 from matminer_unate.regressors.unfamiliarity import Unfamiliarity
-from matminer_unate.transforms import TransformedTarget, mean_error
+from matminer_unate.transforms import TransformedTarget, mean_errors
 
 SENSITIVITY_ROWS = 300
 
@@ -362,7 +362,7 @@ class FittedTarget(Variants[FittedModel]):
         models, importances, held_out = fit_variants(
             fit, rows, layout, complete, options.seed, tell
         )
-        error = mean_error(options.scoring, held_out, rows.targets, rows.weights)
+        error = float(mean_errors(held_out, rows.targets, rows.weights, options.scoring))
         return cls(models, importances, held_out, error, *floors)
 
     def predict(

@@ -22,7 +22,7 @@ from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 from matminer_unate.finetuning.fitting import training_loss
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder, RowDropout
 from matminer_unate.finetuning.splits import random_splits
-from matminer_unate.finetuning.targets import mean_errors, scale_of
+from matminer_unate.finetuning.targets import scale_of
 from matminer_unate.finetuning.transform_choice import transforms_of_targets
 from matminer_unate.network.encoder import SiteEncoder
 
@@ -301,14 +301,6 @@ def test_squared_errors_are_made_small_where_they_count() -> None:
     assert training_loss(found, y, -np.inf, scoring="rmse").item() == pytest.approx(5 / 3)
     raised = training_loss(found, y, 0.0, torch.tensor([1.0, 0.0, 2.0]), "rmse")
     assert raised.item() == pytest.approx(2 * 0.1**2 / 3)
-
-
-def test_errors_of_targets_are_weighted_and_unknown_ones_not_read() -> None:
-    found = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
-    y = np.array([[0.0, np.nan], [0.0, np.nan], [0.0, np.nan]])
-    weights = np.array([[1.0, 0.0], [1.0, 0.0], [2.0, 0.0]])
-    np.testing.assert_allclose(mean_errors(found, y, weights, "mae"), [9 / 4, np.nan])
-    np.testing.assert_allclose(mean_errors(found, y, weights, "rmse"), [np.sqrt(23 / 4), np.nan])
 
 
 def test_a_floor_holds_under_a_transformation(tiny_weights: Path) -> None:
