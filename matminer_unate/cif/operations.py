@@ -115,6 +115,28 @@ def find_symmetry(block: Block, lattice: NDArray[np.float64]) -> list[Symmetry]:
     return _named(block, lattice)
 
 
+def named_otherwise(block: Block, symmetry: Symmetry) -> str:
+    """What the named space group says of listed operations that it has more or fewer of, or ""."""
+    if symmetry.source not in OPERATIONS or "magn" in symmetry.source:
+        return ""
+    known = (
+        (name, settings)
+        for tags, find in ((NAMES, _settings), (NUMBERS, _numbered))
+        for tag in tags
+        for name in _values(block, tag)
+        if (settings := find(name))
+    )
+    name, settings = next(known, ("", []))
+    counts = {len(_from_database(setting, name)) for setting in settings}
+    if not counts or len(symmetry) in counts:
+        return ""
+    return f"the space group {name} has {' or '.join(map(str, sorted(counts)))}"
+
+
+def _numbered(number: str) -> list[_Setting]:
+    return _all_settings().by_number.get(number.strip(), [])
+
+
 def _named(block: Block, lattice: NDArray[np.float64]) -> list[Symmetry]:
     unknown = ""
     for tag in NAMES:
@@ -125,7 +147,7 @@ def _named(block: Block, lattice: NDArray[np.float64]) -> list[Symmetry]:
             unknown = unknown or f"the space group {name!r} is unknown"
     for tag in NUMBERS:
         for number in _values(block, tag):
-            settings = _all_settings().by_number.get(number.strip(), [])
+            settings = _numbered(number)
             if settings:
                 return _fitting(settings, f"the space group number {number}", lattice)
             unknown = unknown or f"the space group number {number!r} is none from 1 to 230"
@@ -166,10 +188,14 @@ def _listed(texts: tuple[str, ...], centring: tuple[str, ...], tag: str) -> Symm
                 for r, t in operations
             )
         )
+    if not any(r == _NO_TURN and not any(x % 1 for x in t) for r, t in operations):
+        raise StructureError(f"{tag} lacks the operation x, y, z; add it")
     rotations = np.array([r for r, _ in operations], dtype=np.float64)
     translations = np.array([[float(x) for x in t] for _, t in operations])
     return Symmetry(rotations, translations, tag)
 
+
+_NO_TURN = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 
 _Operation = tuple[tuple[tuple[int, ...], ...], tuple[Fraction, ...]]
 

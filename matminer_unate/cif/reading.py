@@ -24,7 +24,7 @@ from matminer_unate.cif.formula import (
     mass_density,
     written,
 )
-from matminer_unate.cif.operations import MAX_STRAIN, Symmetry, find_symmetry
+from matminer_unate.cif.operations import MAX_STRAIN, Symmetry, find_symmetry, named_otherwise
 from matminer_unate.cif.sites import Remarks, Site, read_sites
 from matminer_unate.cif.tokens import Block, no_number, number, read_blocks
 from matminer_unate.errors import StructureError
@@ -310,6 +310,11 @@ def _check_number(
         remarks.doubts.append(
             f"the density of what was read is {read_density:.3g} g/cm³, that of the file is "
             f"{density:g}; mend the atoms or the symmetry"
+        )
+    elif other := named_otherwise(block, symmetry):
+        remarks.doubts.append(
+            f"{symmetry.source} lists {len(symmetry)} operations, {other}, and neither Z nor a "
+            f"density tells which is meant; mend the symmetry, or add {UNITS}"
         )
 
 

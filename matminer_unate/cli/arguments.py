@@ -10,7 +10,7 @@ from typing import Any
 
 from matminer_unate import __version__
 from matminer_unate.cli.map import add_map
-from matminer_unate.cli.options import add_column, add_device, add_disorder, add_weights
+from matminer_unate.cli.options import add_column, add_device, add_disorder, add_weights, input_path
 from matminer_unate.cli.similar import add_similar
 from matminer_unate.engine.blocks import PART_ROWS, Shard
 from matminer_unate.engine.columns import COLUMNS
@@ -187,7 +187,13 @@ def _add_predict(commands: Any) -> None:
 
 def _add_table_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("input", nargs="+", type=_input, metavar="INPUT", help="files, folders, tables, databases")
+    add(
+        "input",
+        nargs="+",
+        type=input_path,
+        metavar="INPUT",
+        help="files, folders, tables, databases",
+    )
     add(
         "--out",
         required=True,
@@ -304,12 +310,6 @@ def _add_info(commands: Any) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--json", action="store_true", help="print as JSON")
     what.add_argument("--card", action="store_true", help="print the model card")
-
-
-def _input(text: str) -> str | Path:
-    from matminer_unate.io.databases import is_database
-
-    return text if is_database(text) else Path(text)
 
 
 def _positive(text: str) -> int:

@@ -129,8 +129,7 @@ def merge(args: argparse.Namespace) -> Callable[[], int]:
     """``unate merge``: the parts of all shards → the table; as :func:`featurize`."""
     target = Target(args.out, args.errors)
     folders: list[Path] = args.parts or [target.parts]
-    if not target.is_folder:
-        target.check([], args.overwrite)
+    target.check([], args.overwrite)
     report = merge_parts(folders, target, args.progress)
 
     def finish() -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from matminer_unate.cli.options import add_column, add_device, add_disorder, add_weights
 from matminer_unate.errors import InputError, StructureError, UnateWarning
+from matminer_unate.network.weights import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     from matminer_unate.engine.report import RowReport
@@ -23,7 +24,7 @@ Take = Callable[[list["InputRow"]], Mapping[int, StructureError]]
 
 
 def add_embedding_options(
-    parser: argparse.ArgumentParser, quiet: str, average: bool = False
+    parser: argparse.ArgumentParser, quiet: str, average: bool = False, of_index: bool = False
 ) -> None:
     """Add the options of input and weights.
 
@@ -34,10 +35,15 @@ def add_embedding_options(
         What that option does.
     average : bool
         Whether disordered crystals can be embedded by the occupancies of their sites.
+    of_index : bool
+        Whether a saved index may name the weights; the default is None then.
     """
     parser.set_defaults(errors=None)
     add_column(parser)
-    add_weights(parser)
+    if of_index:
+        add_weights(parser, None, f"{DEFAULT_WEIGHTS}, or those of a saved index")
+    else:
+        add_weights(parser)
     add_device(parser)
     add = parser.add_argument
     add("--accept-doubtful", action="store_true", help="take crystals that contradict their CIFs")
@@ -47,12 +53,14 @@ def add_embedding_options(
 
 
 def check_out(path: Path | None, option: str, overwrite: bool) -> None:
-    """Raise InputError if what an option names exists and is not to be replaced."""
+    """Raise InputError if a file cannot be made, or is there and not to be replaced."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise InputError(f"{option} {path}: the folder it is in does not exist; create it first")
     if path is not None and path.exists() and not overwrite:
         raise InputError(f"{option} {path} exists already; name another or pass --overwrite")
 
 
-def open_corpus(paths: Sequence[Path], args: argparse.Namespace) -> list[Source]:
+def open_corpus(paths: Sequence[str | Path], args: argparse.Namespace) -> list[Source]:
     """The inputs, looked at."""
     from matminer_unate.io.readers import open_inputs
 

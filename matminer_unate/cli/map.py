@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from matminer_unate.cli.embedding import (
     embed_rows,
     open_corpus,
 )
+from matminer_unate.cli.options import input_path
 from matminer_unate.errors import InputError, StructureError
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def add_map(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("input", nargs="+", type=Path, metavar="CORPUS", help="any input of unate featurize")
+    add("input", nargs="+", type=input_path, metavar="CORPUS", help="any input of unate featurize")
     add("--out", type=Path, required=True, metavar="FILE.html", help="page to write")
     add("--color", metavar="NAME", help="column shown first (default: the first one of numbers)")
     add(
@@ -73,6 +75,8 @@ def draw_map(args: argparse.Namespace) -> Callable[[], int]:
     if args.out.suffix != ".html":
         raise InputError(f"{args.out}: the page must end in .html")
     check_out(args.out, "--out", args.overwrite)
+    if args.layout == "umap" and find_spec("umap") is None:
+        raise InputError("--layout umap needs umap-learn: pip install umap-learn")
     report, sources = RowReport(), open_corpus(args.input, args)
     known = {name for source in sources for name in source.carried}
     if args.color is not None and args.color not in known | {"formula", "space group", "id"}:
@@ -86,13 +90,20 @@ def draw_map(args: argparse.Namespace) -> Callable[[], int]:
 
     embed_rows(sources, args, report, place)
     args.progress.stage("drawing")
-    title = args.title or f"Map of {', '.join(path.name for path in args.input)}"
-    page = corpus.html(args.color, args.layout, title)
-    with fresh_file(args.out) as part:
-        part.write_text(page, encoding="utf-8")
+    titles = (path.name if isinstance(path, Path) else path for path in args.input)
+    problem = None
+    try:
+        page = corpus.html(args.color, args.layout, args.title or f"Map of {', '.join(titles)}")
+    except InputError as e:  # as of too few crystals, whose reasons are told before
+        problem = e
+    else:
+        with fresh_file(args.out) as part:
+            part.write_text(page, encoding="utf-8")
 
     def finish() -> int:
         print_report(report, [], sources, args)
+        if problem is not None:
+            raise problem
         if not args.quiet:
             print(f"{len(corpus.rows):,} crystals on a map: {args.out}")
         return report.n_failed

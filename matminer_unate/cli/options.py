@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from matminer_unate.network.weights import DEFAULT_WEIGHTS
+
+
+def input_path(text: str) -> str | Path:
+    """A database as it is written, anything else as a path."""
+    from matminer_unate.io.databases import is_database
+
+    return text if is_database(text) else Path(text)
 
 
 def add_column(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from matminer_unate.cli.embedding import (
     embed_rows,
     open_corpus,
 )
+from matminer_unate.cli.options import input_path
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.network.weights import DEFAULT_WEIGHTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,13 +51,19 @@ def add_similar(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("input", nargs="*", type=Path, metavar="QUERY", help="crystals to compare with the corpus")
+    add(
+        "input",
+        nargs="*",
+        type=input_path,
+        metavar="QUERY",
+        help="crystals to compare with the corpus",
+    )
     add(
         "--in",
         dest="corpus",
         nargs="+",
         required=True,
-        type=Path,
+        type=input_path,
         metavar="CORPUS",
         help="crystals to search, or a saved index of them",
     )
@@ -73,7 +82,9 @@ def add_similar(commands: Any) -> None:
     )
     add("--out", type=Path, metavar="FILE", help="write to this .csv or .parquet, not the screen")
     add("--save", type=Path, metavar="FOLDER", help="keep the index of the corpus")
-    add_embedding_options(parser, "print nothing but the result and errors", average=True)
+    add_embedding_options(
+        parser, "print nothing but the result and errors", average=True, of_index=True
+    )
 
 
 def similar(args: argparse.Namespace) -> Callable[[], int]:
@@ -97,23 +108,28 @@ def similar(args: argparse.Namespace) -> Callable[[], int]:
     report = RowReport()
     options = {"device": args.device, "on_error": "nan", "disorder": args.disorder}
     sources: list[Source] = []
-    if len(args.corpus) == 1 and (args.corpus[0] / "rows.json").is_file():
-        index = UnateIndex.load(args.corpus[0], **options)
+    if len(args.corpus) == 1 and (Path(args.corpus[0]) / "rows.json").is_file():
+        index = UnateIndex.load(args.corpus[0], args.weights, **options)
     else:
-        index = UnateIndex((), None, args.weights, **options)
+        index = UnateIndex((), None, args.weights or DEFAULT_WEIGHTS, **options)
         sources += _fill(index, args.corpus, args, report)
-    if args.save is not None:
+    found, problem = None, "" if any(index.formulas) else "the corpus has no usable crystal"
+    if args.save is not None and not problem:
         index.save(args.save)
-    found = None
-    if args.duplicates:
+    if args.duplicates and not problem:
         found = _duplicates(index, args.distance)
-    elif args.input:
+    elif args.input and not problem:
         asked = UnateIndex((), None, index.weights, **options)
         sources += _fill(asked, args.input, args, report)
-        found = _neighbours(index, asked, args.k)
+        if any(asked.formulas):
+            found = _neighbours(index, asked, args.k)
+        else:
+            problem = "no query is a usable crystal"
 
     def finish() -> int:
         print_report(report, [], sources, args)
+        if problem:
+            raise InputError(problem)
         if found is not None:
             _give(found, args)
         if args.save is not None and not args.quiet:
@@ -130,23 +146,27 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("nothing to do; give queries, before --in, or --duplicates or --save")
     if args.out is not None and args.out.suffix not in (".csv", ".parquet"):
         raise InputError(f"{args.out}: the table must end in .csv or .parquet")
+    if args.k < 1:
+        raise InputError(f"-k is a whole number from 1 on, got {args.k}")
+    if args.distance is not None and not args.distance >= 0:
+        raise InputError(f"--distance must be 0 or more, got {args.distance}")
     check_out(args.out, "--out", args.overwrite)
     check_out(args.save, "--save", args.overwrite)
 
 
 def _fill(
-    index: UnateIndex, paths: list[Path], args: argparse.Namespace, report: RowReport
+    index: UnateIndex, paths: list[str | Path], args: argparse.Namespace, report: RowReport
 ) -> list[Source]:
     """Put crystals into an index."""
 
     def take(rows: list[InputRow]) -> dict[int, StructureError]:
+        before = len(index)
+        warnings.filterwarnings("ignore", message=r"\d+ of \d+ rows could not be encoded")
         index.add([row.structure for row in rows], [row.identifier for row in rows])
-        return {}  # rows that are unusable are NaN, with a warning
+        return {row - before: e for row, e in index.errors.items() if row >= before}
 
     sources = open_corpus(paths, args)
     embed_rows(sources, args, report, take)
-    if not len(index):
-        raise InputError("no crystal could be read")
     return sources
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Self
@@ -87,11 +87,14 @@ class Blocks:
         for block, some in groupby(self._fetched(blocks), lambda found: found[0]):
             if block != next(wanted):
                 break
-            yield block, (content for _, content in some)
-        missing = next(wanted, None)
-        if missing is not None:
-            names = ", ".join(str(source.path) for source in self.sources[:3])
-            raise InputError(f"{names} became shorter while it was read; start anew")
+            yield block, whole((content for _, content in some), self.items_of(block), self.names)
+        if next(wanted, None) is not None:
+            raise _shorter(self.names)
+
+    @property
+    def names(self) -> str:
+        """The first inputs, for messages."""
+        return ", ".join(str(source.path) for source in self.sources[:3])
 
     def pieces(self, block: int) -> list[tuple[int, range]]:
         """Numbers of the sources of a block, with the range of items of each."""
@@ -118,6 +121,26 @@ class Blocks:
 
 Content = tuple[int, int, Any]
 """Number of the source, number of the item in it, and its content."""
+
+
+def whole(contents: Iterable[Content], items: range, names: str) -> Iterator[Content]:
+    """The contents of a block.
+
+    Raises
+    ------
+    InputError
+        At their end, if they are fewer than its items.
+    """
+    n = 0
+    for content in contents:
+        n += 1
+        yield content
+    if n < len(items):
+        raise _shorter(names)
+
+
+def _shorter(names: str) -> InputError:
+    return InputError(f"{names} became shorter while it was read; start anew with --overwrite")
 
 
 def parsed(sources: Sequence[Any], contents: Iterator[Content]) -> Iterator[InputRow]:

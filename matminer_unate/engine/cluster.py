@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from matminer_unate.engine.blocks import Blocks, Content, parsed
+from matminer_unate.engine.blocks import Blocks, Content, parsed, whole
 from matminer_unate.engine.computing import Computing, Options
 from matminer_unate.engine.identity import differences
 from matminer_unate.engine.parts import Part, write_part
@@ -185,7 +185,9 @@ def compute_task(plan: Plan, task: Task) -> Part:
         found = differences(_fixed(plan.made_by), _fixed(computing.made_by))
         if found:
             raise InputError(f"a worker has something else than this machine: {'; '.join(found)}")
-        rows = parsed(plan.parsers, _contents(task))
+        names = ", ".join(str(source.path) for _, source, _ in task.fetched_there)
+        contents = whole(_contents(task), task.items, names or "the input")
+        rows = parsed(plan.parsers, contents)
         return write_part(Path(plan.folder), task.block, task.items, rows, computing, plan.schema)
 
 

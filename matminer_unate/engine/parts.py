@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from matminer_unate.engine.blocks import Shard
 from matminer_unate.engine.computing import Computing
 from matminer_unate.engine.identity import differences
+from matminer_unate.engine.locks import is_alive, read_lock
 from matminer_unate.engine.report import Listed, RowReport
 from matminer_unate.errors import InputError
 from matminer_unate.io.input_rows import InputRow
@@ -128,7 +129,7 @@ def write_part(
         span = (items.start, items.stop)
         part = Part(block, span, n_bytes, sha256, len(report.listed), report.as_json())
         if report.listed:
-            _write_errors(folder / part.errors_name, [report.listed])
+            write_errors(folder / part.errors_name, [report.listed])
         if writer.n_rows:
             fresh.replace(folder / part.name)
     finally:
@@ -137,7 +138,7 @@ def write_part(
     return part
 
 
-def _write_errors(path: Path, parts: Iterable[Iterable[Listed]]) -> None:
+def write_errors(path: Path, parts: Iterable[Iterable[Listed]]) -> None:
     with fresh_file(path) as fresh, fresh.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(ERROR_COLUMNS)
@@ -236,6 +237,7 @@ class PartsFolder:
             The parts that are there are of another run, and not to be overwritten.
         """
         if overwrite and self._is_other(header):
+            self._check_unheld(shard)
             self.clear()
         for manifest in self.manifests():
             found = changes(manifest.header, header)
@@ -256,6 +258,20 @@ class PartsFolder:
             with self._manifest.open("r+b") as file:
                 file.truncate(whole.rfind(b"\n") + 1)
         return self.parts()
+
+    def _check_unheld(self, shard: Shard) -> None:
+        for lock in self.path.glob("_lock-*-of-*"):
+            holder = read_lock(lock)
+            if (
+                lock.name != f"_lock-{shard.k}-of-{shard.n}"
+                and holder is not None
+                and is_alive(lock, holder)
+            ):
+                raise InputError(
+                    f"{self.path} holds the parts of another run, of which process "
+                    f"{holder.get('pid')} on {holder.get('host')} is writing one; stop it, or "
+                    "write elsewhere"
+                )
 
     def _is_other(self, header: Mapping[str, Any]) -> bool:
         try:
@@ -330,7 +346,7 @@ class PartsFolder:
 
     def write_errors(self, path: Path, parts: Iterable[Part]) -> None:
         """All tables of errors as one."""
-        _write_errors(path, self.listed(parts))
+        write_errors(path, self.listed(parts))
 
     def finish(self, header: Mapping[str, Any], parts: list[Part]) -> None:
         """Make the folder a data set: one manifest that says that all is there."""

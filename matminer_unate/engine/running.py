@@ -27,6 +27,7 @@ from matminer_unate.engine.parts import (
     PartsFolder,
     changes,
     total,
+    write_errors,
     write_part,
 )
 from matminer_unate.engine.report import RowReport
@@ -396,6 +397,8 @@ def merge(folders: Sequence[Path], target: Target, bar: Progress) -> RowReport:
     bar.stage("writing the table")
     report = total(parts)
     if not report.n_good:
+        if target.errors is not None:
+            _write_all_errors(homes, target.errors)
         return report
     _join(homes, parts, first.header, target)
     return report
@@ -427,6 +430,12 @@ def _check_all_there(first: Manifest, manifests: Sequence[Manifest], there: Any)
         f"{'shard' if len(lacking) == 1 else 'shards'} {shards}; run "
         f"{'it' if len(lacking) == 1 else 'them'} again, with the same command"
     )
+
+
+def _write_all_errors(homes: dict[int, tuple[PartsFolder, Part]], path: Path) -> None:
+    """The errors of parts, which may be in several folders."""
+    lists = (rows for block in sorted(homes) for rows in homes[block][0].listed([homes[block][1]]))
+    write_errors(path, lists)
 
 
 def _join(

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.ordering import Disorder
-from matminer_unate.errors import InputError, WeightsError
+from matminer_unate.errors import InputError, StructureError, WeightsError
 from matminer_unate.familiarity.embedding import CrystalEmbedding
 from matminer_unate.featurizers.inputs import entries_of, is_many
 from matminer_unate.network.encoding import DEFAULT_BATCH_SIZE
@@ -78,6 +78,8 @@ class UnateIndex:
         Reduced; empty for unusable rows.
     embeddings : (n_rows, latent_dim) float32
         NaN in unusable rows.
+    errors : dict of int to StructureError
+        Why, by row; not saved.
 
     Notes
     -----
@@ -109,6 +111,7 @@ class UnateIndex:
         self._embedding.fit()
         self.ids: list[str] = []
         self.formulas: list[str] = []
+        self.errors: dict[int, StructureError] = {}
         self._blocks: list[NDArray[np.float32]] = []
         self._search: tuple[Any, NDArray[np.int64]] | None = None
         self.add(structures, ids)
@@ -140,6 +143,7 @@ class UnateIndex:
         if len(ids) != len(given):
             raise InputError(f"{len(given)} structures need {len(given)} ids, got {len(ids)}")
         found, formulas = self._embedding.embed(structures)
+        self.errors |= {len(self) + row: error for row, error in found.errors.items()}
         self._blocks.append(found.values)
         self.ids += map(str, ids)
         self.formulas += formulas

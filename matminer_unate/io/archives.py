@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.input_rows import Ranges, path_text, selected
+from matminer_unate.io.tables import DAMAGED_GZIP
 
 ARCHIVE_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz", ".zip")
 """Of names without the .gz, .bz2 or .xz that may follow .tar."""
@@ -23,7 +23,7 @@ ARCHIVE_SUFFIXES = (".tar", ".tgz", ".tbz2", ".txz", ".zip")
 Member = tuple[str, "bytes | StructureError"]
 """Name, after that of the archive, and content."""
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, ValueError)
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, *DAMAGED_GZIP, ValueError)
 
 
 def is_archive(path: Path) -> bool:

@@ -26,8 +26,9 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 from urllib.request import Request, urlopen
 
@@ -43,6 +44,9 @@ Content = tuple[str, str, Any]
 
 MP_BATCH = 500
 """Structures of the Materials Project that are in memory at once."""
+
+MP_LISTS = ("elements", "exclude_elements", "possible_species", "has_props", "material_ids")
+"""Criteria of the Materials Project that are lists; of a text its client would join the letters."""
 
 OPTIMADE_FIELDS = (
     "lattice_vectors", "cartesian_site_positions", "species", "species_at_sites",
@@ -124,10 +128,16 @@ def _written(structure: Any) -> Any:
 def open_jarvis(name: str) -> Source:
     """A data set by its name in ``jarvis.db.figshare`` (Choudhary et al. 2020,
     doi:10.1038/s41524-020-00440-1)."""
-    contents = [
-        (str(entry["jid"]), f"jarvis:{name}, {entry['jid']}", entry["atoms"])
-        for entry in _client("jarvis.db.figshare", "jarvis").data(name)
-    ]
+    try:
+        entries = _client("jarvis.db.figshare", "jarvis").data(name)
+    except ValueError as e:
+        raise InputError(f"jarvis:{name}: {e}") from e
+    contents = []
+    for n, entry in enumerate(entries):
+        identifier = str(entry.get("jid", entry.get("id", n)))
+        contents.append((identifier, f"jarvis:{name}, {identifier}", entry.get("atoms")))
+    if not any(atoms for _, _, atoms in contents):
+        raise InputError(f"jarvis:{name} has no entry with 'atoms'; name a data set of structures")
     return _source(f"jarvis:{name}", partial(selected, contents), from_jarvis, contents)
 
 
@@ -157,7 +167,16 @@ def _search(fields: list[str], **criteria: Any) -> list[dict[str, Any]]:
         os.environ["MP_API_KEY"], use_document_model=False, mute_progress_bars=True
     )
     with client as rester:
-        return list(rester.materials.summary.search(**criteria, all_fields=False, fields=fields))
+        search = rester.materials.summary.search
+        try:
+            return list(search(**criteria, all_fields=False, fields=fields))
+        except (
+            Exception
+        ) as e:  # of criteria that it does not know, the client says all sorts of things
+            raise InputError(
+                f"the client of the Materials Project failed ({type(e).__name__}: {e}); check the "
+                "query by MPRester.materials.summary.search, or try again later"
+            ) from e
 
 
 def _materials(identifiers: Sequence[str], ranges: Ranges) -> Iterator[tuple[int, Content]]:
@@ -206,8 +225,12 @@ def parse_query(query: str) -> dict[str, Any]:
             )
         if len(bounds) == 2:
             criteria[key] = tuple(map(_value, bounds))
+        elif "|" in value or key in MP_LISTS:
+            criteria[key] = list(map(_value, value.split("|")))
         else:
-            criteria[key] = list(map(_value, value.split("|"))) if "|" in value else _value(value)
+            found = _value(value)
+            # The client leaves out what is false, such as a plain 0.
+            criteria[key] = (found, found) if found == 0 and found is not False else found
     return criteria
 
 
@@ -312,7 +335,7 @@ def fetch_json(url: str) -> dict[str, Any]:
                 said = e.read(500).decode(errors="replace")
             if wait is None or e.code not in (429, 500, 502, 503, 504):
                 raise InputError(f"{url}: HTTP {e.code}, {said}; check the filter") from e
-        except (URLError, TimeoutError, ConnectionError) as e:
+        except (OSError, HTTPException) as e:  # URLError is one, and an answer that was cut short
             if wait is None:
                 raise InputError(f"{url} does not answer ({e}); try again later") from e
         except ValueError as e:

@@ -9,7 +9,7 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from matminer_unate.errors import StructureError
+from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.input_rows import Ranges, selected
 from matminer_unate.io.structure_dicts import holds_structure, is_structure_dict
 from matminer_unate.io.tables import (
@@ -39,7 +39,10 @@ def open_json(path: Path, content: Any, column: str | None) -> Table | None:
         return _held(path, [(None, _json_record(item)) for item in content])
     if not isinstance(content, dict) or is_structure_dict(content):
         return None
-    records = _json_layout(content, column)
+    try:
+        records = _json_layout(content, column)
+    except InputError as e:
+        raise InputError(f"{path}: {e}") from e
     return None if records is None else _held(path, records)
 
 
@@ -73,10 +76,19 @@ def _json_split(content: dict[str, Any]) -> list[Record]:
     """Pandas' layout ``split``, which is also what matminer stores its frames in."""
     names, rows = content["columns"], content["data"]
     labels = content.get("index") or [None] * len(rows)
+    if len(labels) != len(rows):
+        raise InputError(f"'index' has {len(labels)} labels for {len(rows)} rows; write it again")
     return [
-        (None if label is None else str(label), dict(zip(names, row, strict=False)))
-        for label, row in zip(labels, rows, strict=False)
+        (None if label is None else str(label), _split_row(names, row))
+        for label, row in zip(labels, rows, strict=True)
     ]
+
+
+def _split_row(names: list[str], row: Any) -> dict[str, Any] | StructureError:
+    if isinstance(row, list) and len(row) == len(names):
+        return dict(zip(names, row, strict=True))
+    n = f"{len(row)} cells" if isinstance(row, list) else f"{type(row).__name__}, no list"
+    return StructureError(f"the row has {n}, 'columns' has {len(names)}; drop it or write it again")
 
 
 def _json_layout(content: dict[str, Any], column: str | None) -> list[Record] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +23,10 @@ from matminer_unate.io.json_tables import open_json, open_json_lines
 from matminer_unate.io.parsing import Parsed, attempt, decode, from_cell, from_poscar
 from matminer_unate.io.structure_dicts import from_dict
 from matminer_unate.io.table_rows import table_source
-from matminer_unate.io.tables import Table, open_csv, open_parquet
+from matminer_unate.io.tables import DAMAGED_GZIP, Table, open_csv, open_parquet
+
+_UNFINISHED = re.compile(r"_manifest-\d+-of-\d+\.jsonl")
+"""A file beside the parts of a run of the command line that has not ended."""
 
 _PARQUET, _CSV, _JSON_LINES = (".parquet", ".pq"), (".csv", ".tsv"), (".jsonl", ".ndjson")
 
@@ -94,7 +97,7 @@ def open_inputs(
     sources = [
         source
         for path in paths
-        for one in ([path] if is_database(str(path)) else _expanded(Path(path)))
+        for one in ([str(path)] if is_database(str(path)) else _expanded(Path(path)))
         for source in _open(one, column, site_tolerance)
     ]
     limits = RowLimits(accept_doubtful, max_sites)
@@ -222,7 +225,13 @@ def _folder(folder: Path, column: str | None, site_tolerance: float) -> list[Sou
     if found:
         skipped = tuple(path for path in files if not _is_structure_file(path))
         return [_files(folder, found, site_tolerance, skipped)]
-    parts = [path for path in files if _suffix(path) in _PARQUET and path not in remarks]
+    # Parts of a run that is not finished are not read, above all by this run when it goes on.
+    unfinished = {path.parent for path in remarks if _UNFINISHED.fullmatch(path.name)}
+    parts = [
+        path
+        for path in files
+        if _suffix(path) in _PARQUET and path not in remarks and path.parent not in unfinished
+    ]
     if parts:
         tables = open_data_set(folder, parts)
         return [table_source(table, column, site_tolerance) for table in tables]
@@ -280,7 +289,7 @@ def _parse(name: PurePath, content: bytes, site_tolerance: float) -> list[Parsed
 def _decoded(name: PurePath, content: bytes) -> str:
     try:
         return decode(gzip.decompress(content) if name.suffix.lower() == ".gz" else content)
-    except (OSError, EOFError, zlib.error) as e:
+    except DAMAGED_GZIP as e:
         raise StructureError(f"the file could not be opened ({e})") from e
 
 

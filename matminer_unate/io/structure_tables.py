@@ -11,6 +11,7 @@ from matminer_unate.cif.reading import SITE_TOLERANCE
 from matminer_unate.errors import InputError, StructureError, warn_user
 from matminer_unate.io.databases import is_database
 from matminer_unate.io.readers import iter_inputs
+from matminer_unate.io.tables import plain, plain_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,9 +90,33 @@ def read_structures(
     _warn(failed, len(rows), "could not be read and have no structure")
     _warn([row for row in rows if row.doubts], len(rows), "may be other crystals than is meant")
     _warn([row for row in rows if row.notes], len(rows), "were read with a remark")
-    table = pd.DataFrame([row.carried for row in rows], [row.identifier for row in rows])
-    table.insert(0, STRUCTURE, pd.Series([row.structure for row in rows], table.index, object))
-    return table.rename_axis("id")
+    others = dict.fromkeys(name for row in rows for name in row.carried)
+    if STRUCTURE in others:
+        raise InputError(
+            f"the input has a column {STRUCTURE!r} that holds something else than the crystals, "
+            "whose column is so named in the result; rename it"
+        )
+    columns = {name: _column([row.carried.get(name) for row in rows]) for name in others}
+    crystals = pd.Series([row.structure for row in rows], dtype=object)
+    table = pd.DataFrame({STRUCTURE: crystals, **columns})
+    return table.set_axis([row.identifier for row in rows]).rename_axis("id")
+
+
+def _column(values: list[Any]) -> pd.Series:
+    """Cells of a column; whole numbers stay so beside empty cells."""
+    import pandas as pd
+
+    cells = [_cell(value) for value in values]
+    known = [cell for cell in cells if cell is not None]
+    whole = known and all(isinstance(c, int) and not isinstance(c, bool) for c in known)
+    return pd.Series(cells, dtype="Int64" if whole and len(known) < len(cells) else None)
+
+
+def _cell(value: Any) -> Any:
+    try:
+        return plain(value)
+    except (ValueError, OverflowError):  # times that Python's have no room for
+        return plain_text(value)
 
 
 def _warn(rows: list[InputRow], n: int, what: str) -> None:

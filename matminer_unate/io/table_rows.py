@@ -62,7 +62,10 @@ def table_source(table: Table, column: str | None, site_tolerance: float) -> Sou
         (table.path,),
         table.by_range,
         carried,
-        left_behind=tuple(name for name in others if name not in carried),
+        left_behind=(
+            *(name for name in others if name not in carried),
+            *(["id"] if "id" in table.names and "id" not in (identifier, *structure) else []),
+        ),
     )
 
 

@@ -9,6 +9,7 @@ import csv
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ STRUCTURE_COLUMNS = (
     "structure", "structures", "cif", "poscar", "contcar", "final_structure", "atoms", "entry"
 )  # fmt: skip
 """Names that a column of structures is looked for under, in this order, whatever their case."""
+
+DAMAGED_GZIP = (OSError, EOFError, zlib.error)
+"""What is raised where a gzipped file is damaged."""
 
 _BATCH_ROWS = 500
 """Rows of a Parquet file that are in memory at once."""
@@ -248,13 +252,13 @@ def text_errors(path: Path) -> Iterator[None]:
         yield
     except UnicodeError as e:
         raise InputError(f"{path} is no UTF-8 text ({e}); save it as UTF-8") from e
-    except (OSError, EOFError, csv.Error) as e:
+    except (*DAMAGED_GZIP, csv.Error) as e:
         raise InputError(f"{path} could not be read ({e}); write it again") from e
 
 
 # -- types of tables that have none ---------------------------------------------------------------
 
-_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,17})")
+_INTEGER = re.compile(r"[+-]?(0|[1-9][0-9]{0,999})")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?inf(inity)?", re.I)
 _LEADING_ZERO = re.compile(r"[+-]?0[0-9]+")
 _NO_NUMBER = frozenset({"nan", "na", "n/a", "null", "none"})
@@ -291,7 +295,7 @@ def typed_table(
 
 
 def _kind(value: Any) -> str:
-    """What one cell looks like: null, nan, bool, int, float, text or nested."""
+    """What one cell looks like: null, nan, bool, int, long, float, text or nested."""
     if value is None or value == "":
         return "null"
     if isinstance(value, str):
@@ -299,7 +303,7 @@ def _kind(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
-        return "int" if abs(value) < 2**63 else "text"
+        return _kind_of_integer(value)
     if isinstance(value, float):
         return "nan" if value != value else "float"
     return "nested"
@@ -311,11 +315,18 @@ def _kind_of_text(text: str) -> str:
     if text in ("True", "False", "true", "false"):
         return "bool"
     if _INTEGER.fullmatch(text):
-        return "int"
+        return _kind_of_integer(int(text))
     # 0042 is an identifier, and a number would lose its zeros.
     if _NUMBER.fullmatch(text) and not _LEADING_ZERO.fullmatch(text):
         return "float"
     return "nested" if text[0] in "[{" or "\n" in text else "text"
+
+
+def _kind_of_integer(value: int) -> str:
+    """Whole numbers of up to 53 bits are exact as floats too, those of up to 63 in Arrow."""
+    if abs(value) <= 2**53:
+        return "int"
+    return "long" if abs(value) < 2**63 else "text"
 
 
 def _column_type(kinds: set[str]) -> pa.DataType | None:
@@ -330,7 +341,7 @@ def _column_type(kinds: set[str]) -> pa.DataType | None:
         return None
     if seen == {"bool"}:
         return pa.bool_()
-    if seen == {"int"}:
+    if seen and seen <= {"int", "long"}:
         return pa.int64()
     if seen and seen <= {"int", "float"}:
         return pa.float64()
@@ -344,14 +355,25 @@ def cast(value: Any, kind: pa.DataType) -> Any:
     if value is None or isinstance(value, pa.Scalar):
         return value
     if pa.types.is_string(kind):
-        return value if isinstance(value, str) else json.dumps(value, default=str)
+        return encodable(value if isinstance(value, str) else json.dumps(value, default=str))
     if not isinstance(value, str):
-        return None if pa.types.is_integer(kind) and value != value else value
+        if pa.types.is_floating(kind):
+            return float(value)
+        return None if value != value else value
     if value == "" or value.lower() in _NO_NUMBER:
         return None
     if pa.types.is_boolean(kind):
         return value in ("True", "true")
     return int(value) if pa.types.is_integer(kind) else float(value)
+
+
+def encodable(text: str) -> str:
+    """Text as UTF-8 has it; half a character, which JSON may hold alone, becomes U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def plain(value: Any) -> Any:
@@ -365,8 +387,10 @@ def plain_text(value: Any) -> str | None:
     """A cell as text; bytes that are no UTF-8 as 0x and their hexadecimal digits."""
     import pyarrow as pa
 
-    if value is None or isinstance(value, str):
-        return value
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return encodable(value)
     if isinstance(value, pa.Scalar) and pa.types.is_temporal(value.type):
         # Python's dates end in the year 9999, and its times have no nanoseconds.
         value = value.cast(pa.string()).as_py()

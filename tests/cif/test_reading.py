@@ -52,6 +52,36 @@ def read(*atoms: str, **more: object) -> Reading:
     return from_cif(block(*atoms, **more))  # type: ignore[arg-type]
 
 
+ROCK_SALT = """_cell_length_a 5.64
+_cell_length_b 5.64
+_cell_length_c 5.64
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+"""
+ONLY_IDENTITY = "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n"
+
+
+def test_operations_that_are_not_those_of_the_named_group_need_a_witness() -> None:
+    given = {"formula": "Na Cl", "cell": ROCK_SALT}
+    atoms = "Na1 Na 0 0 0", "Cl1 Cl 0.5 0.5 0.5"
+    for name in ("_symmetry_space_group_name_H-M 'F m -3 m'", "_space_group_IT_number 225"):
+        symmetry = f"{name}\n{ONLY_IDENTITY}"
+        (doubt,) = read(*atoms, symmetry=symmetry, **given).doubts
+        assert "lists 1 operations, the space group" in doubt
+        assert "has 192, and neither Z" in doubt
+        # Z says which of them is right.
+        assert not read(*atoms, symmetry=f"{symmetry}_cell_formula_units_Z 1\n", **given).doubts
+    for right in ("P 1", "an unknown name"):
+        named = f"_symmetry_space_group_name_H-M '{right}'\n{ONLY_IDENTITY}"
+        assert not read(*atoms, symmetry=named, **given).doubts
+
+
+def test_operations_without_the_identity_are_refused() -> None:
+    symmetry = "loop_\n_symmetry_equiv_pos_as_xyz\n'-x,-y,-z'\n"
+    assert "lacks the operation x, y, z; add it" in reason(MG, OXYGEN, H, symmetry=symmetry)
+
+
 def reason(*atoms: str, **more: object) -> str:
     with pytest.raises(StructureError) as caught:
         read(*atoms, **more)

@@ -10,6 +10,7 @@ import pytest
 from real_crystals import crystals
 
 from matminer_unate.cli import main as cli
+from matminer_unate.cli import similar as similar_command
 
 NAMED = crystals()
 
@@ -51,6 +52,49 @@ def test_the_nearest_are_printed_or_written(
     assert len(found) == 2 * (len(NAMED) + 2)
     assert run(tiny_weights, query, "--in", corpus, "--out", out) == cli.UNUSABLE
     assert "exists already" in capsys.readouterr().err
+
+
+def test_rows_that_cannot_be_used_are_failures(
+    tiny_weights: Path, corpus: Path, query: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alloy = NAMED["NaCl"].copy()
+    alloy.replace_species({"Na": {"Na": 0.5, "K": 0.5}})
+    mixed = corpus.with_name("alloy.cif")
+    alloy.to(filename=str(mixed), fmt="cif")
+    assert run(tiny_weights, query, mixed, "--in", corpus, "--quiet") == cli.SOME_FAILED
+    told = capsys.readouterr()
+    assert "rows failed" in told.err
+    assert "alloy.cif" in told.err
+    assert "ZnO wurtzite" in told.out
+    assert run(tiny_weights, mixed, "--in", corpus) == cli.UNUSABLE
+    told = capsys.readouterr()
+    assert "alloy.cif" in told.err
+    assert "no query is a usable crystal" in told.err
+    assert run(tiny_weights, query, "--in", mixed) == cli.UNUSABLE
+    assert "the corpus has no usable crystal" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-k", "0"], "-k is a whole number from 1 on"),
+        (["--distance", "nan"], "--distance must be 0 or more"),
+        (["--out", "nowhere/near.csv"], "the folder it is in does not exist"),
+        (["--save", "nowhere/kept"], "the folder it is in does not exist"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_embedded(
+    tiny_weights: Path,
+    corpus: Path,
+    query: Path,
+    options: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(similar_command, "open_corpus", None)
+    assert run(tiny_weights, query, "--in", corpus, *options) == cli.UNUSABLE
+    assert message in capsys.readouterr().err
 
 
 def test_duplicates_are_found_and_an_index_is_kept(

@@ -55,6 +55,12 @@ def test_an_input_that_ends_too_early_is_told() -> None:
         found(blocks, [4])
 
 
+@pytest.mark.parametrize("held", [1, 5, 8])
+def test_a_block_that_is_not_whole_is_never_handed_out_whole(held: int) -> None:
+    with pytest.raises(InputError, match="a, b became shorter while it was read"):
+        found(Blocks([source("a", 9, held), source("b", 3)], 100), [0])
+
+
 @pytest.mark.parametrize("ranges", [[], [range(0, 1)], [range(2, 4), range(4, 5), range(8, 20)]])
 def test_ranges_select_by_number(ranges: list[range]) -> None:
     wanted = {n for r in ranges for n in r if n < 10}

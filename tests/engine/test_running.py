@@ -23,6 +23,7 @@ from real_crystals import crystals
 
 from matminer_unate.cli import main as cli
 from matminer_unate.engine import running
+from matminer_unate.engine.blocks import Shard
 from matminer_unate.engine.locks import _started
 from matminer_unate.engine.parts import MANIFEST, PartsFolder
 from matminer_unate.io import writing
@@ -449,6 +450,44 @@ def test_a_folder_with_other_files_is_never_written_to(
         assert run(table, "--out", tmp_path / "mine", *more) == cli.UNUSABLE
         assert "holds files that no run has written, as thesis.tex" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_a_stopped_run_does_not_read_its_own_parts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    texts = [NAMED[name].to(fmt="cif") for name in ("Si", "NaCl", "Si", "NaCl")]
+    pd.DataFrame({"cif": texts}).to_parquet(folder / "rows.parquet")
+    write, out = running.write_part, folder / "out.parquet"
+
+    def ended(path: Path, block: int, *rest: Any) -> Any:
+        if block == 1:
+            raise KeyboardInterrupt
+        return write(path, block, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "write_part", ended)
+        assert run(folder, "--out", out, part_rows=2) != cli.OK
+    assert (folder / "out.parquet.parts").is_dir()
+    assert run(folder, "--out", out, part_rows=2) == cli.OK
+    assert len(pd.read_parquet(out)) == 4
+
+
+def test_overwriting_stops_at_a_shard_that_is_being_written(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "rows.csv", tmp_path / "out.parquet"
+    pd.DataFrame({"cif": [NAMED["Si"].to(fmt="cif")] * 8}).to_csv(path, index=False)
+    assert run(path, "--out", out, "--shard", "1/4", part_rows=2) == cli.OK
+    parts = tmp_path / "out.parquet.parts"
+    kept = sorted(parts.iterdir())
+    with running.held(parts, Shard(2, 4), print):
+        given = "--shard", "1/4", "--overwrite", "--pooling", "mean"
+        assert run(path, "--out", out, *given, part_rows=2) == cli.UNUSABLE
+        assert "is writing one; stop it, or write elsewhere" in capsys.readouterr().err
+        assert set(kept) <= set(parts.iterdir())
+    assert run(path, "--out", out, *given, part_rows=2) == cli.OK
 
 
 # -- bad input ------------------------------------------------------------------------------------

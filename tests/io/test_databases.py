@@ -17,7 +17,7 @@ from matminer_unate.cli import main as cli
 from matminer_unate.engine import running
 from matminer_unate.errors import InputError
 from matminer_unate.io import databases
-from matminer_unate.io.databases import open_database, open_optimade
+from matminer_unate.io.databases import open_database, open_optimade, parse_query
 from matminer_unate.io.input_rows import Source
 from matminer_unate.io.readers import open_inputs
 
@@ -175,6 +175,39 @@ def test_what_the_materials_project_does_not_return_is_a_failed_row(
     assert [row.structure is None for row in rows].count(True) == 1
     (gone,) = [row for row in rows if row.error]
     assert "did not return it" in str(gone.error)
+
+
+@pytest.mark.parametrize(
+    ("query", "criteria"),
+    [
+        ("elements=Fe", {"elements": ["Fe"]}),
+        ("elements=Fe|O,is_stable=false", {"elements": ["Fe", "O"], "is_stable": False}),
+        ("energy_above_hull=0", {"energy_above_hull": (0, 0)}),
+        ("band_gap=0.0,num_sites=4", {"band_gap": (0.0, 0.0), "num_sites": 4}),
+        ("has_props=dielectric", {"has_props": ["dielectric"]}),
+    ],
+)
+def test_criteria_mean_what_is_written(query: str, criteria: dict[str, Any]) -> None:
+    assert parse_query(query) == criteria
+
+
+def test_what_the_client_refuses_is_told_with_a_cure(
+    answers: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers.mp = None
+    with pytest.raises(InputError, match=r"Materials Project failed \(TypeError.*; check"):
+        open_database("mp:is_stable=true")
+
+
+def test_data_sets_of_jarvis_name_entries_in_several_ways(answers: SimpleNamespace) -> None:
+    for entry in answers.jarvis:
+        entry["id"] = entry.pop("jid")
+    expected = [str(entry["id"]) for entry in answers.jarvis]
+    assert [row.identifier for row in open_database("jarvis:some").rows()] == expected
+    for entry in answers.jarvis:
+        del entry["atoms"]
+    with pytest.raises(InputError, match="jarvis:some has no entry with 'atoms'; name"):
+        open_database("jarvis:some")
 
 
 def test_pages_that_change_while_they_are_read_end_the_run(answers: SimpleNamespace) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -78,3 +79,37 @@ def test_wrong_paths_and_options_are_named(tmp_path: Path) -> None:
         read_structures(tmp_path / "nowhere")
     with pytest.raises(InputError, match="on_error must be 'raise' or 'nan', got 'drop'"):
         read_structures(tmp_path, on_error="drop")  # type: ignore[arg-type]
+
+
+def test_columns_keep_their_kinds(tmp_path: Path) -> None:
+    cif, path = NAMED["Si"].to(fmt="cif"), tmp_path / "rows.csv"
+    rows = {"cif": [cif] * 3, "uid": ["1234567890123456789", "", "7"], "gap": ["1.5", "", "2"]}
+    pd.DataFrame(rows).to_csv(path, index=False)
+    table = read_structures(path)
+    assert table["uid"].tolist() == [1234567890123456789, pd.NA, 7]
+    assert table["gap"].dtype == float
+    times = pd.DataFrame({"cif": [cif] * 2, "seen": pd.to_datetime(["2026-01-02", None])})
+    times.to_parquet(tmp_path / "times.parquet")
+    seen = read_structures(tmp_path / "times.parquet")["seen"]
+    assert seen.iloc[0] == pd.Timestamp("2026-01-02")
+    assert seen.isna().tolist() == [False, True]
+
+
+def test_another_column_of_that_name_is_to_be_renamed(tmp_path: Path) -> None:
+    path, poscar = tmp_path / "rows.csv", NAMED["Si"].to(fmt="poscar")
+    pd.DataFrame({"poscar": [poscar] * 2, "structure": [1, 2]}).to_csv(path, index=False)
+    with pytest.raises(InputError, match="has a column 'structure' that holds something else"):
+        read_structures(path)
+
+
+def test_a_split_table_with_rows_of_other_lengths_loses_none(tmp_path: Path) -> None:
+    dicts = [structure.as_dict() for structure in NAMED.values()]
+    content = {"columns": ["structure", "n"], "data": [[dicts[0], 1], [dicts[1]], None]}
+    path = tmp_path / "split.json"
+    path.write_text(json.dumps(content))
+    with pytest.warns(UnateWarning, match="2 of 3 crystals could not be read"):
+        table = read_structures(path, on_error="nan")
+    assert [s is None for s in table["structure"]] == [False, True, True]
+    path.write_text(json.dumps(content | {"index": ["a", "b"]}))
+    with pytest.raises(InputError, match="'index' has 2 labels for 3 rows"):
+        read_structures(path)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import datetime
+import gzip
+import json
 import uuid
 from decimal import Decimal
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 from real_crystals import crystals
 
 from matminer_unate.cli import main as cli
+from matminer_unate.errors import InputError
 from matminer_unate.io.readers import open_inputs
 from matminer_unate.io.writing import PartWriter, carried_types, join_tables, table_schema
 
@@ -140,3 +143,42 @@ def test_columns_that_are_not_carried_are_named(
     err = capsys.readouterr().err
     assert "4 column(s) of" in err
     assert "are not in the output: 'cif', 'tags', 'more', 'map'" in err
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (['{"m": true}', '{"m": NaN}'], ["True", ""]),
+        (['{"m": 1.5}', '{"m": 9007199254740993}'], ["1.5", "9007199254740993"]),
+        (['{"m": 3}', '{"m": 9007199254740993}'], ["3", "9007199254740993"]),
+        (['{"m": "a"}', '{"m": "\\ud800"}'], ["A", "\ufffd"]),
+        (['{"m": 2}', '{"m": NaN}'], ["2", ""]),
+    ],
+)
+def test_any_json_number_or_text_goes_through(
+    tiny_weights: Path, tmp_path: Path, lines: list[str], expected: list[str]
+) -> None:
+    path, out = tmp_path / "rows.jsonl", tmp_path / "out.csv"
+    cell = json.dumps(CIF)
+    path.write_text("\n".join(line[:-1] + f', "cif": {cell}}}' for line in lines))
+    options = ["--weights", str(tiny_weights), "--device", "cpu", "--quiet"]
+    assert cli.main(["featurize", str(path), "--out", str(out), *options]) == cli.OK
+    with out.open(encoding="utf-8", newline="") as file:
+        assert [row["m"].capitalize() for row in csv.DictReader(file)] == expected
+
+
+def test_an_id_beside_another_identifier_is_told_to_stay_behind(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["ID", "id", "cif"], ["a", "1", CIF]])
+    (source,) = open_inputs([path])
+    assert source.left_behind == ("id",)
+
+
+def test_a_damaged_gzip_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv.gz"
+    content = bytearray(gzip.compress(f"cif\n{CIF!r}\n".encode() * 50))
+    content[len(content) // 2 :] = b"\xff" * (len(content) - len(content) // 2)
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"rows\.csv\.gz could not be read"):
+        open_inputs([path])
