@@ -13,7 +13,8 @@ same command again to go on where it stopped. Any number of processes share a ta
 next trial that nobody works on (``--jobs``, or a process a device under torchrun).
 
 The arms differ in what CartNet reads of a site, and in nothing else: subsets, schedule, epochs and
-the rows that choose the epoch (``val``) are the same.
+the rows that choose the epoch (``val``) are the same. With the preset ``cpu``, each has the peak
+learning rate that was best for it on ``val`` (``results/bandgap_tuning.csv``).
 
 ``Z``             atomic number, a learned embedding of each (CartNet as published)
 ``site``          frozen UNATE site embedding in its place (UNATE as published)

@@ -74,6 +74,7 @@ def pretraining_crystals(args: argparse.Namespace) -> list[Crystal]:
         part,
         run["limit"] or None,
         str(folder / excluded) if excluded else None,
+        run.get("accept_doubtful", False),
     )
     print(report)
     return crystals

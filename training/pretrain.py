@@ -8,11 +8,13 @@ A few minutes on a CPU:
 
     python training/pretrain.py --data my_cifs/ --epochs 5 --limit 2000 --out runs/small
 
-The shipped weights, on two processes (or GPUs), which deal the formulas out among them: none holds
-all crystals. On several machines, with the files on each of them or on a common disk, likewise:
+A larger run (how the shipped weights were made stands at the end of
+``training/results/ablation.md``), on two processes (or GPUs), which deal the formulas out among
+them: none holds all crystals. On several machines, with the files on each of them and ``--out`` on
+a common disk, likewise:
 ``torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 …``.
 
-    torchrun --nproc-per-node 2 training/pretrain.py --name mp_v3 --out runs/mp_v3 --data \\
+    torchrun --nproc-per-node 2 training/pretrain.py --name mine --out runs/mine --data \\
         mp_mtcgcnn.parquet mp20_val_test.parquet mpts52_val_test.parquet mp_elasticity.parquet \\
         mp_piezoelectric.parquet mp_extra.parquet
 

@@ -27,6 +27,7 @@ from safetensors.numpy import save_file
 
 from corpora.reading import read_with_report
 from harness.command import require_positive, run_script, script_parser
+from harness.jobs import run_jobs
 from harness.result_tables import write_table
 from matminer_unate import TightBindingStats
 from matminer_unate.physics import tight_binding
@@ -129,7 +130,14 @@ def name_of(channel: int) -> str:
 
 
 def errors_by_column(structures: list[Structure]) -> pd.DataFrame:
-    """Differences of the columns from those with computed integrals, in spreads of the columns."""
+    """Differences of the columns from those with computed integrals, in spreads of the columns.
+
+    In a process of its own that has no workers, which would not see the computed integrals.
+    """
+    return next(run_jobs(_errors_by_column, [(structures,)], 1))[1].result()
+
+
+def _errors_by_column(structures: list[Structure]) -> pd.DataFrame:
     featurizer = TightBindingStats()
     columns = featurizer.transform(structures).astype(np.float64)
     with patch.object(tight_binding, "pair_integrals", computed_integrals):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from matminer_unate.crystals.checked import CheckedCrystal
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.featurizers.pooling import check_pooling
@@ -148,7 +149,8 @@ def recipe_columns(
         groups.append("tight-binding")
     described = UnateSiteFeaturizer(columns=groups).featurize_sites(structure)
     found = {f"{name}_mean": described[name].to_numpy() for name in described.columns[3:]}
-    numbers = prepare(structure, weights_config(recipe.weights[0])).graph.atomic_numbers
+    # Not those of a graph, in which species that the weights have not seen are masked.
+    numbers = CheckedCrystal.of(structure).atomic_numbers
     found |= {f"MagpieData mean {name}": magpie_property(name)[numbers] for name in MAGPIE}
     for weights in recipe.weights:
         featurizer = recipe._learned(weights)

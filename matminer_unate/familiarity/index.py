@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -136,6 +136,7 @@ class UnateIndex:
         InputError
             There are not as many ids.
         """
+        structures = list(structures) if isinstance(structures, Iterator) else structures
         given = entries_of(structures)
         if ids is None:
             labelled = isinstance(structures, pd.Series | pd.DataFrame)

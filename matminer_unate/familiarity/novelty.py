@@ -92,6 +92,8 @@ class UnateNovelty(CrystalEmbedding):
         X : list, tuple, Series, one-column DataFrame or array of structures, optional
             None for the novelty to the pretraining corpus alone.
         """
+        if isinstance(X, Iterator):
+            raise InputError("pass a list of structures; an iterator can be read only once")
         super().fit()
         self._training: NDArray[np.float32] | None = None
         if X is not None:

@@ -17,7 +17,7 @@ from matminer_unate.crystals.ordering import Disorder, check_disorder
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.crystals.symmetry import find_spacegroup
 from matminer_unate.errors import InputError, StructureError
-from matminer_unate.featurizers.unate import UnateFeaturizer
+from matminer_unate.featurizers.unate import UnateFeaturizer, prepare
 from matminer_unate.maps.page import map_page
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, weights_config
 
@@ -93,7 +93,7 @@ class CorpusMap:
         for number, structure in enumerate(structures):
             try:
                 crystal = CheckedCrystal.of(structure, self.disorder)
-                crystal.check()
+                prepare(crystal, weights_config(self.weights))  # which refuses huge cells
                 crystals[number] = crystal
             except StructureError as e:
                 errors[number] = e
@@ -174,10 +174,12 @@ def place(embeddings: Floats, layout: Layout) -> tuple[Floats, tuple[str, str]]:
     Raises
     ------
     InputError
-        umap-learn is not installed.
+        umap-learn is not installed, or the layout is none of these.
     """
     from sklearn.decomposition import PCA
 
+    if layout not in LAYOUTS:
+        raise InputError(f"layout must be {' or '.join(map(repr, LAYOUTS))}, got {layout!r}")
     if layout == "umap":
         try:
             from umap import UMAP

@@ -41,7 +41,7 @@ def map_page(
     element_colors : mapping
         Red, green and blue, 0 to 255, of the elements in the periodic table.
     color : str, optional
-        The column that is shown first. Default: the first one of numbers, or the space group.
+        The column that is shown first. Default: the first one of numbers, or else the last one.
     title, source : str
 
     Raises

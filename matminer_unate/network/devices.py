@@ -16,7 +16,7 @@ def resolve_device(device: str) -> torch.device:
     Raises
     ------
     InputError
-        The name is no device, or asks for CUDA where there is none.
+        The name is no device, or asks for CUDA, or one of its devices, where there is none.
     """
     import torch
 
@@ -33,6 +33,11 @@ def resolve_device(device: str) -> torch.device:
     if resolved.type == "cuda" and not usable:
         raise InputError(
             f"device {device!r} asked for, but CUDA is not available; use device='auto'"
+        )
+    n_devices = torch.cuda.device_count() if resolved.type == "cuda" else 0
+    if resolved.index is not None and resolved.index >= n_devices > 0:
+        raise InputError(
+            f"device {device!r} asked for, but there are {n_devices}, counted from cuda:0"
         )
     return resolved
 

@@ -243,11 +243,14 @@ class _Growing:
 
     def _layer(self, network: int) -> tuple[float, float, float, float]:
         """Share of the atoms, area (Å²), thickness (Å) and vacuum of a layer and its images."""
-        edges = np.array(self.translations[network], dtype=np.float64) @ self.lattice
+        (i, j, k), (p, q, r) = rows = self.translations[network]
+        # Of the planes of lattice points along it, some are between those of its own translations.
+        planes_apart = math.gcd(j * r - k * q, k * p - i * r, i * q - j * p)
+        edges = np.array(rows, dtype=np.float64) @ self.lattice
         (a, b, c), (d, e, f) = edges.tolist()
         normal = np.array([b * f - c * e, c * d - a * f, a * e - b * d])
         area = math.hypot(*normal.tolist())
-        sites, period = self.members[network], self.volume / area
+        sites, period = self.members[network], planes_apart * self.volume / area
         images = np.array([self.image[site] for site in sites], dtype=np.float64)
         heights = (self.positions[sites] + images @ self.lattice) @ normal / area
         planes = self.positions @ normal / area % period

@@ -12,7 +12,7 @@ from disordered_crystals import disordered_crystals
 from pymatgen.core import Structure
 from real_crystals import crystals
 
-from matminer_unate import UnateIndex
+from matminer_unate import UnateIndex, UnateNovelty
 from matminer_unate.datasets import load_semiconductors
 from matminer_unate.errors import InputError, StructureError, UnateWarning, WeightsError
 from matminer_unate.familiarity import index as index_module
@@ -112,6 +112,16 @@ def test_a_disordered_crystal_is_as_its_ordered_cell(tiny_weights: Path, tmp_pat
     loaded = UnateIndex.load(tmp_path, disorder="ordered")
     with pytest.warns(UnateWarning, match="hold (such )?sites"):
         assert loaded.query(alloy, k=1)["distance"].tolist() == pytest.approx([0], abs=1e-5)
+
+
+def test_an_iterator_is_read_once(tiny_weights: Path) -> None:
+    some = list(NAMED.values())[:3]
+    index = UnateIndex((s for s in some[:2]), ["a", "b"], tiny_weights, device="cpu")
+    index.add(iter(some[2:]), ["c"])
+    assert (len(index), len(index.formulas), len(index.embeddings)) == (3, 3, 3)
+    assert index.query(some[2], 1)["id"].tolist() == ["c"]
+    with pytest.raises(InputError, match="an iterator can be read only once"):
+        UnateNovelty(tiny_weights, device="cpu").fit(iter(some))
 
 
 def test_mistakes_are_told(index: UnateIndex, tiny_weights: Path) -> None:

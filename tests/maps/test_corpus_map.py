@@ -87,6 +87,11 @@ def test_places_are_the_principal_components() -> None:
     assert axes[0].startswith("component 1: 8")
 
 
+def test_a_layout_that_is_unknown_is_refused() -> None:
+    with pytest.raises(InputError, match="layout must be 'pca' or 'umap', got 'tsne'"):
+        place(np.eye(4), "tsne")  # type: ignore[arg-type]
+
+
 def test_every_element_has_a_place_of_its_own(corpus: CorpusMap) -> None:
     table = {e["symbol"]: e for e in periodic_table(corpus.element_colors())}
     assert len({(e["row"], e["column"]) for e in table.values()}) == len(table) == 103

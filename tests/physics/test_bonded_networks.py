@@ -13,6 +13,7 @@ from real_crystals import crystals
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from matminer_unate import CellStats
 from matminer_unate.crystals.graph import RadiusGraph, radius_graph
 from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.physics.bonded_networks import (
@@ -120,6 +121,20 @@ def test_layers_of_mos2_are_three_planes_thick() -> None:
     assert found.spacing / share == pytest.approx(12.29 / 2, rel=1e-3)
     assert found.gap == pytest.approx(found.spacing - found.thickness)
     assert found.vacuum == 0
+
+
+def test_nets_that_share_no_atom_and_cross_have_the_vacuum_of_every_cell() -> None:
+    """Layers whose translations leave out half of the lattice points of their plane."""
+    share = np.linspace(0, 1, 10)[1:-1, None]
+    bulge = 3.2 * np.sin(np.pi * share) * [0, 0, 1]
+    up, down = share * [8, 8, 0] + bulge, share * [8, -8, 0] - bulge
+    given = Structure(
+        Lattice.tetragonal(8, 20), ["C"] * 17, [[0, 0, 0], *up, *down], coords_are_cartesian=True
+    )
+    stats = CellStats()
+    expected = stats.featurize(given)
+    for cell in ([1, 1, 2], [[1, 1, 0], [1, -1, 0], [0, 0, 1]], [2, 1, 1]):
+        np.testing.assert_allclose(stats.featurize(given * cell), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_thresholds_are_half_at_one_tolerance_and_end_at_one() -> None:

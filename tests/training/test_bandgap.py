@@ -454,6 +454,9 @@ def test_epochs_fall_as_labels_rise() -> None:
     found = [PRESETS["cpu"].settings("Z", n, 0.0).epochs for n in (100, 4_000, 16_000)]
     assert found == [80, 50, 25]
     assert PRESETS["paper"].settings("Z", 4_000, 0.0).epochs == 500
+    rates = {PRESETS["paper"].settings(arm, 4_000, 0.0).learning_rate for arm in ARMS}
+    assert rates == {1e-3}
+    assert PRESETS["cpu"].settings("Z", 4_000, 0.0).learning_rate == 5e-3
 
 
 def test_arms_are_compared_in_pairs_and_corrected_together(tmp_path: Path) -> None:

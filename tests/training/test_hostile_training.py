@@ -35,7 +35,7 @@ from matminer_unate.io.databases import open_matminer
 from pretraining import options as options_module
 from pretraining.checkpointing import load_checkpoint
 from pretraining.config import LossWeights
-from pretraining.model_card import model_card
+from pretraining.model_card import inherited, model_card
 from pretraining.presets import PRESETS
 from site_targets.computing import write_site_targets
 from site_targets.files import read_site_targets
@@ -254,6 +254,17 @@ def test_blank_lines_in_the_data_statement_do_not_spoil_the_card() -> None:
     about = {"run": run, "n_crystals": 1, "n_sites": 1, "torch": "", "python": "", "date": ""}
     card = model_card(config, about, {1: 1})
     assert "**Data.** CC BY 4.0.\n\nCite it.\n\n**File.**" in card
+
+
+def test_the_card_says_what_the_weights_before_had_seen() -> None:
+    run = {"wall_s": 1, "steps": 1, "processes": 1, "device": "cpu", "start_from": "mp_v2_taught"}
+    run |= inherited("mp_v2_taught")
+    about = {"run": run, "n_crystals": 1, "n_sites": 1, "torch": "", "python": "", "date": ""}
+    card = model_card(replace(PRESETS["smoke"], start_from="mp_v2_taught"), about, {1: 1})
+    assert "**The student of a teacher:** the weights that this run went on from" in card
+    assert "CHGNet was trained on energies" in " ".join(card.split())
+    assert "without any property label" not in card
+    assert inherited("mp_v3") == inherited("") == {}
 
 
 # -- stopped runs ---------------------------------------------------------------------------------

@@ -60,12 +60,24 @@ def read_formulas(path: str) -> frozenset[str]:
     found = set()
     for n, text in enumerate(texts):
         try:
-            composition = Composition(text, strict=True)
-            numbers = [z for e, k in composition.items() for z in [e.Z] * round(k)]
+            numbers = _numbers(Composition(text, strict=True))
         except Exception as e:
-            raise InputError(f"{file}, row {n}: {text!r} is no formula; mend the row") from e
+            raise InputError(
+                f"{file}, row {n}: {text!r} is no formula, or not one of fractions that a multiple "
+                "makes whole; mend the row"
+            ) from e
         found.add(reduced_formula(np.array(numbers)))
     return frozenset(found)
+
+
+def _numbers(composition: Composition) -> list[int]:
+    """Atomic number of each atom; of Li0.5CoO2, those of LiCo2O4."""
+    if any(abs(k - round(k)) > 1e-6 for k in composition.values()):
+        whole, factor = composition.get_integer_formula_and_factor()
+        if any(abs(k / factor - round(k / factor)) > 1e-3 for k in composition.values()):
+            raise ValueError("no whole numbers")
+        composition = Composition(whole)
+    return [z for e, k in composition.items() for z in [e.Z] * round(k)]
 
 
 def _column(file: Path, names: Sequence[str]) -> str:

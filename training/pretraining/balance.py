@@ -45,18 +45,24 @@ class GradientBalance(nn.Module):
                 torch.autograd.grad(losses[name], shared, retain_graph=True)[0].float().norm()
                 for name in self.weights
             ]
-        ).clamp(min=1e-8)
+        )
+        # Without a gradient, as of a batch in which no target is known, nothing was measured.
+        count = (found > 0).to(found.dtype)
         if dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(found)
-            found /= dist.get_world_size()
-        unknown = self.norms.isnan()
+            dist.all_reduce(count)
+        found = (found / count.clamp(min=1.0)).clamp(min=1e-8)
         mixed = torch.exp(decay * self.norms.log() + (1 - decay) * found.log())
-        self.norms.copy_(torch.where(unknown, found, mixed))
+        mixed = torch.where(self.norms.isnan(), found, mixed)
+        self.norms.copy_(torch.where(count > 0, mixed, self.norms))
 
     def scales(self) -> dict[str, float]:
-        """Factor of each loss, its weight included."""
-        norms = torch.where(self.norms.isnan(), 1.0, self.norms)
-        factors = (norms.log().mean().exp() / norms).tolist() if self.every else [1.0] * len(norms)
+        """Factor of each loss, its weight included; 1 beside it before a first measurement."""
+        known = ~self.norms.isnan()
+        factors = [1.0] * len(known)
+        if self.every and bool(known.any()):
+            mean = self.norms[known].log().mean().exp()
+            factors = torch.where(known, mean / self.norms, 1.0).tolist()
         return {
             name: weight * factor
             for (name, weight), factor in zip(self.weights.items(), factors, strict=True)

@@ -171,7 +171,7 @@ class PretrainConfig:
     name: str = "my_weights"
     data_statement: str = ""
     data: tuple[str, ...] = ()
-    part: str = "train"
+    part: Literal["train", "val", "test", "all"] = "train"
     max_sites: int = 60
     limit: int = 0
     start_from: str = ""

@@ -10,6 +10,7 @@ from typing import Any
 
 from pymatgen.core import Element
 
+from matminer_unate.network.weights import weights_config
 from pretraining.config import PretrainConfig
 from pretraining.pretrainer import OBJECTIVES
 
@@ -20,6 +21,20 @@ Intelligence 5, 1031, 2023), whatever their formula: crystals of held-out formul
 band gaps are not.""",
 }
 """What labels a teacher has learned from, for the card."""
+
+
+def inherited(start_from: str) -> dict[str, str]:
+    """What else the weights that a run goes on from have seen: their teacher, and all formulas."""
+    if not start_from:
+        return {}
+    before = weights_config(start_from).training
+    run, config, found = before.get("run", {}), before.get("config", {}), {}
+    taught = config.get("weights", {}).get("teacher")
+    if run.get("start_teacher") or run.get("teacher") or taught:
+        found["start_teacher"] = run.get("start_teacher") or run.get("teacher", "a teacher")
+    if run.get("start_part") == "all" or config.get("part") == "all":
+        found["start_part"] = "all"
+    return found
 
 
 def model_card(config: PretrainConfig, training: dict[str, Any], counts: dict[int, int]) -> str:
@@ -56,6 +71,14 @@ those of DFT."""
         labels = f"""**The student of a teacher:** site vectors of {teacher} were regressed from
 corrupted crystals beside the other tasks (weight {config.weights.teacher:g}), so what the teacher
 was trained on has reached these weights.{TEACHER_SAW.get(teacher.split()[0], "")}"""
+    elif former := run.get("start_teacher"):
+        pretrained = "pretrained from weights that were the student of another model:"
+        labels = f"""**The student of a teacher:** the weights that this run went on from had
+learned the site vectors of {former}, so what the teacher was trained on has reached these
+weights.{TEACHER_SAW.get(former.split()[0], "")}"""
+    if run.get("start_part") == "all" and config.part != "all":
+        held_out = """**No formula was held out** by the weights that this run went on
+from, whatever part it read itself."""
     started = ""
     if config.start_from:
         started = f""" It went on from the weights {run["start_from"]}, and has seen what these have

@@ -22,6 +22,7 @@ from pretraining.config import PretrainConfig
 from pretraining.epoch_log import log_epoch, trim_log
 from pretraining.epoch_table import EpochTable
 from pretraining.export import export
+from pretraining.model_card import inherited
 from pretraining.monitor import Monitor
 from pretraining.optimisation import load_start, make_optimizer
 from pretraining.pretrainer import Pretrainer
@@ -131,6 +132,7 @@ class Run:
         if self.config.teacher:
             told = about_site_targets(self.config.teacher)
             about["teacher"] = told.get("version", "an unnamed teacher")
+        about |= inherited(self.config.start_from)
         folder = self.out / "weights"
         export(folder, self.average, self.corpus, self.config, self.device, about)
         if self._held_out is not None:

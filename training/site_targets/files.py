@@ -23,9 +23,11 @@ COLUMNS = ["identifier", "n_sites", "values"]
 
 
 def about_site_targets(path: str | Path) -> dict[str, str]:
-    """Teacher, version and command of a file of site targets, empty where it does not say."""
+    """Teacher, version and command of a file, or folder of parts, empty where it does not say."""
+    path = Path(path)
+    file = min(path.glob("part-*.parquet"), default=path) if path.is_dir() else path
     found: dict[str, str] = json.loads(
-        (pq.read_schema(path).metadata or {}).get(b"site_targets", b"{}")
+        (pq.read_schema(file).metadata or {}).get(b"site_targets", b"{}")
     )
     return found
 
@@ -72,16 +74,20 @@ def join(out: Path, about: dict[str, str]) -> int:
         raise InputError("the teacher could judge none of the crystals; nothing is written")
     schema = pq.read_schema(files[0]).with_metadata({"site_targets": json.dumps(about)})
     draft = out.with_name("draft-" + out.name)
-    count = 0
+    done: set[str] = set()  # a join that was killed may have left parts beside their table
     with pq.ParquetWriter(draft, schema, compression="zstd") as writer:
         for file in files:
             source = pq.ParquetFile(file)
             for group in range(source.num_row_groups):
-                writer.write_table(source.read_row_group(group).cast(schema))
-            count += source.metadata.num_rows
+                table = source.read_row_group(group).cast(schema)
+                names = table["identifier"].to_pylist()
+                if not done.isdisjoint(names):
+                    table = table.filter(pa.array([name not in done for name in names]))
+                writer.write_table(table)
+                done.update(names)
     draft.replace(out)
     shutil.rmtree(parts_folder(out))
-    return count
+    return len(done)
 
 
 def finished_files(out: Path) -> list[Path]:

@@ -314,6 +314,12 @@ def test_formulas_of_a_file_are_excluded_however_they_are_written(
     assert {c.formula for c in read} == left
 
 
+def test_formulas_of_fractions_are_those_of_whole_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("Li0.5CoO2\nFe0.9O\nMg2O2\n")
+    assert read_formulas(str(path)) == {"Li(CoO2)2", "Fe9O10", "MgO"}
+
+
 def test_a_file_without_formulas_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("SiO2\nbread\n")
     with pytest.raises(InputError, match=r"a\.txt, row 1: 'bread' is no formula"):

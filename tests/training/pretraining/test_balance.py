@@ -70,6 +70,20 @@ def test_norms_are_averaged_over_measurements_and_saved(layer: nn.Linear) -> Non
     assert other.scales() == balance.scales()
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_batch_without_a_gradient_of_a_loss_measures_nothing_of_it(
+    layer: nn.Linear, first: bool
+) -> None:
+    expected = GradientBalance({"small": 1.0, "large": 1.0})
+    balance = GradientBalance({"small": 1.0, "large": 1.0})
+    found = losses(layer)
+    without = found | {"small": 0.0 * layer.weight.sum()}
+    expected.measure(found, layer.weight)
+    for given in (without, found) if first else (found, without):
+        balance.measure(given, layer.weight)
+    assert balance.scales() == pytest.approx(expected.scales(), rel=1e-5)
+
+
 def test_a_loss_without_gradient_does_not_blow_up(layer: nn.Linear) -> None:
     balance = GradientBalance({"small": 1.0, "large": 1.0})
     found = losses(layer) | {"small": 0.0 * layer.weight.sum()}

@@ -88,18 +88,24 @@ class Preset:
     visits : int
         Crystals seen in training with 4,000 labels; with n labels, √(n / 4,000) times as many.
         0: the epochs of ``training``, whatever the number of labels.
+    tuned : bool
+        Whether arms have learning rates of their own, which were chosen at this size.
     """
 
     encoder: EncoderConfig
     training: FitSettings
     visits: int = 0
+    tuned: bool = False
 
     def settings(self, arm: str, n_train: int, minimum: float) -> FitSettings:
         """How an arm is trained on that many labels; ``minimum`` is that of the target."""
         epochs = self.training.epochs
         if self.visits:
             epochs = min(epochs, max(1, round(self.visits / (n_train * 4000) ** 0.5)))
-        return replace(self.training, epochs=epochs, minimum=minimum, **ARMS[arm].settings)
+        own = dict(ARMS[arm].settings)
+        if not self.tuned:
+            own.pop("learning_rate", None)
+        return replace(self.training, epochs=epochs, minimum=minimum, **own)
 
 
 def shape(**changes: Any) -> EncoderConfig:
@@ -109,7 +115,7 @@ def shape(**changes: Any) -> EncoderConfig:
 
 
 PRESETS = {
-    "cpu": Preset(shape(), FitSettings(epochs=80, learning_rate=2e-3), visits=200_000),
+    "cpu": Preset(shape(), FitSettings(epochs=80, learning_rate=2e-3), 200_000, True),
     # As released for JARVIS and the Materials Project.
     "paper": Preset(
         shape(cutoff=5.0, width=256, n_layers=4, n_rbf=64, geometry="cartesian"),
