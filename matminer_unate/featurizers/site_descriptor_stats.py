@@ -157,7 +157,9 @@ class SiteDescriptorStats(StructureFeaturizer):
       mean over the elements, with a warning.
     * Of an atom with no neighbour within 0.85 cutoffs, the neighbours are drawn in, with a warning:
       where the nearest is at d₁ = 0.85 cutoffs + x, all distances are taken shorter by x²/(x + 0.1
-      cutoffs). So no column jumps where a last neighbour leaves the cutoff.
+      cutoffs). So no column jumps where a last neighbour leaves the cutoff. But the shortest bond
+      over the sum of radii is the least of all neighbours' within the cutoff, and of large cations
+      (Cs at a = 4.5 Å in CsI) jumps by 0.1 where a second shell leaves it.
     * Three descriptors are the same at every site of a crystal: their ``std`` is 0.
     * Rows are batched inside this process; ``set_n_jobs`` has no effect.
 

@@ -128,9 +128,16 @@ class TightBindingStats(StructureFeaturizer):
       sites, basis or supercell, and atoms moved by 10⁻⁹ Å, change the columns by up to 3·10⁻⁶ (in
       their units). Where sites repeat themselves, or have symmetry, only within 10⁻³ Å, they count
       as if they had it exactly, which can change columns by 10⁻³.
-    * Columns are continuous in lattice and coordinates, but for such gains of symmetry and for a
-      centre or width of states where there are hardly any. Finer grids of k points take over
-      gradually as a cell shrinks.
+    * Columns are continuous in lattice and coordinates, but for such gains of symmetry, for a
+      centre or width of states where there are hardly any, and for the next point. Finer grids of k
+      points take over gradually as a cell shrinks.
+    * Grids are along the axes of the reduced cell. Where a lattice has several reduced bases, as
+      one that is more symmetric than the atoms in it (substituted cells that were not relaxed), and
+      needs more points along one axis than along another, the basis that was given decides among
+      them, and a shear from one reduced cell to the next is a step. In the worst crystals found,
+      edges differ by 0.1 eV and the smallest direct gap by 0.4 eV.
+    * A band that is half filled, by an odd number of electrons, can be full at half of the points
+      of a coarse grid: then there is a gap that is none, and the direct gap is below it.
     * One core takes 3 ms for a crystal (up to 20 sites), and for perovskites without symmetry of 5,
       20, 60, 100, 200, 300 and 1,000 sites 0.01, 0.01, 0.03, 0.1, 0.3, 0.8 and 30 s; k points that
       symmetry makes equal are solved once. Cells of more than 1,000 orbitals are solved in single

@@ -49,7 +49,8 @@ def k_grid(lattice: Floats, n_orbitals: int) -> Grid:
 
     Divisions are powers of two. As a cell shrinks, the share of the finer grid grows from 0 to 1,
     axis by axis in the order of their heights: so what is summed over k points changes
-    continuously, and has the symmetry of the lattice.
+    continuously with the cell, as long as its reduced basis is the same. Of a lattice with several
+    reduced bases, each has a grid of its own where divisions differ.
     """
     heights, volume = cell_heights(lattice)
     length = min(K_LENGTH, (2 * MAX_WORK * volume) ** (1 / 3) / n_orbitals)

@@ -212,7 +212,8 @@ def _physics(s: _Sites) -> Floats:
     most = s.max(counts)
 
     def largest(values: Floats) -> Floats:
-        # A neighbour that fades falls below all others before it is gone, so nothing jumps.
+        # A neighbour that fades falls below all others before it is gone, so nothing jumps, but
+        # where no other is felt in full.
         return most * s.max(values - _ANY_DIFFERENCE * (most[i] - counts))
 
     charge = s.sum(bond * np.tanh(delta))
