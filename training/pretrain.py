@@ -83,6 +83,10 @@ def pretrain(config: PretrainConfig, out: Path, resume: bool) -> None:
     """Train, or train on, and export the weights."""
     rank, world, device = start_processes()
     resuming = resume and (out / CHECKPOINT).is_file()
+    if len(set(Share(rank, world).all_of(resuming))) > 1:
+        raise InputError(
+            f"{out / CHECKPOINT} is there for some processes only; put --out on a disk of all"
+        )
     if rank == 0 and not resuming:
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(config.to_json())

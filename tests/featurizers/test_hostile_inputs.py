@@ -523,9 +523,9 @@ def test_wide_and_sparse_cells_cost_little_time_and_memory(name: str) -> None:
     crystal = build()
     arrays = crystal.lattice.matrix, crystal.frac_coords, np.array(crystal.atomic_numbers)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.process_time()
     graph = radius_graph(*arrays, CUTOFF)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
     assert graph.n_edges == n_edges
 
@@ -536,10 +536,10 @@ def test_more_edges_than_memory_for_them_are_refused_before_the_search() -> None
     shifts = np.stack(np.meshgrid(*[np.arange(n)] * 3), axis=-1).reshape(-1, 1, 3)
     coords = ((copper.frac_coords + shifts) / n).reshape(-1, 3)
     numbers = np.full(len(coords), 29)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(StructureError, match=r"143748 sites have about .* smaller cell"):
         radius_graph(copper.lattice.matrix * n, coords, numbers, CUTOFF)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
 
 
 def test_any_cell_of_a_lattice_gives_the_same_edges() -> None:

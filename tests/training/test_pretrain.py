@@ -34,6 +34,7 @@ from corpora.corpus import Corpus
 from corpora.element_tables import element_table
 from corpora.sampling import epoch_batches
 from matminer_unate import UnateFeaturizer
+from matminer_unate.errors import InputError
 from matminer_unate.network import checkpoints
 from matminer_unate.network.config import EncoderConfig
 from matminer_unate.network.encoder import SiteEncoder
@@ -252,6 +253,20 @@ def test_an_interrupted_run_resumes_to_the_same_weights_bit_for_bit(
     pretrain.main([*command, "--resume"])
     assert weights_of(tmp_path) == weights_of(finished)
     pd.testing.assert_frame_equal(log_of(tmp_path), log_of(finished))
+
+
+def test_a_run_of_several_processes_is_not_gone_on_with_by_one(
+    table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["--data", table, "--out", str(tmp_path), *SMALL, "--checkpoint-minutes", "0"]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 1)
+        with pytest.raises(Stop):
+            pretrain.main(command)
+    written = replace(Progress(epoch=0, batch=1, step=1), processes=2)
+    monkeypatch.setattr(run_module, "load_checkpoint", lambda *state: written)
+    with pytest.raises(InputError, match=r"within an epoch on 2 process.*; go on with 2"):
+        pretrain.main([*command, "--resume"])
 
 
 def test_steps_after_the_last_checkpoint_are_repeated(

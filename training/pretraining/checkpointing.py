@@ -33,6 +33,8 @@ class Progress:
         Wall time of training, stops not counted.
     sums : dict of str to float
         Logged quantities summed over the batches of the present epoch.
+    processes : int
+        That share its batches; 0 where it is not known.
     """
 
     epoch: int = 0
@@ -40,6 +42,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
+    processes: int = 0
 
     def add(self, values: dict[str, float]) -> None:
         """Count one finished batch."""

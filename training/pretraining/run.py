@@ -16,6 +16,7 @@ from torch import nn
 from corpora.corpus import Corpus
 from corpora.sampling import epoch_batches
 from corpora.shares import Share
+from matminer_unate.errors import InputError
 from matminer_unate.network.initialisation import DrawFrom
 from pretraining.checkpointing import CHECKPOINT, Progress, load_checkpoint, save_checkpoint
 from pretraining.config import PretrainConfig
@@ -83,6 +84,13 @@ class Run:
             self.progress = load_checkpoint(
                 out / CHECKPOINT, self.model, self.average, self.optimizer
             )
+            before = self.progress.processes
+            if self.progress.batch and before not in (0, self.world):
+                raise InputError(
+                    f"{out} was stopped within an epoch on {before} process(es), whose batches are "
+                    f"others than those of {self.world}; go on with {before}"
+                )
+        self.progress.processes = self.world
         self.wrapped: nn.Module = self.model
         if self.world > 1:
             self.wrapped = nn.parallel.DistributedDataParallel(self.model, broadcast_buffers=False)
