@@ -1,4 +1,4 @@
-"""Corruptions of a clean batch, one a file; ``augment.Corruption`` applies them in turn.
+"""Corruptions of a clean batch, one a file; ``corruption.Corruption`` applies them in turn.
 
 Each takes its randomness from the generator it is given, on the generator's device.
 """

@@ -67,7 +67,7 @@ def pair_targets(form: Form, batch: CleanBatch, cutoff: float) -> Tensor:
         them would be arbitrary; a site with fewer in its list has only these. ``bond``: 1 if some
         image of j is within 1.2 times the smaller of both nearest-neighbour distances, else 0;
         (n_pairs,). ``pair-rdf``: log(1 + Σ_T φ_k(d_ijT) f_c(d_ijT)) over the images T of j, with
-        the radial channels of ``corpora.species_rdf``; (n_pairs, 8).
+        the radial channels of ``corpora.clean_targets.species_rdf``; (n_pairs, 8).
     cutoff : float
         Å; of the envelope f_c.
     """

@@ -38,7 +38,9 @@ def ablation_figure(path: Path) -> None:
         ax.set_xlim(-WORTH_SEEING, WORTH_SEEING)
         for y, value in enumerate(change[key]):
             if abs(value) > WORTH_SEEING:
-                ax.text(WORTH_SEEING, y, f"+{value:.0f} ", fontsize=6, ha="right", va="center")
+                side = "right" if value > 0 else "left"
+                x = WORTH_SEEING if value > 0 else -WORTH_SEEING
+                ax.text(x, y, f" {value:+.0f} ", fontsize=6, ha=side, va="center")
         ax.set_title(name, fontsize=9)
         ax.set_xlabel("change in val MAE (%)", fontsize=8)
         ax.tick_params(labelsize=7)

@@ -45,7 +45,7 @@ class Blocks:
         self.weights = {Path(w).name: w for w in weights}
         # Read once: a run that has started stays with the weights it has started with.
         self.versions = {name: _version(w) for name, w in self.weights.items()}
-        # An untrained network is standardised as the trained one is.
+        # An untrained network has the shape and the inputs of a trained one.
         self.versions["untrained"] = _version(weights[0])
 
     def path(self, block: str) -> Path:
