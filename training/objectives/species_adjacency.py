@@ -15,9 +15,9 @@ class SpeciesAdjacency(nn.Module):
     The published adjacency matrix of the unit cell depends on the cell that was chosen and cannot
     be predicted between symmetry-equivalent sites. Its quotient can: for site i, species b and
     radial channel k, t_ibk = log(1 + Σ_{j∈b} φ_k(d_ij) f_c(d_ij)), computed on the clean crystal
-    (``corpora.clean_targets.species_rdf``). With p_i a projection of the site's latent and p̄_b its mean over the
-    sites of species b, the prediction is p_iᵀ B_k p̄_b + c_k·p_i + e_k·p̄_b + b_k with B_k of low
-    rank.
+    (``corpora.clean_targets.species_rdf``). With p_i a projection of the site's latent and p̄_b its
+    mean over the sites of species b, the prediction is p_iᵀ B_k p̄_b + c_k·p_i + e_k·p̄_b + b_k with
+    B_k of low rank.
 
     Parameters
     ----------
