@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from benchmarks.matbench.models import Outcome
 from benchmarks.matbench.tasks import N_FOLDS, Fold, TaskRows
+from matminer_unate.errors import InputError
+from matminer_unate.io.tables import DAMAGED_GZIP
 
 VERSION = "0.6"
 """Of the package whose format this is."""
@@ -61,7 +64,8 @@ class Submission:
     """Predictions of test rows, to be written as ``MatbenchBenchmark.to_file`` does.
 
     Where the local rows are not all the official ones, the file lacks the others, and MatBench
-    does not take it: a submission needs the data of the package.
+    does not take it: a submission needs the data of the package. What other commands have written
+    stays: other tasks, and other folds with the same options.
 
     Parameters
     ----------
@@ -72,11 +76,12 @@ class Submission:
 
     def __init__(self, path: Path, model: str) -> None:
         self.path, self.model = path, model
-        self.tasks: dict[str, Any] = {}
+        self.tasks: dict[str, Any] = self._written()
         self.missing: dict[str, int] = {}
 
     def add(self, rows: TaskRows, fold: Fold, found: Outcome, options: dict[str, Any]) -> None:
         """Record a test fold, and write."""
+        self.tasks = self._written()
         name = f"matbench_{rows.name}"
         task = self.tasks.setdefault(
             name,
@@ -92,13 +97,31 @@ class Submission:
         predictions = found.predictions
         if rows.classes:
             predictions = predictions.clip(0, 1)
+        # Of its own share in the mean each fold may have another.
+        own = json.loads(json.dumps(options)) | {"network_share": None}
+        task["results"] = {
+            key: before
+            for key, before in task["results"].items()
+            if before["parameters"] | {"network_share": None} == own
+        }
         task["results"][f"fold_{fold.number}"] = {
             "data": dict(zip(ids, predictions.tolist(), strict=True)),
-            "parameters": options | {"network_share": found.facts.get("network_share")},
+            "parameters": own | {"network_share": found.facts.get("network_share")},
             "scores": scores(rows.y[fold.judged], predictions, rows.classes),
         }
         self.missing[rows.name] = rows.n_official - len(rows)
         self._write()
+
+    def _written(self) -> dict[str, Any]:
+        if not self.path.exists():
+            return {}
+        try:
+            content = json.loads(gzip.decompress(self.path.read_bytes()))
+            return dict(content["tasks"])
+        except (*DAMAGED_GZIP, ValueError, KeyError, TypeError) as e:
+            raise InputError(
+                f"{self.path} is no file of MatBench results ({type(e).__name__}: {e}); delete it"
+            ) from e
 
     def _write(self) -> None:
         content: dict[str, Any] = {
@@ -113,7 +136,7 @@ class Submission:
         content["hash"] = content_hash(content)
         text = json.dumps(content, sort_keys=True).encode()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_suffix(".part")
+        unfinished = self.path.with_suffix(f".{os.getpid()}.part")
         unfinished.write_bytes(gzip.compress(text, mtime=0))
         unfinished.replace(self.path)
 
@@ -122,9 +145,13 @@ class Submission:
         lines = []
         for name, task in self.tasks.items():
             short = name.removeprefix("matbench_")
-            n_folds, missing = len(task["results"]), self.missing[short]
+            n_folds, missing = len(task["results"]), self.missing.get(short)
             line = f"{self.path}: {short}, {n_folds} of {N_FOLDS} folds"
-            lines.append(f"{line}, {missing} official rows are missing" if missing else line)
+            if missing is None:
+                line += ", written before"
+            elif missing:
+                line += f", {missing} official rows are missing"
+            lines.append(line)
         return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error
 from benchmarks.matbench.leaderboard import Submission, content_hash, scores
 from benchmarks.matbench.models import Outcome
 from benchmarks.matbench.tasks import read_local
+from matminer_unate.errors import InputError
 
 RNG = np.random.default_rng(0)
 
@@ -75,3 +77,34 @@ def test_the_file_is_in_matbenchs_own_format(tmp_path: Path) -> None:
     first, second = submission.report()
     assert first.endswith("log_kvrh, 2 of 5 folds, 10927 official rows are missing")
     assert "mp_is_metal, 2 of 5 folds" in second
+
+
+def test_what_other_commands_have_written_stays_where_options_are_the_same(tmp_path: Path) -> None:
+    folder, path = write_tasks(tmp_path), tmp_path / "results.json.gz"
+
+    def add(name: str, number: int, options: dict[str, Any]) -> Submission:
+        rows = read_local(folder, name)
+        fold = rows.official(number)
+        submission = Submission(path, "network")
+        outcome = Outcome(np.zeros(len(fold.judged)), None, {"network_share": number / 10})
+        submission.add(rows, fold, outcome, options)
+        return submission
+
+    def folds() -> dict[str, list[str]]:
+        content = json.loads(gzip.decompress(path.read_bytes()))
+        assert content.pop("hash") == content_hash(content)
+        return {name: list(task["results"]) for name, task in content["tasks"].items()}
+
+    add("log_kvrh", 0, {"network": {"epochs": 20}})
+    told = add("mp_is_metal", 1, {"network": {"epochs": 9}}).report()
+    assert any("log_kvrh, 1 of 5 folds, written before" in line for line in told)
+    add("log_kvrh", 2, {"network": {"epochs": 20}})
+    assert folds() == {
+        "matbench_log_kvrh": ["fold_0", "fold_2"],
+        "matbench_mp_is_metal": ["fold_1"],
+    }
+    add("log_kvrh", 3, {"network": {"epochs": 40}})
+    assert folds()["matbench_log_kvrh"] == ["fold_3"]
+    path.write_bytes(b"no gzip")
+    with pytest.raises(InputError, match=r"is no file of MatBench results .*; delete it"):
+        add("log_kvrh", 0, {})
