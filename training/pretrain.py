@@ -46,9 +46,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 from tqdm.auto import tqdm
@@ -56,6 +59,7 @@ from tqdm.auto import tqdm
 from corpora.shares import Share
 from harness.command import run_script, torch_threads
 from harness.stopping import whole_steps
+from matminer_unate.engine.locks import locked
 from matminer_unate.errors import InputError
 from matminer_unate.network.optimisation import update_average
 from pretraining.checkpointing import CHECKPOINT
@@ -76,22 +80,39 @@ from pretraining.run import Run
 def main(argv: list[str] | None = None) -> None:
     args, config = parse_arguments(argv)
     with torch_threads(args.threads):
-        pretrain(config, Path(args.out), args.resume)
+        rank, world, device = start_processes()
+        with held(Path(args.out)) if rank == 0 else nullcontext():
+            pretrain(config, Path(args.out), args.resume, (rank, world, device))
 
 
-def pretrain(config: PretrainConfig, out: Path, resume: bool) -> None:
-    """Train, or train on, and export the weights."""
-    rank, world, device = start_processes()
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Make the output folder, and keep other runs from it.
+
+    Raises
+    ------
+    InputError
+        One is at work there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / "_lock", print):
+        yield
+
+
+def pretrain(
+    config: PretrainConfig, out: Path, resume: bool, place: tuple[int, int, torch.device]
+) -> None:
+    """Train, or train on, and export the weights; ``place`` is rank, processes and device."""
+    rank, world, _ = place
     resuming = resume and (out / CHECKPOINT).is_file()
     if len(set(Share(rank, world).all_of(resuming))) > 1:
         raise InputError(
             f"{out / CHECKPOINT} is there for some processes only; put --out on a disk of all"
         )
     if rank == 0 and not resuming:
-        out.mkdir(parents=True, exist_ok=True)
         (out / "config.json").write_text(config.to_json())
     corpus, held_out = read_corpora(config, out, Share(rank, world))
-    run = Run(config, corpus, held_out, out, (rank, world, device), resuming)
+    run = Run(config, corpus, held_out, out, place, resuming)
     try:
         while run.progress.epoch < config.epochs:
             before = run.progress.seconds

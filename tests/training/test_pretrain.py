@@ -269,6 +269,15 @@ def test_a_run_of_several_processes_is_not_gone_on_with_by_one(
         pretrain.main([*command, "--resume"])
 
 
+def test_two_runs_do_not_share_a_folder(table: str, tmp_path: Path) -> None:
+    command = ["--data", table, "--out", str(tmp_path / "run"), *SMALL]
+    with pretrain.held(tmp_path / "run"), pytest.raises(InputError, match=r"is writing to .*run"):
+        pretrain.main(command)
+    assert not (tmp_path / "run" / "config.json").exists()
+    pretrain.main(command)
+    assert not list((tmp_path / "run").glob("_lock*"))
+
+
 def test_steps_after_the_last_checkpoint_are_repeated(
     finished: Path, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
