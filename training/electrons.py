@@ -29,7 +29,7 @@ from benchmarks.electrons.parts import CONTROL_PART, PARTS, compute_parts
 from benchmarks.properties import PROPERTIES
 from harness.command import run_script, script_parser
 from harness.comparisons import bootstrap_change, paired_change, resample_formulas
-from harness.jobs import run_jobs
+from harness.jobs import run_on_one_thread
 from harness.result_tables import GrowingTable
 
 PRESENT = "present"
@@ -54,7 +54,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
-    next(run_jobs(run, [(args,)], 1))[1].result()
+    run_on_one_thread(run, args)
 
 
 def run(args: argparse.Namespace) -> None:

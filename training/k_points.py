@@ -20,7 +20,7 @@ from benchmarks.columns.regressors import HEADS, Rows
 from benchmarks.columns.subsets import property_rows, read_property_table
 from benchmarks.properties import PROPERTIES
 from harness.command import run_script, script_parser
-from harness.jobs import run_jobs
+from harness.jobs import run_on_one_thread
 from harness.result_tables import write_table
 from matminer_unate import TightBindingStats
 from matminer_unate.physics import k_points
@@ -40,14 +40,11 @@ SETTINGS = {
 
 def main() -> None:
     args = parse_arguments()
-    next(run_jobs(run, [(args,)], 1))[1].result()
+    run_on_one_thread(run, args)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compute the columns, fit, and write; in a process that has no workers.
-
-    Workers would not see the changed grids, nor would their CPU time be counted.
-    """
+    """Compute the columns, fit, and write."""
     warnings.simplefilter("ignore")
     found = []
     for name in args.properties:

@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 
 from corpora.reading import read_with_report
 from harness.command import require_positive, run_script, script_parser
-from harness.jobs import run_jobs
+from harness.jobs import run_on_one_thread
 from harness.result_tables import write_table
 from matminer_unate import TightBindingStats
 from matminer_unate.physics import tight_binding
@@ -130,11 +130,8 @@ def name_of(channel: int) -> str:
 
 
 def errors_by_column(structures: list[Structure]) -> pd.DataFrame:
-    """Differences of the columns from those with computed integrals, in spreads of the columns.
-
-    In a process of its own that has no workers, which would not see the computed integrals.
-    """
-    return next(run_jobs(_errors_by_column, [(structures,)], 1))[1].result()
+    """Differences of the columns from those with computed integrals, in spreads of the columns."""
+    return run_on_one_thread(_errors_by_column, structures)
 
 
 def _errors_by_column(structures: list[Structure]) -> pd.DataFrame:

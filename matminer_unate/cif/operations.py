@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property, lru_cache
@@ -119,13 +120,7 @@ def named_otherwise(block: Block, symmetry: Symmetry) -> str:
     """What the named space group says of listed operations that it has more or fewer of, or ""."""
     if symmetry.source not in OPERATIONS or "magn" in symmetry.source:
         return ""
-    known = (
-        (name, settings)
-        for tags, find in ((NAMES, _settings), (NUMBERS, _numbered))
-        for tag in tags
-        for name in _values(block, tag)
-        if (settings := find(name))
-    )
+    known = ((name, settings) for name, _, settings in _named_groups(block) if settings)
     name, settings = next(known, ("", []))
     counts = {len(_from_database(setting, name)) for setting in settings}
     if not counts or len(symmetry) in counts:
@@ -133,24 +128,24 @@ def named_otherwise(block: Block, symmetry: Symmetry) -> str:
     return f"the space group {name} has {' or '.join(map(str, sorted(counts)))}"
 
 
-def _numbered(number: str) -> list[_Setting]:
-    return _all_settings().by_number.get(number.strip(), [])
+def _named_groups(block: Block) -> Iterator[tuple[str, bool, list[_Setting]]]:
+    """Space groups by name or number, whether it is a number, and its settings, if it is known."""
+    for tag in NAMES:
+        for name in _values(block, tag):
+            yield name, False, _settings(name)
+    for tag in NUMBERS:
+        for number in _values(block, tag):
+            yield number, True, _all_settings().by_number.get(number.strip(), [])
 
 
 def _named(block: Block, lattice: NDArray[np.float64]) -> list[Symmetry]:
     unknown = ""
-    for tag in NAMES:
-        for name in _values(block, tag):
-            settings = _settings(name)
-            if settings:
-                return _fitting(settings, f"the space group {name!r}", lattice)
-            unknown = unknown or f"the space group {name!r} is unknown"
-    for tag in NUMBERS:
-        for number in _values(block, tag):
-            settings = _numbered(number)
-            if settings:
-                return _fitting(settings, f"the space group number {number}", lattice)
-            unknown = unknown or f"the space group number {number!r} is none from 1 to 230"
+    for name, is_number, settings in _named_groups(block):
+        if settings:
+            said = f"number {name}" if is_number else repr(name)
+            return _fitting(settings, f"the space group {said}", lattice)
+        said = f"number {name!r} is none from 1 to 230" if is_number else f"{name!r} is unknown"
+        unknown = unknown or f"the space group {said}"
     if unknown:
         raise StructureError(
             f"{unknown}, and no operations are listed; write them as {OPERATIONS[0]}"

@@ -163,7 +163,8 @@ def _fill(
         before = len(index)
         warnings.filterwarnings("ignore", message=r"\d+ of \d+ rows could not be encoded")
         index.add([row.structure for row in rows], [row.identifier for row in rows])
-        return {row - before: e for row, e in index.errors.items() if row >= before}
+        fresh = range(before, len(index))
+        return {row - before: index.errors[row] for row in fresh if row in index.errors}
 
     sources = open_corpus(paths, args)
     embed_rows(sources, args, report, take)

@@ -88,6 +88,14 @@ def is_alive(path: Path, holder: dict[str, Any]) -> bool:
         return False
 
 
+def living(folder: Path, pattern: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Locks in a folder whose processes still run, with who they are."""
+    for path in folder.glob(pattern):
+        holder = read_lock(path)
+        if holder is not None and is_alive(path, holder):
+            yield path, holder
+
+
 def _refusal(path: Path, holder: dict[str, Any]) -> str:
     return (
         f"process {holder.get('pid')} on {holder.get('host')} is writing to {path.parent}; wait "

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from matminer_unate.engine.blocks import Shard
 from matminer_unate.engine.computing import Computing
 from matminer_unate.engine.identity import differences
-from matminer_unate.engine.locks import is_alive, read_lock
+from matminer_unate.engine.locks import living
 from matminer_unate.engine.report import Listed, RowReport
 from matminer_unate.errors import InputError
 from matminer_unate.io.input_rows import InputRow
@@ -219,6 +219,10 @@ class PartsFolder:
         found = [Manifest.read(path) for path in names if _OWN.fullmatch(path.name)]
         return [manifest for manifest in found if manifest.header]
 
+    def writers(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Locks of the shards that are being written, and by whom."""
+        return living(self.path, "_lock-*-of-*")
+
     def foreign(self) -> list[str]:
         """Names in it that no run has written."""
         return sorted(p.name for p in self.path.iterdir() if not _OWN.fullmatch(p.name))
@@ -260,13 +264,8 @@ class PartsFolder:
         return self.parts()
 
     def _check_unheld(self, shard: Shard) -> None:
-        for lock in self.path.glob("_lock-*-of-*"):
-            holder = read_lock(lock)
-            if (
-                lock.name != f"_lock-{shard.k}-of-{shard.n}"
-                and holder is not None
-                and is_alive(lock, holder)
-            ):
+        for lock, holder in self.writers():
+            if lock.name != f"_lock-{shard.k}-of-{shard.n}":
                 raise InputError(
                     f"{self.path} holds the parts of another run, of which process "
                     f"{holder.get('pid')} on {holder.get('host')} is writing one; stop it, or "

@@ -18,7 +18,7 @@ from matminer_unate.engine.blocks import PART_ROWS, Blocks, Shard, parsed
 from matminer_unate.engine.cluster import Plan, cluster_parts
 from matminer_unate.engine.computing import Computing, Options
 from matminer_unate.engine.identity import input_identities
-from matminer_unate.engine.locks import is_alive, locked, read_lock
+from matminer_unate.engine.locks import locked
 from matminer_unate.engine.parts import (
     FORMAT,
     MANIFEST,
@@ -319,12 +319,9 @@ def held(path: Path, shard: Shard, say: Callable[[str], Any]) -> Iterator[None]:
     """
     own = path / f"_lock-{shard.k}-of-{shard.n}"
     with locked(own, say):
-        for lock in path.glob("_lock-*-of-*"):
+        for lock, holder in PartsFolder(path).writers():
             k, n = lock.name.removeprefix("_lock-").split("-of-")
-            if lock == own or not (n.isdecimal() and shard.meets(Shard(int(k), int(n)))):
-                continue
-            holder = read_lock(lock)
-            if holder is not None and is_alive(lock, holder):
+            if lock != own and n.isdecimal() and shard.meets(Shard(int(k), int(n))):
                 raise InputError(
                     f"process {holder.get('pid')} on {holder.get('host')} is writing shard {k}/{n} "
                     f"to {path}; wait for it, or write elsewhere"
@@ -407,13 +404,11 @@ def merge(folders: Sequence[Path], target: Target, bar: Progress) -> RowReport:
 def _open_manifests(folder: PartsFolder) -> list[Manifest]:
     if not folder.path.is_dir():
         raise InputError(f"{folder.path}: no such folder of parts; check the name")
-    for lock in folder.path.glob("_lock-*-of-*"):
-        holder = read_lock(lock)
-        if holder is not None and is_alive(lock, holder):
-            raise InputError(
-                f"process {holder.get('pid')} on {holder.get('host')} is writing to {folder.path}; "
-                "wait for it"
-            )
+    for _, holder in folder.writers():
+        raise InputError(
+            f"process {holder.get('pid')} on {holder.get('host')} is writing to {folder.path}; "
+            "wait for it"
+        )
     return folder.manifests()
 
 

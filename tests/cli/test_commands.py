@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from real_crystals import crystals
 from small_corpora import prototypes
+from stopped_runs import stop_in_part
 
 from matminer_unate import UnateFineTuneRegressor, UnateRegressor
 from matminer_unate.cli import main as cli
-from matminer_unate.engine import computing, running
+from matminer_unate.engine import computing
 
 NAMED = crystals()
 
@@ -59,21 +59,13 @@ def test_a_table_gets_the_predictions_row_for_row(
 def test_predictions_that_were_stopped_go_on(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write, calls = running.write_part, []
-
-    def stopped(*args: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return write(*args)
-
     for n, structure in enumerate(NAMED.values()):
         structure.to(filename=str(tmp_path / f"{n}.cif"))
     outs = [tmp_path / "whole.csv", tmp_path / "resumed.csv"]
     options = ["--part-rows", 2, "--out"]
     assert run(model, tmp_path / "*.cif", *options, outs[0]) == cli.OK
     with monkeypatch.context() as patched:
-        patched.setattr(running, "write_part", stopped)
+        stop_in_part(patched, 3)
         assert run(model, tmp_path / "*.cif", *options, outs[1]) == cli.INTERRUPTED
     assert run(model, tmp_path / "*.cif", *options, outs[1], "--name", "other") == cli.UNUSABLE
     assert "holds the parts of another run: the table has other columns" in capsys.readouterr().err

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 from real_crystals import crystals
+from stopped_runs import stop_in_part
 
 from matminer_unate import UnateFeaturizer
 from matminer_unate.cli import main as cli
 from matminer_unate.cli import report
 from matminer_unate.cli.printable import use_printable_output
-from matminer_unate.engine import computing, predictions, running
+from matminer_unate.engine import computing, predictions
 from matminer_unate.engine.report import RowReport
 from matminer_unate.errors import StructureError, warn_user
 from matminer_unate.io.input_rows import InputRow
@@ -145,21 +146,13 @@ def test_featurize_shows_its_stages_on_a_terminal_and_leaves_nothing_behind(
 def test_the_bar_of_a_resumed_run_counts_what_was_done_before(
     tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, calls = running.write_part, []
-
-    def stopped(*args: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return write(*args)
-
     (tmp_path / "in").mkdir()
     for n in range(5):
         NAMED["Si"].to(filename=str(tmp_path / "in" / f"{n}.cif"))
     args = ["featurize", str(tmp_path / "in"), "--out", str(tmp_path / "o.csv"), "--device", "cpu"]
     args += ["--weights", str(tiny_weights), "--part-rows", "1"]
     with monkeypatch.context() as patched:
-        patched.setattr(running, "write_part", stopped)
+        stop_in_part(patched, 3)
         assert cli.main(args) == cli.INTERRUPTED
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from real_crystals import crystals
+from stopped_runs import stop_in_part
 
 from matminer_unate.cli import main as cli
 from matminer_unate.engine import running
@@ -57,19 +58,6 @@ def run(tiny_weights: Path) -> Run:
 
 def merge(*args: Any) -> int:
     return cli.main(["merge", *map(str, args)])
-
-
-def stop_in_part(monkeypatch: pytest.MonkeyPatch, n: int, error: BaseException) -> None:
-    """Let the n-th part from now on (from 1) fail."""
-    write, calls = running.write_part, []
-
-    def failing(*args: Any) -> Any:
-        calls.append(args)
-        if len(calls) == n:
-            raise error
-        return write(*args)
-
-    monkeypatch.setattr(running, "write_part", failing)
 
 
 @pytest.fixture
@@ -459,15 +447,9 @@ def test_a_stopped_run_does_not_read_its_own_parts(
     folder.mkdir()
     texts = [NAMED[name].to(fmt="cif") for name in ("Si", "NaCl", "Si", "NaCl")]
     pd.DataFrame({"cif": texts}).to_parquet(folder / "rows.parquet")
-    write, out = running.write_part, folder / "out.parquet"
-
-    def ended(path: Path, block: int, *rest: Any) -> Any:
-        if block == 1:
-            raise KeyboardInterrupt
-        return write(path, block, *rest)
-
+    out = folder / "out.parquet"
     with monkeypatch.context() as patch:
-        patch.setattr(running, "write_part", ended)
+        stop_in_part(patch, 2)
         assert run(folder, "--out", out, part_rows=2) != cli.OK
     assert (folder / "out.parquet.parts").is_dir()
     assert run(folder, "--out", out, part_rows=2) == cli.OK

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from matminer.utils.io import load_dataframe_from_json
 from places import RECORDED
+from stopped_runs import stop_in_part
 
 from matminer_unate.cli import main as cli
-from matminer_unate.engine import running
 from matminer_unate.errors import InputError
 from matminer_unate.io import databases
 from matminer_unate.io.databases import open_database, open_optimade, parse_query
@@ -136,15 +136,8 @@ def test_a_stopped_run_goes_on_and_is_refused_where_the_database_has_changed(
     whole, out = tmp_path / "whole.parquet", tmp_path / "out.parquet"
     status = featurize(name, "--out", whole)
     assert status == (cli.SOME_FAILED if name == OPTIMADE else cli.OK)
-    write = running.write_part
-
-    def stopping(path: Path, block: int, *args: Any) -> Any:
-        if block == 1:
-            raise KeyboardInterrupt
-        return write(path, block, *args)
-
     with monkeypatch.context() as stopped:
-        stopped.setattr(running, "write_part", stopping)
+        stop_in_part(stopped, 2)
         assert featurize(name, "--out", out) == cli.INTERRUPTED
     with monkeypatch.context():
         change(answers, name)

@@ -166,17 +166,22 @@ def test_auto_trains_one_from_many_structures_on(regressor, structures, y, monke
         clone(regressor).set_params(network="yes").fit(structures, y)
 
 
-def test_rows_that_lack_the_electrons_are_learned_and_told_without_a_network(
-    tiny_weights, structures, y, monkeypatch
-) -> None:
+def let_rows_lack_electrons(monkeypatch: pytest.MonkeyPatch, *rows: int) -> None:
     class Picky(TightBindingStats):
         def _columns_here(self, entries, *given):
             found = super()._columns_here(entries, *given)
-            found.values[3] = np.nan
-            found.errors[3] = StructureError("it is too large")
+            for row in set(rows) & set(range(len(found.values))):
+                found.values[row] = np.nan
+                found.errors[row] = StructureError("it is too large")
             return found
 
     monkeypatch.setattr(recipe, "tight_binding_stats", lambda: Picky(on_error="nan"))
+
+
+def test_rows_that_lack_the_electrons_are_learned_and_told_without_a_network(
+    tiny_weights, structures, y, monkeypatch
+) -> None:
+    let_rows_lack_electrons(monkeypatch, 3)
     model = UnateRegressor(tiny_weights, network=True, n_folds=3, device="cpu", progress=False)
     with pytest.warns(UnateWarning, match="1 of 24 rows lack"):
         model.fit(structures, y)
@@ -191,15 +196,7 @@ def test_rows_that_lack_the_electrons_are_learned_and_told_without_a_network(
 def test_where_most_rows_lack_the_electrons_no_network_reads_them(
     tiny_weights, structures, y, monkeypatch
 ) -> None:
-    class Small(TightBindingStats):
-        def _columns_here(self, entries, *given):
-            found = super()._columns_here(entries, *given)
-            for row in range(4, len(found.values)):
-                found.values[row] = np.nan
-                found.errors[row] = StructureError("it is too large")
-            return found
-
-    monkeypatch.setattr(recipe, "tight_binding_stats", lambda: Small(on_error="nan"))
+    let_rows_lack_electrons(monkeypatch, *range(4, N))
     model = UnateRegressor(tiny_weights, network=True, n_folds=3, device="cpu", progress=False)
     with pytest.warns(UnateWarning, match="the columns are left out of the model"):
         model.fit(structures, y)

@@ -61,6 +61,14 @@ def run_jobs(
     yield from _run_in_processes(run, jobs, n_processes, fresh, n_threads)
 
 
+def run_on_one_thread(run: Callable[..., Any], *job: Any) -> Any:
+    """The result of a function, in this process: on one thread, columns are given to no workers.
+
+    These would not see what ``run`` changes in the package, and their CPU time is not this one's.
+    """
+    return next(run_jobs(run, [job], 1))[1].result()
+
+
 def _run_in_processes(
     run: Callable[..., Any],
     jobs: Sequence[tuple[Any, ...]],

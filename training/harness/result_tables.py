@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from matminer_unate.errors import InputError
+from matminer_unate.io.writing import fresh_file
 
 PACKAGES = ("matminer_unate", "matminer", "lightgbm", "scikit-learn", "torch")
 
@@ -34,15 +35,13 @@ def write_table(table: pd.DataFrame, out: str, note: str) -> None:
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")  # who is killed keeps the one before
-    with draft.open("w", encoding="utf-8") as file:
+    with fresh_file(path) as fresh, fresh.open("w", encoding="utf-8") as file:
         file.write(
             f"# python training/{Path(sys.argv[0]).name} {options} | {note} | {packages} | Python "
             f"{platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores | "
             f"{datetime.now(UTC).date()}\n"
         )
         table.to_csv(file, index=False)
-    draft.replace(path)
     print(f"wrote {path}")
 
 

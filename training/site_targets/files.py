@@ -24,10 +24,8 @@ COLUMNS = ["identifier", "n_sites", "values"]
 
 def about_site_targets(path: str | Path) -> dict[str, str]:
     """Teacher, version and command of a file, or folder of parts, empty where it does not say."""
-    path = Path(path)
-    file = min(path.glob("part-*.parquet"), default=path) if path.is_dir() else path
     found: dict[str, str] = json.loads(
-        (pq.read_schema(file).metadata or {}).get(b"site_targets", b"{}")
+        (pq.read_schema(_files_of(Path(path))[0]).metadata or {}).get(b"site_targets", b"{}")
     )
     return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from benchmarks.labelled_tables import structures_of_arrays
 from harness.jobs import run_jobs
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.errors import UnateWarning
+from matminer_unate.io.writing import fresh_file
 from matminer_unate.network.weights import check_weights, checksums
 
 PART_ROWS = 200
@@ -130,6 +130,5 @@ def write_part(
     table[SECONDS] = (time.process_time() - started) / len(table)
     table.index = pd.Index(ids, name="id")
     name = hashlib.sha256("".join(ids).encode()).hexdigest()[:16]
-    unfinished = folder / f"{name}.{os.getpid()}.part"  # another run may compute the same
-    table.to_parquet(unfinished, compression="zstd")
-    unfinished.replace(folder / f"{name}.parquet")
+    with fresh_file(folder / f"{name}.parquet") as fresh:
+        table.to_parquet(fresh, compression="zstd")

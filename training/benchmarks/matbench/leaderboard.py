@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from benchmarks.matbench.models import Outcome
 from benchmarks.matbench.tasks import N_FOLDS, Fold, TaskRows
 from matminer_unate.errors import InputError
 from matminer_unate.io.tables import DAMAGED_GZIP
+from matminer_unate.io.writing import fresh_file
 
 VERSION = "0.6"
 """Of the package whose format this is."""
@@ -136,9 +136,8 @@ class Submission:
         content["hash"] = content_hash(content)
         text = json.dumps(content, sort_keys=True).encode()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_suffix(f".{os.getpid()}.part")
-        unfinished.write_bytes(gzip.compress(text, mtime=0))
-        unfinished.replace(self.path)
+        with fresh_file(self.path) as fresh:
+            fresh.write_bytes(gzip.compress(text, mtime=0))
 
     def report(self) -> list[str]:
         """What the file holds, and what is missing for a submission, a line a task."""

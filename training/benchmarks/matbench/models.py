@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from benchmarks.matbench.column_store import ColumnStore
 from benchmarks.matbench.tasks import Fold, Index, TaskRows
 from matminer_unate import TightBindingStats, UnateFineTuneRegressor, UnateRegressor
 from matminer_unate.errors import InputError
+from matminer_unate.io.writing import fresh_file
 from matminer_unate.network.weights import checksums
 from matminer_unate.regressors.recipe import FORMULA
 
@@ -295,15 +295,14 @@ def best_share(recipe: Vector, network: Vector, y: Vector, classes: bool) -> flo
 
 def _write(path: Path, found: Outcome) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.part.npz")  # another run may write it too
     held_out = np.array([]) if found.held_out is None else found.held_out
-    np.savez_compressed(
-        unfinished,
-        predictions=found.predictions,
-        held_out=held_out,
-        facts=json.dumps(found.facts),
-    )
-    unfinished.replace(path)
+    with fresh_file(path) as fresh, fresh.open("wb") as file:
+        np.savez_compressed(
+            file,
+            predictions=found.predictions,
+            held_out=held_out,
+            facts=json.dumps(found.facts),
+        )
 
 
 def _read(path: Path) -> Outcome:
