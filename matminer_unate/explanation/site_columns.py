@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.checked import CheckedCrystal
+from matminer_unate.crystals.ordering import Disorder, ordered_structure
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.inputs import entries_of
 from matminer_unate.featurizers.pooling import check_pooling
@@ -31,12 +32,15 @@ class SiteColumns:
 
     Attributes
     ----------
+    structure : structure
+        Whose sites they are: as it was given or, of a disordered one, the ordered one in its place.
     crystal : (n_columns,)
     sites : (n_sites, n_columns)
         NaN in columns that are not means over the sites.
     reference : (n_columns,)
     """
 
+    structure: Any
     crystal: Values
     sites: Values
     reference: Values
@@ -72,6 +76,18 @@ def _kinds(sites: Values) -> NDArray[np.int64]:
     return kind
 
 
+def _of_whole_atoms(structure: Any, disorder: Disorder) -> Any:
+    """The structure, or the ordered one that stands for it."""
+    if not CheckedCrystal.of(structure, disorder).resolution:
+        return structure
+    if disorder == "average":
+        raise InputError(
+            "the sites of this structure are averages, contributions are of whole atoms; take "
+            "disorder='ordered' in the featurizer and fit again"
+        )
+    return ordered_structure(structure)
+
+
 def unate_columns(featurizer: UnateFeaturizer, structure: Any, reference: Any) -> SiteColumns:
     """Of a featurizer that pools by the mean, among others.
 
@@ -84,7 +100,8 @@ def unate_columns(featurizer: UnateFeaturizer, structure: Any, reference: Any) -
     Raises
     ------
     InputError
-        It does not pool by the mean, or the reference has other columns.
+        It does not pool by the mean, the reference has other columns, or the structure is
+        disordered and its sites are averaged.
     """
     pooling, names = check_pooling(featurizer.pooling), featurizer.feature_labels()
     if "mean" not in pooling:
@@ -101,12 +118,13 @@ def unate_columns(featurizer: UnateFeaturizer, structure: Any, reference: Any) -
         given = featurizer.transform(entries_of(given))
     if given.shape[1] != len(names):
         raise InputError(f"the reference has {given.shape[1]} columns, the model {len(names)}")
+    whole = _of_whole_atoms(structure, featurizer.disorder)
     (crystal,) = np.asarray(featurizer.transform([structure]), dtype=np.float64)
-    vectors = learned_of_sites(featurizer, structure)
+    vectors = learned_of_sites(featurizer, whole)
     sites = np.full((len(vectors), len(names)), np.nan)
     start = pooling.index("mean") * vectors.shape[1]
     sites[:, start : start + vectors.shape[1]] = vectors
-    return SiteColumns(crystal, sites, np.mean(given, axis=0, dtype=np.float64))
+    return SiteColumns(whole, crystal, sites, np.mean(given, axis=0, dtype=np.float64))
 
 
 def learned_of_sites(featurizer: UnateFeaturizer, structure: Any) -> NDArray[np.float32]:
@@ -139,6 +157,7 @@ def recipe_columns(
             "network=False"
         )
     (target,) = state.targets
+    whole = _of_whole_atoms(structure, model.disorder)
     table = model.featurize([structure])
     crystal = table.iloc[0, 1:].to_numpy(np.float64)
     lacking = frozenset(state.layout.lacking(crystal[None])[0])
@@ -147,14 +166,14 @@ def recipe_columns(
     groups = ["physics", "fingerprint"]
     if recipe.tight_binding and not fitted.without:
         groups.append("tight-binding")
-    described = UnateSiteFeaturizer(columns=groups).featurize_sites(structure)
+    described = UnateSiteFeaturizer(columns=groups).featurize_sites(whole)
     found = {f"{name}_mean": described[name].to_numpy() for name in described.columns[3:]}
     # Not those of a graph, in which species that the weights have not seen are masked.
-    numbers = CheckedCrystal.of(structure).atomic_numbers
+    numbers = CheckedCrystal.of(whole).atomic_numbers
     found |= {f"MagpieData mean {name}": magpie_property(name)[numbers] for name in MAGPIE}
     for weights in recipe.weights:
         featurizer = recipe._learned(weights)
-        vectors, config = learned_of_sites(featurizer, structure), weights_config(weights)
+        vectors, config = learned_of_sites(featurizer, whole), weights_config(weights)
         names = [f"unate_{config.name}_mean_{label}" for label in config.site_labels]
         found |= dict(zip(names, vectors.T, strict=True))
     nothing = np.full(len(numbers), np.nan)
@@ -166,4 +185,4 @@ def recipe_columns(
         return fitted.predict(rows, state.layout, target.minimum)[0]
 
     some = np.where(kept, crystal, 0.0)
-    return SiteColumns(some, np.where(kept, sites, np.nan), reference), predict
+    return SiteColumns(whole, some, np.where(kept, sites, np.nan), reference), predict

@@ -30,7 +30,8 @@ class SiteContributions:
     Attributes
     ----------
     structure
-        As it was given.
+        As it was given. Of a disordered one, where the model takes
+        :func:`~matminer_unate.ordered_structure` in its place, that.
     sites : (n_sites,)
         What each site contributes, in the unit of the target and the order of the structure.
     rest : float
@@ -87,7 +88,8 @@ def site_contributions(
     Raises
     ------
     InputError
-        The model, reference and featurizer do not go together, or there are no means over sites.
+        The model, reference and featurizer do not go together, there are no means over sites, or
+        the structure is disordered and its sites are averaged.
     StructureError
         The structure is unusable.
 
@@ -128,7 +130,7 @@ def site_contributions(
     players, member, counts = columns.players()
     nodes, found = along_the_diagonal(predict, columns.reference, players, n_steps)
     return SiteContributions(
-        structure, (found[:-1] / counts)[member], float(found[-1]), nodes[0], nodes[1]
+        columns.structure, (found[:-1] / counts)[member], float(found[-1]), nodes[0], nodes[1]
     )
 
 

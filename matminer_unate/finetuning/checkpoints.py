@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,57 +26,94 @@ if TYPE_CHECKING:
     from matminer_unate.finetuning.networks import Crystals
 
 
-def folder_of(checkpoints: str | Path | None, random_state: int | None) -> Path | None:
-    """The folder that an estimator is to keep its trainings in.
-
-    Raises
-    ------
-    InputError
-        A training could not be told from others.
-    """
-    if checkpoints is None:
-        return None
-    if random_state is None:
-        raise InputError("checkpoints need a random_state: without one, no fit is like another")
-    return Path(checkpoints).expanduser()
-
-
 class CheckpointFolder:
-    """Names of the checkpoints of trainings on the same crystals.
+    """The checkpoints of one fit, which may train on several targets one after another.
 
     Parameters
     ----------
     folder : Path
         Created if need be.
+
+    Attributes
+    ----------
+    files : list of Path
+        That this fit has asked for so far.
+
+    Raises
+    ------
+    InputError
+        It cannot be created.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise InputError(f"no folder for checkpoints can be made at {folder}: {e}") from e
+        self.folder, self.files = folder, list[Path]()
+
+    @classmethod
+    def of(cls, checkpoints: str | Path | None, random_state: int | None) -> Self | None:
+        """That of these parameters of an estimator.
+
+        Raises
+        ------
+        InputError
+            A training could not be told from others, or there is no such folder.
+        """
+        if checkpoints is None:
+            return None
+        if random_state is None:
+            raise InputError("checkpoints need a random_state: without one, no fit is like another")
+        return cls(Path(checkpoints).expanduser())
+
+    def going_on(self) -> str:
+        """What to say of a fit that was stopped; nothing where no training has been kept."""
+        kept = any(file.exists() for file in self.files)
+        return f"; the same fit goes on from {self.folder}" if kept else ""
+
+    def remove(self) -> None:
+        """Remove the files of this fit, which is done."""
+        for file in self.files:
+            file.unlink(missing_ok=True)
+
+
+class TrainingFiles:
+    """Names of the checkpoints of trainings on the same crystals.
+
+    Parameters
+    ----------
+    checkpoints : CheckpointFolder
     crystals : Crystals
     y, weight, settings, device
         As for :func:`~matminer_unate.finetuning.fitting.fit_network`.
-    scale : TargetScale
+    scale : TargetScale, optional
         Of what is learned, by which held-out rows are judged.
     """
 
     def __init__(
         self,
-        folder: Path,
+        checkpoints: CheckpointFolder,
         crystals: Crystals,
         y: NDArray[np.float64],
         weight: NDArray[np.float64] | None,
         settings: FitSettings,
         device: device,
-        scale: TargetScale,
+        scale: TargetScale | None = None,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.files = folder, list[Path]()
-        self._common = hashlib.sha256()
-        names = [transform.name for transform in scale.transforms]
+        self._checkpoints, self._common = checkpoints, hashlib.sha256()
+        transforms = [] if scale is None else scale.transforms
+        names = [transform.name for transform in transforms]
         facts = [asdict(settings), device.type, names]
         self._common.update(json.dumps(facts, default=plain).encode())
         for graph in crystals.graphs:
             self._common.update(graph.digest)
-        numbers = [transform.numbers for transform in scale.transforms]
-        numbers += [scale.mean, scale.spread, scale.unit, scale.minimum]
-        for array in (*(crystals.vectors or ()), crystals.columns, y, weight, *numbers):
+        numbers = [transform.numbers for transform in transforms]
+        if scale is not None:
+            numbers += [scale.mean, scale.spread, scale.unit, scale.minimum]
+        for array in (*(crystals.vectors or ()), y, weight, *numbers):
             _add(self._common, array)
+        _add(self._common, _rounded(crystals.columns))
 
     def file(
         self, network: nn.Module, train: NDArray[np.int64], held_out: NDArray[np.int64], seed: int
@@ -84,15 +121,25 @@ class CheckpointFolder:
         """That of one training; ``network`` is as it begins."""
         digest = self._common.copy()
         digest.update(f"{seed} {network}".encode())
-        for array in (train, held_out, *(v.cpu().numpy() for v in network.state_dict().values())):
+        for array in (train, held_out):
             _add(digest, array)
-        self.files.append(self.folder / f"training-{digest.hexdigest()[:20]}.safetensors")
-        return self.files[-1]
+        for value in network.state_dict().values():
+            _add(digest, _rounded(value.cpu().numpy()))
+        file = self._checkpoints.folder / f"training-{digest.hexdigest()[:20]}.safetensors"
+        self._checkpoints.files.append(file)
+        return file
 
-    def going_on(self) -> str:
-        """What to say of a training that was stopped; nothing where none has been kept."""
-        kept = any(file.exists() for file in self.files)
-        return f"; the same fit goes on from {self.folder}" if kept else ""
+
+def _rounded(array: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Numbers to three digits, where they are no whole ones.
+
+    Columns that are computed anew may differ in the seventh, and so may the scales of the network
+    that reads them; it is the same training all the same.
+    """
+    if array is None or array.dtype.kind != "f":
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float16)
 
 
 def _add(digest: Any, array: NDArray[Any] | None) -> None:

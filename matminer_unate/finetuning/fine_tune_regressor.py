@@ -32,7 +32,7 @@ from sklearn.utils.validation import check_is_fitted
 from matminer_unate.crystals.ordering import Disorder
 from matminer_unate.errors import InputError, WeightsError, warn_user
 from matminer_unate.featurizers.notebook_view import NotebookView
-from matminer_unate.finetuning.checkpoints import CheckpointFolder, folder_of
+from matminer_unate.finetuning.checkpoints import CheckpointFolder, TrainingFiles
 from matminer_unate.finetuning.inputs import (
     GivenRows,
     Graphs,
@@ -268,7 +268,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             Ctrl-C was pressed. The best weights so far, if there were any, are kept.
         """
         check_parameters(self)
-        folder_of(self.checkpoints, self.random_state)  # a mistake is told at once
+        kept = CheckpointFolder.of(self.checkpoints, self.random_state)
         given = read_rows(X)
         values, names = read_targets(y, len(given), given.index)
         weights = read_row_weights(sample_weight, len(given), given.index)
@@ -291,7 +291,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             warn_user(text)
         transforms = self._transforms(graphs, columns, values, each, scale)
         scale = scale.transformed(transforms, values, each)
-        self._train(graphs, columns, values, each, scale, device, config, names)
+        self._train(graphs, columns, values, each, scale, device, config, names, kept)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -406,6 +406,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         device: Any,
         config: WeightsConfig,
         target_names: list[str] | None,
+        kept: CheckpointFolder | None,
     ) -> None:
         """Train the members on the targets, and take over the fitted state.
 
@@ -415,11 +416,10 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         from matminer_unate.finetuning.networks import Crystals
         from matminer_unate.progress import stage
 
-        folder = folder_of(self.checkpoints, self.random_state)
         y, each = single_column(scale.standardise(values)), single_column(weights)
         settings = self._settings(scale.lowest(values), len(y), bool(scale.spread.any()))
         learned = Crystals(graphs.graphs, columns=columns), y, each, settings, device
-        kept = CheckpointFolder(folder, *learned, scale) if folder else None
+        files = TrainingFiles(kept, *learned, scale) if kept else None
         seeds = seeds_of(self.random_state, self.n_members)
         splits = random_splits(graphs.formulas(), self.n_members, self.validation_share, seeds[-1])
         with stage(f"{KIND}, training", settings.epochs, "epochs", self.progress, 1) as bar:
@@ -435,7 +435,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
                 show,
                 float(scale.unit[0]) if y.ndim == 1 else math.nan,
                 scale.judge(values, weights, self.scoring),
-                kept,
+                files,
             )
         reports = [report for _, report in found]
         if found:
@@ -451,6 +451,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
             )
             self._take_over(fitted)
         if interrupt is None:
+            if kept:
+                kept.remove()
             for text in doubts(reports, scale, values, weights, splits, self.scoring):
                 warn_user(text)
             return

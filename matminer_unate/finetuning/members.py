@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from matminer_unate.finetuning.checkpoints import CheckpointFolder
+from matminer_unate.finetuning.checkpoints import TrainingFiles
 from matminer_unate.finetuning.fitting import Judge, StoppedError, fit_network, predict
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder
 from matminer_unate.finetuning.settings import FitReport, FitSettings
@@ -96,7 +96,7 @@ def train_members(
     show: Callable[[float, str], Any],
     unit: float = math.nan,
     judge: Judge | None = None,
-    checkpoints: CheckpointFolder | None = None,
+    checkpoints: TrainingFiles | None = None,
 ) -> tuple[list[tuple[PropertyEncoder, FitReport]], KeyboardInterrupt | None]:
     """Train networks, as many at the same time as torch may use cores.
 
@@ -109,8 +109,8 @@ def train_members(
         Told the epochs of a member, on average over them, and what there is to say.
     unit : float
         Held-out errors are said in it; not if it is NaN.
-    checkpoints : CheckpointFolder, optional
-        In which trainings are kept until all are done; those that are there go on.
+    checkpoints : TrainingFiles, optional
+        In which trainings are kept; those that are there go on.
 
     Returns
     -------
@@ -147,9 +147,6 @@ def train_members(
     # One core each is several times faster than several cores for one: see encoding.
     n_workers = min(len(members), count_workers(device))
     found, interrupt = run_tasks([task(k) for k in range(len(members))], n_workers, look)
-    for file in files:
-        if file is not None and interrupt is None:
-            file.unlink(missing_ok=True)
     return [result for result in found if result is not None], interrupt
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from matminer_unate.errors import InputError
 from matminer_unate.featurizers.unate import prepare
 from matminer_unate.finetuning import settings
+from matminer_unate.finetuning.checkpoints import CheckpointFolder, TrainingFiles
 from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.weights import read_config
 from matminer_unate.regressors.kernel_ridge import Rows, Vector
@@ -71,6 +72,7 @@ class NetworkExpert:
         device: str,
         seed: int,
         tell: Callable[[float], Any],
+        checkpoints: CheckpointFolder | None = None,
     ) -> tuple[NetworkExpert, Vector]:
         """Train a network for each fold, as many at the same time as torch may use cores.
 
@@ -89,6 +91,8 @@ class NetworkExpert:
         seed : int
         tell : callable
             Told the share of the training that is done.
+        checkpoints : CheckpointFolder, optional
+            In which the trainings are kept, also when all are done; those that are there go on.
 
         Returns
         -------
@@ -127,9 +131,10 @@ class NetworkExpert:
                 tell(before + share * epochs)
 
             chosen, standard = [members[k] for k in some], (z - centre) / spread
-            given = crystals, standard, row_weights, how, where, show
+            given = crystals, standard, row_weights, how, where
+            files = TrainingFiles(checkpoints, *given) if checkpoints else None
             try:
-                found, interrupt = train_members(chosen, *given)
+                found, interrupt = train_members(chosen, *given, show, checkpoints=files)
             except DivergedError as e:
                 raise InputError(
                     f"no network can learn this target: {e.args[0]}; set network=False"

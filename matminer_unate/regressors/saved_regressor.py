@@ -74,7 +74,7 @@ def save_regressor(
 ) -> None:
     """Write a fitted model and its parameters; files in the folder are replaced."""
     arrays, texts, targets = _parts(fitted)
-    entries = common_entries(fitted, parameters)
+    entries = common_entries(fitted, {**parameters, "checkpoints": None})
     config = RegressorConfig(**entries, target_names=fitted.target_names, targets=targets)
     config.write(folder, file_contents(arrays, texts))
 

@@ -150,6 +150,7 @@ class FittedModel:
                 options.device,
                 seed,
                 tell_network,
+                options.checkpoints,
             )
             return found
 

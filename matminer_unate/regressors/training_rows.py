@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from matminer_unate.finetuning.checkpoints import CheckpointFolder
 from matminer_unate.regressors.kernel_ridge import Matrix, Rows, Vector
 from matminer_unate.regressors.recipe import FINGERPRINT, OPTIONAL, TIGHT_BINDING, is_wide
 from matminer_unate.transforms import Scoring
@@ -195,3 +196,5 @@ class RegressionOptions(FitOptions):
     device: str
     network_weights: str | Path | None
     """What a network begins from; None for no network."""
+    checkpoints: CheckpointFolder | None
+    """In which trainings of networks are kept."""

@@ -14,7 +14,8 @@ from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from matminer_unate.crystals.ordering import Disorder
-from matminer_unate.errors import InputError
+from matminer_unate.errors import InputError, warn_user
+from matminer_unate.finetuning.checkpoints import CheckpointFolder
 from matminer_unate.network.weights import check_weights
 from matminer_unate.regressors.fitted_state import RegressorAttributes
 from matminer_unate.regressors.fitting import fit_rows
@@ -138,6 +139,10 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
     progress : bool
         Show a bar with the expected time, the stage and the time left, in terminals and notebooks,
         where the work takes more than two seconds.
+    checkpoints : str, path or None
+        Folder that keeps the training of networks every five minutes. A ``fit`` that was stopped or
+        killed goes on there when it is called again with the same rows and parameters; its files
+        are removed when it is done. As of :class:`~matminer_unate.UnateFineTuneRegressor`.
 
     Attributes
     ----------
@@ -207,6 +212,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         "scoring": [StrOptions(set(SCORINGS))],
         "minimum": [StrOptions({"auto"}), None, Interval(Real, None, None, closed="neither")],
         "network": ["boolean", StrOptions({"auto"})],
+        "checkpoints": [str, Path, None],
     }
 
     def __init__(
@@ -225,6 +231,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         n_jobs: int | None = None,
         random_state: int | None = 0,
         progress: bool = True,
+        checkpoints: str | Path | None = None,
     ) -> None:
         self.weights = weights
         self.tight_binding = tight_binding
@@ -240,6 +247,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.progress = progress
+        self.checkpoints = checkpoints
 
     def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Self:
         """Fit to structures and their targets.
@@ -266,17 +274,29 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
             A structure is unusable; the message names its row.
         ImportError
             LightGBM is not installed.
+        KeyboardInterrupt
+            Ctrl-C was pressed; a warning tells where the fit goes on from, if it does.
         """
         rows, weights = self._training_rows(X, groups, sample_weight)
+        kept = CheckpointFolder.of(self.checkpoints, self.random_state)
         targets, names = read_targets(y, len(rows), rows.index)
         check_squares(targets, rows.index)
         check_minimum(self.minimum, targets, weights, rows.index)
         network = self._wants_network(rows)
         given = len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding), network
         stages = stage_seconds(*given)
-        with self._bar("fit", rows, stages) as bar:
-            learned = targets, names, groups, weights, self._regression_options(network)
-            self.fitted_ = fit_rows(rows, self._recipe(), *learned, bar)
+        learned = targets, names, groups, weights, self._regression_options(network, kept)
+        try:
+            with self._bar("fit", rows, stages) as bar:
+                self.fitted_ = fit_rows(rows, self._recipe(), *learned, bar)
+        except KeyboardInterrupt as interrupt:
+            try:
+                if kept and kept.going_on():
+                    warn_user(f"the fit was stopped{kept.going_on()}")
+            finally:
+                raise interrupt
+        if kept:
+            kept.remove()
         return self
 
     def predict(self, X: Any, return_std: bool = False, return_novelty: bool = False) -> Any:
@@ -376,7 +396,9 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
         to_training = novelty if novelty.ndim == 1 else novelty.mean(1)
         return Estimated(found, values[..., 0], reaches, to_training)
 
-    def _regression_options(self, network: bool) -> RegressionOptions:
+    def _regression_options(
+        self, network: bool, checkpoints: CheckpointFolder | None = None
+    ) -> RegressionOptions:
         return RegressionOptions(
             **vars(self._fit_options()),
             target=str(self.target),
@@ -384,6 +406,7 @@ class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[Fitted
             minimum=self.minimum,
             device=self.device,
             network_weights=check_weights(self.weights)[0] if network else None,
+            checkpoints=checkpoints,
         )
 
     def _wants_network(self, rows: GivenRows) -> bool:

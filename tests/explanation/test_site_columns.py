@@ -29,7 +29,7 @@ def test_the_columns_of_a_crystal_are_the_means_of_those_of_its_sites(fitted, na
 def test_equal_sites_are_of_one_kind_and_all_ways_sum_to_the_whole() -> None:
     nan = np.nan
     sites = np.array([[1.0, nan], [3.0, nan], [1.0 + 1e-5, nan], [7.0, nan]])
-    columns = SiteColumns(np.array([3.0, 5.0]), sites, np.array([2.0, 1.0]))
+    columns = SiteColumns(None, np.array([3.0, 5.0]), sites, np.array([2.0, 1.0]))
     ways, kind, counts = columns.players()
     assert kind.tolist() == [0, 1, 0, 2]
     assert counts.tolist() == [2, 1, 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from disordered_crystals import disordered_crystals
 from real_crystals import crystals
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.kernel_ridge import KernelRidge
@@ -11,8 +12,13 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from matminer_unate import UnateFeaturizer, UnateRegressor, site_contributions
-from matminer_unate.errors import InputError
+from matminer_unate import (
+    UnateFeaturizer,
+    UnateRegressor,
+    ordered_structure,
+    site_contributions,
+)
+from matminer_unate.errors import InputError, StructureError
 from matminer_unate.explanation.site_columns import learned_of_sites
 from matminer_unate.explanation.site_contributions import along_the_diagonal
 from matminer_unate.regressors import blend as regressor_parts
@@ -21,6 +27,9 @@ NAMED = crystals()
 S = list(NAMED.values())
 Y = np.array([s.density for s in S])
 SPINEL = NAMED["MgAl2O4 spinel"]
+
+replaced = pytest.mark.filterwarnings("ignore:1 row.s. hold:matminer_unate.errors.UnateWarning")
+"""What is said of a crystal that an ordered one stands for."""
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +126,7 @@ def test_what_each_step_brings_is_exact_for_a_product() -> None:
     np.testing.assert_allclose(found, [3.0, 3.0])
 
 
+@replaced
 def test_the_regressor_of_the_recipe_is_taken_apart_too(tiny_weights, monkeypatch) -> None:
     monkeypatch.setattr(regressor_parts, "N_TREES", 20)
     model = UnateRegressor(tiny_weights, device="cpu", n_folds=3, progress=False).fit(S, Y)
@@ -125,10 +135,36 @@ def test_the_regressor_of_the_recipe_is_taken_apart_too(tiny_weights, monkeypatc
         assert found.prediction == pytest.approx(float(model.predict([structure])[0]), abs=1e-5)
         check_sum(found)
         assert np.ptp(found.sites) > 0
+    alloy = disordered_crystals()["Li0.5CoO2"]
+    found = site_contributions(model.set_params(disorder="ordered"), alloy, n_steps=10)
+    assert found.structure == ordered_structure(alloy)
+    assert found.prediction == pytest.approx(float(model.predict([alloy])[0]), abs=1e-5)
+    check_sum(found)
     two = UnateRegressor(tiny_weights, tight_binding=False, device="cpu", n_folds=3, progress=False)
     two.fit(S, np.column_stack([Y, -Y]))
     with pytest.raises(InputError, match="one target"):
         site_contributions(two, SPINEL)
+
+
+@replaced
+@pytest.mark.parametrize("name", ["CuAu", "Li0.5CoO2"])
+def test_of_a_disordered_crystal_they_are_those_of_the_ordered_one(name, tiny_weights) -> None:
+    given = disordered_crystals()[name]
+    featurizer = UnateFeaturizer(tiny_weights, device="cpu", disorder="ordered")
+    model = make_pipeline(featurizer, Ridge(1.0)).fit(S, Y)
+    found = site_contributions(model, given, S, n_steps=2)
+    assert found.structure == ordered_structure(given)
+    assert len(found.sites) == len(found.structure)
+    expected = site_contributions(model, found.structure, S, n_steps=2)
+    np.testing.assert_allclose(found.sites, expected.sites, atol=1e-6)
+    assert found.prediction == pytest.approx(model.predict([given])[0], abs=1e-5)
+    check_sum(found)
+    model[0].set_params(disorder="average")
+    with pytest.raises(InputError, match="are averages, contributions are of whole atoms"):
+        site_contributions(model, given, S)
+    model[0].set_params(disorder="raise")
+    with pytest.raises(StructureError, match="disorder='ordered'"):
+        site_contributions(model, given, S)
 
 
 def test_what_does_not_go_together_is_told(featurizer, columns) -> None:

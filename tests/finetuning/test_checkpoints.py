@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from fine_tuning_cases import KilledError, kill_at, make, press_ctrl_c, structures, volumes
 
-from matminer_unate import UnateFineTuneRegressor
+from matminer_unate import TightBindingStats, UnateFineTuneRegressor
 from matminer_unate.errors import InputError, UnateWarning
 from matminer_unate.finetuning import fitting
 from matminer_unate.finetuning.settings import FitReport
@@ -137,6 +138,37 @@ def test_other_fits_do_not_take_it(
         expected = make(tiny_weights, **options).fit(other_X, other_y)
         np.testing.assert_array_equal(found.predict(X), expected.predict(X))
         assert list(tmp_path.iterdir()) == [kept]
+
+
+@pytest.mark.parametrize(("factor", "goes_on"), [(1 + 1e-6, True), (1.1, False)])
+def test_columns_that_differ_by_rounding_alone_are_the_same_training(
+    tiny_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    factor: float,
+    goes_on: bool,
+) -> None:
+    X, y = structures(), volumes(structures())
+    names = TightBindingStats().feature_labels()
+    columns = np.random.default_rng(0).uniform(-8, 8, (len(X), len(names)))
+    options = {"tight_binding": True, "checkpoints": tmp_path}
+    with monkeypatch.context() as patch:
+        kill_at(patch, 5)
+        with pytest.raises(KilledError):
+            make(tiny_weights, **options).fit(pd.DataFrame(columns, columns=names).assign(s=X), y)
+    columns[3, 2] *= factor
+    done = count_steps(monkeypatch)
+    make(tiny_weights, **options).fit(pd.DataFrame(columns, columns=names).assign(s=X), y)
+    assert (min(done) > 0) == goes_on
+
+
+def test_a_folder_that_cannot_be_is_told_before_any_work(
+    tiny_weights: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    with pytest.raises(InputError, match=r"no folder for checkpoints can be made at .*notes.txt"):
+        make(tiny_weights, checkpoints=file).fit([None], [1.0])
 
 
 def test_a_damaged_file_is_named(

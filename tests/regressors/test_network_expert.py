@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fine_tuning_cases import KilledError, kill_at, press_ctrl_c
 from sklearn.base import clone
 
 from matminer_unate import TightBindingStats, UnateRegressor
@@ -87,8 +88,8 @@ def test_it_learns_the_errors_that_the_target_is_scored_by(
 ) -> None:
     trained, losses = members.train_members, []
 
-    def listening(*given):
-        found = trained(*given)
+    def listening(*given, **options):
+        found = trained(*given, **options)
         losses.append([report.history[-1][1] for _, report in found[0]])
         return found
 
@@ -222,6 +223,60 @@ def test_an_unusable_structure_is_no_row_of_it(regressor, structures, y) -> None
     with pytest.warns(UnateWarning, match="1 of 24 rows"):
         found = model.predict(some)
     assert np.flatnonzero(np.isnan(found)).tolist() == [15]
+
+
+@pytest.fixture
+def two_transformations(monkeypatch) -> None:
+    """The first fold learns another one than the other two, which are trained after it."""
+    fit = NetworkExpert.fit
+
+    def fitting_both(structures, electrons, target, outputs, *others):
+        return fit(structures, electrons, target, [0, 1, 1], *others)
+
+    monkeypatch.setattr(NetworkExpert, "fit", fitting_both)
+
+
+@pytest.mark.usefixtures("two_transformations")
+def test_a_killed_fit_goes_on_from_its_checkpoints(
+    regressor, structures, y, monkeypatch, tmp_path: Path
+) -> None:
+    whole = clone(regressor).fit(structures, y)
+    model = clone(regressor).set_params(checkpoints=tmp_path / "kept")
+    steps, inner = [], fitting.set_rates
+
+    def counting(*given):
+        steps.append(given)
+        inner(*given)
+
+    monkeypatch.setattr(fitting, "set_rates", counting)
+    clone(regressor).fit(structures, y)
+    n_steps = len(steps)
+    with monkeypatch.context() as patch:
+        kill_at(patch, n_steps - 1)
+        with pytest.raises(KilledError):
+            model.fit(structures, y)
+    assert list((tmp_path / "kept").iterdir())
+    steps.clear()
+    model.fit(structures, y)
+    assert len(steps) < n_steps / 2
+    np.testing.assert_array_equal(model.predict(structures), whole.predict(structures))
+    assert not list((tmp_path / "kept").iterdir())
+    model.save(tmp_path / "model")
+    assert UnateRegressor.load(tmp_path / "model").checkpoints is None
+
+
+def test_ctrl_c_says_where_the_fit_goes_on_from(
+    regressor, structures, y, monkeypatch, tmp_path: Path
+) -> None:
+    model = clone(regressor).set_params(checkpoints=tmp_path)
+    with monkeypatch.context() as patch:
+        press_ctrl_c(patch, fitting, "set_rates", 4)
+        text = f"the fit was stopped; the same fit goes on from {tmp_path}"
+        with pytest.warns(UnateWarning, match=text), pytest.raises(KeyboardInterrupt):
+            model.fit(structures, y)
+    assert np.isfinite(model.fit(structures, y).predict(structures)).all()
+    with pytest.raises(InputError, match="checkpoints need a random_state"):
+        model.set_params(random_state=None).fit(structures, y)
 
 
 def test_its_time_grows_with_rows_and_epochs(monkeypatch) -> None:
