@@ -137,8 +137,11 @@ class WorkerProcesses:
 def _new_executor(n_workers: int) -> Executor:
     from joblib.externals.loky import ProcessPoolExecutor
 
+    # Where spglib finds no symmetry at one tolerance, another is tried: lines for nobody, but for a
+    # user who wants to hear them.
+    env = _ONE_THREAD | {"SPGLIB_WARNING": os.environ.get("SPGLIB_WARNING", "OFF")}
     executor: Executor = ProcessPoolExecutor(
-        n_workers, timeout=IDLE, initializer=_depend_on_the_parent, env=_ONE_THREAD
+        n_workers, timeout=IDLE, initializer=_depend_on_the_parent, env=env
     )
     return executor
 

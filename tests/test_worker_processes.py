@@ -101,6 +101,16 @@ def which(_: int) -> int:
     return os.getpid()
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, "OFF"), ("ON", "ON")])
+def test_spglib_is_quiet_in_workers_unless_it_is_asked_for(
+    workers: WorkerProcesses, monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str
+) -> None:
+    monkeypatch.delenv("SPGLIB_WARNING", raising=False)
+    if given:
+        monkeypatch.setenv("SPGLIB_WARNING", given)
+    assert list(workers.map(os.getenv, ["SPGLIB_WARNING"])) == [expected]
+
+
 def test_what_stays_is_computed_here(workers: WorkerProcesses) -> None:
     found = list(workers.map(which, [1, 2, 3, 2], lambda chunk: chunk == 2))
     assert [pid == os.getpid() for pid in found] == [False, True, False, True]
