@@ -58,7 +58,27 @@ def read_targets(
         names = [str(y.name)]
     if names and len(set(names)) < len(names):
         raise InputError(f"two targets have the same name: {', '.join(names)}; rename one")
-    labels = _labels(y, index)
+    table = read_true_values(y, n_rows, index, names)
+    if n_rows < 2:
+        raise InputError(f"at least two structures are needed, got {n_rows}")
+    if table.shape[1] > 1:
+        _check_known(table, names, labels_of(y, index))
+    return table, names
+
+
+def read_true_values(
+    y: Any, n_rows: int, index: pd.Index | None = None, names: list[str] | None = None
+) -> NDArray[np.float64]:
+    """One or several targets a row as numbers, (n_rows, n_targets).
+
+    As :func:`read_targets`, but of any number of rows, and of several targets a row may have none.
+
+    Raises
+    ------
+    InputError
+        As there.
+    """
+    labels = labels_of(y, index)
     table = _numbers(y, "the targets", labels)
     several = table.ndim == 2 and table.shape[1] != 1
     shape = table.shape
@@ -66,28 +86,26 @@ def read_targets(
     if table.ndim != 2 or len(table) != n_rows or not table.shape[1]:
         what = "rows of targets" if several else "targets"
         raise InputError(f"{n_rows} structures need {n_rows} {what}, got shape {shape}")
-    if n_rows < 2:
-        raise InputError(f"at least two structures are needed, got {n_rows}")
     check_order(y, index, "y")
     if several:
-        _check_known(table, names, labels)
+        for row, k in np.argwhere(np.isinf(table)):
+            name = repr(names[k]) if names else k
+            raise InputError(
+                f"target {name} of {row_name(row, labels)} is infinite; make it NaN if it is not "
+                "known"
+            )
     elif not np.isfinite(table).all():
         bad = np.flatnonzero(~np.isfinite(table[:, 0]))
         raise InputError(
             f"{len(bad)} targets are not finite, the first is {row_name(bad[0], labels)}; drop "
             "these rows"
         )
-    return table, names
+    return table
 
 
 def _check_known(
     table: NDArray[np.float64], names: list[str] | None, labels: pd.Index | None
 ) -> None:
-    for row, k in np.argwhere(np.isinf(table)):
-        name = repr(names[k]) if names else k
-        raise InputError(
-            f"target {name} of {row_name(row, labels)} is infinite; make it NaN if it is not known"
-        )
     empty = np.flatnonzero(np.isnan(table).all(axis=1))
     if len(empty):
         raise InputError(
@@ -141,7 +159,7 @@ def read_classes(
         They are not one a row, one is missing, they are neither of these or not all of one kind,
         they are labelled as other rows than those of ``X``, or there is one class only.
     """
-    labels = _labels(y, index)
+    labels = labels_of(y, index)
     table = y.to_numpy(object) if isinstance(y, pd.DataFrame) else y
     if isinstance(table, np.ndarray):
         shape = table.shape
@@ -204,7 +222,7 @@ def read_row_weights(
     """
     if sample_weight is None:
         return None
-    labels = _labels(sample_weight, index)
+    labels = labels_of(sample_weight, index)
     weights = _numbers(sample_weight, "sample_weight", labels)
     if weights.shape != (n_rows,):
         raise InputError(
@@ -242,7 +260,7 @@ def check_order(values: Any, index: pd.Index | None, name: str) -> None:
     InputError
         The message names the first row of which they differ.
     """
-    own = _labels(values, None)
+    own = labels_of(values, None)
     if own is None or index is None or len(own) != len(index) or own.equals(index):
         return
     shared = set(own) & set(index)
@@ -263,7 +281,7 @@ def check_order(values: Any, index: pd.Index | None, name: str) -> None:
     )
 
 
-def _labels(values: Any, index: pd.Index | None) -> pd.Index | None:
+def labels_of(values: Any, index: pd.Index | None = None) -> pd.Index | None:
     """Labels of the rows of a column, or else those of ``X``."""
     return values.index if isinstance(values, pd.Series | pd.DataFrame) else index
 

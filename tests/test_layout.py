@@ -16,7 +16,7 @@ ORDER = (
         "matminer_unate.targets",
         "matminer_unate.transforms",
     ),
-    ("matminer_unate.cif", "matminer_unate.worker_processes"),
+    ("matminer_unate.cif", "matminer_unate.scores", "matminer_unate.worker_processes"),
     ("matminer_unate.io",),
     ("matminer_unate.crystals",),
     ("matminer_unate.network", "matminer_unate.physics"),

@@ -52,6 +52,7 @@ from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, WeightsConfig, read_config
 from matminer_unate.parameters import check_parameters
 from matminer_unate.processes import single_threaded_workers
+from matminer_unate.scores import RegressorScore
 from matminer_unate.targets import check_minimum, read_row_weights, read_targets
 from matminer_unate.transforms import (
     SCORINGS,
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
 KIND = "UnateFineTuneRegressor"
 
 
-class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
+class UnateFineTuneRegressor(NotebookView, RegressorScore, RegressorMixin, BaseEstimator):
     """A regressor for crystal structures: the pretrained encoder, trained on to your property.
 
     All weights of the encoder learn on, with a lower learning rate than the new head, which reads
@@ -419,7 +420,6 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
         y, each = single_column(scale.standardise(values)), single_column(weights)
         settings = self._settings(scale.lowest(values), len(y), bool(scale.spread.any()))
         learned = Crystals(graphs.graphs, columns=columns), y, each, settings, device
-        files = TrainingFiles(kept, *learned, scale) if kept else None
         seeds = seeds_of(self.random_state, self.n_members)
         splits = random_splits(graphs.formulas(), self.n_members, self.validation_share, seeds[-1])
         with stage(f"{KIND}, training", settings.epochs, "epochs", self.progress, 1) as bar:
@@ -435,7 +435,7 @@ class UnateFineTuneRegressor(NotebookView, RegressorMixin, BaseEstimator):
                 show,
                 float(scale.unit[0]) if y.ndim == 1 else math.nan,
                 scale.judge(values, weights, self.scoring),
-                files,
+                TrainingFiles(kept, *learned, scale) if kept else None,
             )
         reports = [report for _, report in found]
         if found:

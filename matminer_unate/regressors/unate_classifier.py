@@ -19,13 +19,14 @@ from matminer_unate.regressors.fitting import fit_classes
 from matminer_unate.regressors.recipe_estimator import RECIPE_WEIGHTS, RecipeEstimator
 from matminer_unate.regressors.saved_classifier import load_classifier, save_classifier
 from matminer_unate.regressors.stages import stage_seconds
+from matminer_unate.scores import ClassifierScore
 from matminer_unate.targets import read_classes
 
 TREE_SHARE = 0.25
 """What 300 trees for one output take of the time of the trees of a regressor, two times 1,000."""
 
 
-class UnateClassifier(ClassifierMixin, RecipeEstimator[FittedClasses]):
+class UnateClassifier(ClassifierScore, ClassifierMixin, RecipeEstimator[FittedClasses]):
     """Tell classes of crystal structures, such as metal or not, with calibrated probabilities.
 
     The columns are those of :class:`~matminer_unate.UnateRegressor`. Kernel ridge regression on all

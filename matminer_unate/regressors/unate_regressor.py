@@ -27,6 +27,7 @@ from matminer_unate.regressors.saved_regressor import load_regressor, save_regre
 from matminer_unate.regressors.stages import stage_seconds
 from matminer_unate.regressors.target_models import FittedTarget
 from matminer_unate.regressors.training_rows import RegressionOptions
+from matminer_unate.scores import RegressorScore
 from matminer_unate.targets import check_minimum, check_squares, read_targets
 from matminer_unate.transforms import SCORINGS, TRANSFORMS, Scoring, TransformName
 
@@ -61,7 +62,9 @@ class Estimated:
         return np.maximum(ends, np.asarray(minimum)[..., None])
 
 
-class UnateRegressor(RegressorAttributes, RegressorMixin, RecipeEstimator[FittedTarget]):
+class UnateRegressor(
+    RegressorAttributes, RegressorScore, RegressorMixin, RecipeEstimator[FittedTarget]
+):
     """Predict a property of crystal structures, with an error bar for each of them.
 
     Structures become columns: Magpie's statistics of the elements, volume, space group, pooled
