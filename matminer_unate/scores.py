@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
-from matminer_unate.targets import check_order, labels_of, read_row_weights, read_true_values
+from matminer_unate.targets import labels_of, read_labels, read_row_weights, read_true_values
 
 
 class RegressorScore:
     """Comes before scikit-learn's ``RegressorMixin``, whose score takes no NaN."""
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R² of the predictions, 1 − SS_residual/SS_total; the mean over several targets.
+        """R² of the predictions, 1 − SS_residual/SS_total.
+
+        Of several targets, the mean over those of which two rows count.
 
         Parameters
         ----------
@@ -34,15 +37,13 @@ class RegressorScore:
         """
         from sklearn.metrics import r2_score
 
+        true = read_true_values(y, len(X), labels_of(X))
+        counts = _counts(X, sample_weight)
         predictions: Any = self.predict(X)  # type: ignore[attr-defined]
-        predictions = predictions.reshape(len(predictions), -1)
-        index = labels_of(X)
-        true = read_true_values(y, len(predictions), index)
+        predictions = predictions[:, None] if predictions.ndim == 1 else predictions
         if true.shape != predictions.shape:
             n, given = predictions.shape[1], true.shape[1]
             raise InputError(f"the model predicts {n} target(s) a row, y has {given}")
-        weights = read_row_weights(sample_weight, len(true), index)
-        counts = np.ones(len(true)) if weights is None else weights
         found = []
         for own, theirs in zip(true.T, predictions.T, strict=True):
             known = np.isfinite(own) & np.isfinite(theirs) & (counts > 0)
@@ -71,21 +72,29 @@ class ClassifierScore:
         Raises
         ------
         InputError
-            Lengths or orders of rows differ, a label is missing, or no row counts.
+            Lengths or orders of rows differ, a label is missing or of another kind than those of
+            the fit, or no row counts.
         """
+        labels = read_labels(y, len(X), labels_of(X))
+        counts = _counts(X, sample_weight)
         predictions: Any = self.predict(X)  # type: ignore[attr-defined]
-        index, labels = labels_of(X), pd.Series(np.ravel(y), dtype=object)
-        if len(labels) != len(predictions):
-            raise InputError(
-                f"{len(predictions)} structures need as many labels, got {len(labels)}"
-            )
-        check_order(y, index, "y")
-        if labels.isna().any():
-            raise InputError(f"{labels.isna().sum()} labels are missing; drop these rows")
-        weights = read_row_weights(sample_weight, len(labels), index)
-        counts = np.ones(len(labels)) if weights is None else weights
         known = pd.notna(predictions) & (counts > 0)
         if not known.any():
             raise InputError("no row has a prediction")
-        right = np.array([a == b for a, b in zip(predictions, labels, strict=True)], dtype=bool)
-        return float(np.average(right[known], weights=counts[known]))
+        predicted = predictions[known].tolist()
+        true = labels[known].tolist()
+        of_strings = isinstance(predicted[0], str)
+        odd = next((label for label in true if isinstance(label, str) != of_strings), None)
+        if odd is not None:
+            raise InputError(
+                f"the model's classes are such as {predicted[0]!r}, and y has {odd!r}; give labels "
+                "of that kind"
+            )
+        right = [a == b for a, b in zip(predicted, true, strict=True)]
+        return float(np.average(right, weights=counts[known]))
+
+
+def _counts(X: Any, sample_weight: Any) -> NDArray[np.float64]:
+    """What each row counts, (n_rows,)."""
+    weights = read_row_weights(sample_weight, len(X), labels_of(X))
+    return np.ones(len(X)) if weights is None else weights

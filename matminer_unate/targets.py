@@ -159,6 +159,31 @@ def read_classes(
         They are not one a row, one is missing, they are neither of these or not all of one kind,
         they are labelled as other rows than those of ``X``, or there is one class only.
     """
+    given = read_labels(y, n_rows, index)
+    labels = labels_of(y, index)
+    kinds = [kind_of_label(label) for label in given]
+    odd = next((row for row, kind in enumerate(kinds) if kind is None or kind != kinds[0]), None)
+    if odd is not None:
+        raise InputError(
+            "labels must be strings, booleans or whole numbers, all of one kind, and "
+            f"{row_name(odd, labels)} has {given.iloc[odd]!r}; for numbers that measure something, "
+            "use a regressor"
+        )
+    classes, codes = np.unique(given.to_numpy().astype(kinds[0]), return_inverse=True)
+    if len(classes) < 2:
+        raise InputError(f"all labels are {classes.tolist()[0]!r}; there is nothing to tell apart")
+    return classes, codes.astype(np.int64)
+
+
+def read_labels(y: Any, n_rows: int, index: pd.Index | None = None) -> pd.Series:
+    """A label a row, (n_rows,), of any kind.
+
+    Raises
+    ------
+    InputError
+        They are not one a row, one is missing, or they are labelled as other rows than those of
+        ``X``.
+    """
     labels = labels_of(y, index)
     table = y.to_numpy(object) if isinstance(y, pd.DataFrame) else y
     if isinstance(table, np.ndarray):
@@ -184,21 +209,11 @@ def read_classes(
             f"{len(missing)} labels are missing, the first is of {row_name(missing[0], labels)}; "
             "drop these rows"
         )
-    kinds = [_kind_of_label(label) for label in given]
-    odd = next((row for row, kind in enumerate(kinds) if kind is None or kind != kinds[0]), None)
-    if odd is not None:
-        raise InputError(
-            "labels must be strings, booleans or whole numbers, all of one kind, and "
-            f"{row_name(odd, labels)} has {given.iloc[odd]!r}; for numbers that measure something, "
-            "use a regressor"
-        )
-    classes, codes = np.unique(given.to_numpy().astype(kinds[0]), return_inverse=True)
-    if len(classes) < 2:
-        raise InputError(f"all labels are {classes.tolist()[0]!r}; there is nothing to tell apart")
-    return classes, codes.astype(np.int64)
+    return given
 
 
-def _kind_of_label(label: Any) -> type | None:
+def kind_of_label(label: Any) -> type | None:
+    """Boolean, string or whole number; None for anything else."""
     if isinstance(label, bool | np.bool_):
         return bool
     if isinstance(label, str):
@@ -236,7 +251,7 @@ def read_row_weights(
             "numbers from 0 on, and 0 leaves a row out"
         )
     if not weights.any():
-        raise InputError("sample_weight is 0 in all rows, which leaves none to learn from")
+        raise InputError("sample_weight is 0 in all rows, which leaves none")
     return weights
 
 

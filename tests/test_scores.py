@@ -31,6 +31,11 @@ class ToldClasses(ClassifierScore):
         return found if pd.isna(found).any() else found.astype(str)
 
 
+class ToldNumbers(ClassifierScore):
+    def predict(self, X: Any) -> np.ndarray:
+        return np.asarray(X)
+
+
 def test_the_estimators_have_it_in_place_of_that_of_scikit_learn() -> None:
     for estimator in (UnateRegressor, UnateFineTuneRegressor):
         assert estimator.score is RegressorScore.score is not RegressorMixin.score
@@ -66,12 +71,19 @@ def test_what_cannot_be_judged_is_told() -> None:
         ToldClasses().score(found, found[::-1])
     with pytest.raises(InputError, match="4 structures need 4 targets"):
         Told().score(Y, Y[1:])
-    with pytest.raises(InputError, match="4 structures need as many labels, got 3"):
+    with pytest.raises(InputError, match="4 structures need 4 labels, got"):
         ToldClasses().score(LABELS, LABELS[1:])
     with pytest.raises(InputError, match="1 targets are not finite, the first is row 3"):
         Told().score(Y, [*Y[:3], np.nan])
-    with pytest.raises(InputError, match="1 labels are missing"):
-        ToldClasses().score(LABELS, [*LABELS[:3], None])
+    for missing in (None, np.nan):
+        with pytest.raises(InputError, match="1 labels are missing, the first is of row 3"):
+            ToldClasses().score(LABELS, [*LABELS[:3], missing])
+    with pytest.raises(InputError, match="classes are such as 'a', and y has True"):
+        ToldClasses().score(LABELS, [True, False, True, True])
+    with pytest.raises(InputError, match=r"classes are such as 1\.0, and y has '1'"):
+        ToldNumbers().score(Y, ["1", "2", "3", "4"])
+    with pytest.raises(InputError, match="needs at least two rows"):
+        Told().score([], [])
     with pytest.raises(InputError, match=r"the model predicts 1 target\(s\) a row, y has 2"):
         Told().score(Y, np.column_stack([Y, Y]))
     with pytest.raises(InputError, match="at least two rows with a target and a prediction"):

@@ -59,11 +59,11 @@ HEADS: dict[str, Callable[[Matrix, Rows], tuple[np.ndarray, np.ndarray]]] = {
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
     note = "errors on val formulas, three subsets of the train formulas, seeds 0 to 2"
-    table = GrowingTable(args.out, ("property", "columns"), note)
+    table = GrowingTable(args.out, ("property", "columns", "n_train"), note)
     for name in args.properties:
         problem: Problem | None = None
         for columns in COLUMNS:
-            if (name, columns) in table.known:
+            if (name, columns, args.labels) in table.known:
                 continue
             problem = problem or Problem(PROPERTIES[name], args)
             row = {"property": name, "columns": columns, **problem.judge(columns)}

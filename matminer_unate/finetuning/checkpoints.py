@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from torch import device, nn
 
     from matminer_unate.finetuning.networks import Crystals
+
+
+SCALES_OF_COLUMNS = ("given_mean", "given_std")
+"""What a network has of the columns that it is given."""
 
 
 class CheckpointFolder:
@@ -75,11 +80,16 @@ class CheckpointFolder:
     def remove(self) -> None:
         """Remove the files of this fit, which is done."""
         for file in self.files:
+            for unfinished in self.folder.glob(f"{file.name}.*.new"):
+                unfinished.unlink(missing_ok=True)
             file.unlink(missing_ok=True)
 
 
 class TrainingFiles:
     """Names of the checkpoints of trainings on the same crystals.
+
+    Columns that are computed anew may differ by rounding, so that their values are not in the name:
+    their scales, which are in the file, tell other ones.
 
     Parameters
     ----------
@@ -101,7 +111,7 @@ class TrainingFiles:
         device: device,
         scale: TargetScale | None = None,
     ) -> None:
-        self._checkpoints, self._common = checkpoints, hashlib.sha256()
+        self.checkpoints, self._common = checkpoints, hashlib.sha256()
         transforms = [] if scale is None else scale.transforms
         names = [transform.name for transform in transforms]
         facts = [asdict(settings), device.type, names]
@@ -113,7 +123,8 @@ class TrainingFiles:
             numbers += [scale.mean, scale.spread, scale.unit, scale.minimum]
         for array in (*(crystals.vectors or ()), y, weight, *numbers):
             _add(self._common, array)
-        _add(self._common, _rounded(crystals.columns))
+        known = None if crystals.columns is None else np.isfinite(crystals.columns)
+        _add(self._common, known)
 
     def file(
         self, network: nn.Module, train: NDArray[np.int64], held_out: NDArray[np.int64], seed: int
@@ -121,25 +132,32 @@ class TrainingFiles:
         """That of one training; ``network`` is as it begins."""
         digest = self._common.copy()
         digest.update(f"{seed} {network}".encode())
-        for array in (train, held_out):
+        state = network.state_dict().items()
+        values = [v.cpu().numpy() for name, v in state if name not in SCALES_OF_COLUMNS]
+        for array in (train, held_out, *values):
             _add(digest, array)
-        for value in network.state_dict().values():
-            _add(digest, _rounded(value.cpu().numpy()))
-        file = self._checkpoints.folder / f"training-{digest.hexdigest()[:20]}.safetensors"
-        self._checkpoints.files.append(file)
+        for others in count():
+            name = f"training-{digest.hexdigest()[:20]}{f'-{others}' if others else ''}.safetensors"
+            file = self.checkpoints.folder / name
+            if not file.exists() or _reads_like(file, network):
+                break
+        self.checkpoints.files.append(file)
         return file
 
 
-def _rounded(array: NDArray[Any] | None) -> NDArray[Any] | None:
-    """Numbers to three digits, where they are no whole ones.
+def _reads_like(path: Path, network: nn.Module) -> bool:
+    """Whether the network in a file reads columns on the same scales, up to rounding."""
+    from safetensors import SafetensorError, safe_open
 
-    Columns that are computed anew may differ in the seventh, and so may the scales of the network
-    that reads them; it is the same training all the same.
-    """
-    if array is None or array.dtype.kind != "f":
-        return array
-    with np.errstate(over="ignore"):
-        return array.astype(np.float16)
+    own = network.state_dict()
+    try:
+        with safe_open(path, "numpy") as file:
+            kept = [file.get_tensor(f"network/{name}") for name in SCALES_OF_COLUMNS]
+    except (OSError, SafetensorError):  # which is told where it is read
+        return True
+    scales = [own[name].cpu().numpy() for name in SCALES_OF_COLUMNS]
+    alike = zip(kept, scales, strict=True)
+    return all(a.shape == b.shape and np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in alike)
 
 
 def _add(digest: Any, array: NDArray[Any] | None) -> None:

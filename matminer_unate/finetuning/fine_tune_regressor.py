@@ -138,13 +138,13 @@ class UnateFineTuneRegressor(NotebookView, RegressorScore, RegressorMixin, BaseE
     disorder : {"raise", "ordered"}
         As of :class:`~matminer_unate.UnateFeaturizer`.
     random_state : int or None
-        From 0 on; None for other numbers at each fit.
+        From 0 on; None for other numbers at each fit, of which there are no checkpoints.
     progress : bool
         Show a bar for each stage, in terminals and notebooks.
     checkpoints : str, path or None
         Folder that keeps the training every five minutes. A ``fit`` that was killed goes on there
         when it is called again with the same rows and parameters, and ends as if nothing had
-        happened; then its files are removed. Cross-validations and searches can share a folder.
+        happened; then its files are removed. Fits can share it, but for equal ones at one time.
 
     Attributes
     ----------

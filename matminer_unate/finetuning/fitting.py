@@ -11,6 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -198,7 +199,7 @@ class _Training(Generic[Network]):
         if checkpoint is not None:
             # Of what can be gone on with, no step is half done.
             self.check_within = lambda: None
-            if checkpoint.exists():
+            with suppress(FileNotFoundError):
                 self._go_on(checkpoint)
         set_generator(network, self.generator)
         network.train()

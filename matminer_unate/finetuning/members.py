@@ -16,7 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from matminer_unate.finetuning.checkpoints import TrainingFiles
-from matminer_unate.finetuning.fitting import Judge, StoppedError, fit_network, predict
+from matminer_unate.finetuning.fitting import (
+    DivergedError,
+    Judge,
+    StoppedError,
+    fit_network,
+    predict,
+)
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder
 from matminer_unate.finetuning.settings import FitReport, FitSettings
 from matminer_unate.finetuning.splits import Splits
@@ -110,7 +116,8 @@ def train_members(
     unit : float
         Held-out errors are said in it; not if it is NaN.
     checkpoints : TrainingFiles, optional
-        In which trainings are kept; those that are there go on.
+        In which trainings are kept; those that are there go on. One that diverges takes those of
+        its fit with it.
 
     Returns
     -------
@@ -146,7 +153,12 @@ def train_members(
 
     # One core each is several times faster than several cores for one: see encoding.
     n_workers = min(len(members), count_workers(device))
-    found, interrupt = run_tasks([task(k) for k in range(len(members))], n_workers, look)
+    try:
+        found, interrupt = run_tasks([task(k) for k in range(len(members))], n_workers, look)
+    except DivergedError:
+        if checkpoints is not None:
+            checkpoints.checkpoints.remove()
+        raise
     return [result for result in found if result is not None], interrupt
 
 

@@ -145,7 +145,8 @@ class UnateRegressor(
     checkpoints : str, path or None
         Folder that keeps the training of networks every five minutes. A ``fit`` that was stopped or
         killed goes on there when it is called again with the same rows and parameters; its files
-        are removed when it is done. As of :class:`~matminer_unate.UnateFineTuneRegressor`.
+        are removed when it is done. It needs a ``random_state``. Cross-validations and searches can
+        share a folder, but not two fits at the same time that would train the same networks.
 
     Attributes
     ----------
@@ -281,11 +282,11 @@ class UnateRegressor(
             Ctrl-C was pressed; a warning tells where the fit goes on from, if it does.
         """
         rows, weights = self._training_rows(X, groups, sample_weight)
-        kept = CheckpointFolder.of(self.checkpoints, self.random_state)
         targets, names = read_targets(y, len(rows), rows.index)
         check_squares(targets, rows.index)
         check_minimum(self.minimum, targets, weights, rows.index)
         network = self._wants_network(rows)
+        kept = CheckpointFolder.of(self.checkpoints, self.random_state) if network else None
         given = len(rows), targets.shape[1], self.n_folds, bool(self.tight_binding), network
         stages = stage_seconds(*given)
         learned = targets, names, groups, weights, self._regression_options(network, kept)

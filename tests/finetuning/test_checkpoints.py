@@ -13,6 +13,7 @@ from fine_tuning_cases import KilledError, kill_at, make, press_ctrl_c, structur
 from matminer_unate import TightBindingStats, UnateFineTuneRegressor
 from matminer_unate.errors import InputError, UnateWarning
 from matminer_unate.finetuning import fitting
+from matminer_unate.finetuning.checkpoints import CheckpointFolder
 from matminer_unate.finetuning.settings import FitReport
 
 
@@ -140,7 +141,7 @@ def test_other_fits_do_not_take_it(
         assert list(tmp_path.iterdir()) == [kept]
 
 
-@pytest.mark.parametrize(("factor", "goes_on"), [(1 + 1e-6, True), (1.1, False)])
+@pytest.mark.parametrize(("factor", "goes_on"), [(1 + 1e-6, True), (1.01, False)])
 def test_columns_that_differ_by_rounding_alone_are_the_same_training(
     tiny_weights: Path,
     tmp_path: Path,
@@ -156,10 +157,38 @@ def test_columns_that_differ_by_rounding_alone_are_the_same_training(
         kill_at(patch, 5)
         with pytest.raises(KilledError):
             make(tiny_weights, **options).fit(pd.DataFrame(columns, columns=names).assign(s=X), y)
-    columns[3, 2] *= factor
+    (kept,) = tmp_path.iterdir()
+    columns *= factor
     done = count_steps(monkeypatch)
     make(tiny_weights, **options).fit(pd.DataFrame(columns, columns=names).assign(s=X), y)
     assert (min(done) > 0) == goes_on
+    assert list(tmp_path.iterdir()) == ([] if goes_on else [kept])
+
+
+def test_a_training_that_diverges_leaves_no_file(
+    tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = structures(), volumes(structures())
+    inner, calls = fitting.training_loss, iter(range(100))
+    monkeypatch.setattr(fitting, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(
+        fitting,
+        "training_loss",
+        lambda *given: inner(*given) * (np.nan if next(calls) > 3 else 1.0),
+    )
+    with pytest.raises(InputError, match="the loss is nan"):
+        make(tiny_weights, checkpoints=tmp_path).fit(X, y)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_kill_left_half_written_is_removed_too(tiny_weights: Path, tmp_path: Path) -> None:
+    folder = CheckpointFolder.of(tmp_path, 0)
+    assert folder is not None
+    folder.files = [tmp_path / "training-0a.safetensors"]
+    for name in ("training-0a.safetensors", "training-0a.safetensors.12.new", "training-0b.safe"):
+        (tmp_path / name).touch()
+    folder.remove()
+    assert [file.name for file in tmp_path.iterdir()] == ["training-0b.safe"]
 
 
 def test_a_folder_that_cannot_be_is_told_before_any_work(
