@@ -31,7 +31,7 @@ def test_options_are_json_or_text() -> None:
 
 def test_options_go_to_the_regressor_by_name() -> None:
     assert recipe_estimator(False, {"n_folds": 3}).n_folds == 3
-    with pytest.raises(InputError, match="UnateRegressor has no option 'n_fold', but device"):
+    with pytest.raises(InputError, match="UnateRegressor has no option 'n_fold', but checkpoints"):
         recipe_estimator(False, {"n_fold": 3})
 
 
