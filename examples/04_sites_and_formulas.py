@@ -36,9 +36,11 @@ df = load_semiconductors()
 # %% [markdown]
 # ## A table with a row for each site
 #
-# Here physical descriptors, among them charges by which electronegativities become equal: metals
-# give, halogens and chalcogens take. `"embedding"`, `"predicted"` and `"tight-binding"` are other
-# choices.
+# Here physical descriptors, among them an electronegativity charge: what the bonds of a site sum up
+# to, each with its weight times the tanh of the difference of electronegativities. It has no unit
+# and is no oxidation state (which is guessed in another column): above 0 for sites that give
+# electrons, and the larger the more bonds there are. `"embedding"`, `"predicted"` and
+# `"tight-binding"` are other choices.
 
 # %%
 sites = UnateSiteFeaturizer(columns="physics")

@@ -19,9 +19,9 @@
 # those that come with the package. `training/` is not installed: this needs a checkout.
 #
 # **What to expect.** The shipped weights have seen 99,334 crystals. With some hundred you see how
-# it is done, and no more: columns learned from nothing stay well behind, and going on from the
-# shipped weights changes little. It is meant for thousands of crystals of a kind that these have
-# not met. The last table says what it did here.
+# it is done, and no more: columns learned from nothing stay well behind, and those of weights that
+# went on from the shipped ones are a little worse. It is meant for thousands of crystals of a kind
+# that these have not met. The last table says what it did here.
 
 # %%
 import subprocess

@@ -65,12 +65,13 @@ class CellStats(StructureFeaturizer):
         Of two sites i and j at the distance d: r̂ is the sum of both covalent radii, d₁ the distance
         of the nearest neighbour of a site, f falls smoothly from 1 at 5 Å to 0 at 6 Å, and s is the
         strength of their bond. Networks of the bonds with s > 1/k go on for ever in no direction
-        (molecules), one (chains), two (layers) or three (bulk); ⟨…⟩ is the mean over all k > 1
-        weighted by the slope of x²/(1 + x²), x = (k − 1)/0.15, and over atoms, of which those in no
-        layer count with 0. A layer has the thickness h between its outermost planes of atoms, and
-        the next one follows at the distance p. Springs have the stiffness min(exp((r̂ − d)/0.37 Å),
-        3)·f along d and a tenth of that across; K and G are the bulk and shear modulus of the
-        crystal that they hold together, with atoms relaxed, after Voigt and Reuss.
+        (molecules), one (chains), two (layers) or three (bulk). No single k decides, so that
+        nothing jumps: ⟨…⟩ is the mean over all k > 1 weighted by the slope of x²/(1 + x²),
+        x = (k − 1)/0.15, and over atoms, of which those in no layer count with 0. A layer has the
+        thickness h between its outermost planes of atoms, and the next one follows at the distance
+        p. Springs have the stiffness min(exp((r̂ − d)/0.37 Å), 3)·f along d and a tenth of that
+        across; K and G are the bulk and shear modulus of the crystal that they hold together, with
+        atoms relaxed, after Voigt and Reuss.
 
     {cell}
 

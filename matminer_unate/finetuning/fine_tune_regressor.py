@@ -96,16 +96,16 @@ class UnateFineTuneRegressor(NotebookView, RegressorScore, RegressorMixin, BaseE
     learning_rate : float
         Peak of the one-cycle schedule for the head.
     pretrained_share : "auto" or float
-        What the encoder gets of it. ``"auto"``: 0.2, and from 5,000 rows on 0.5. For moduli, 1 is
-        better still: by 2 % with 7,800 of them on validation rows, and 1 % with 2,000.
+        The encoder's rate as a share of it. ``"auto"``: 0.2, and from 5,000 rows on 0.5. For
+        moduli, 1 is better still: by 2 % with 7,800 on validation rows, and 1 % with 2,000.
     dropout : float
         Share of hidden channels of the head left out in training.
     n_members : int
         Networks that are trained and averaged, each with other held-out rows. They are trained at
         the same time, on as many cores as torch may use.
     tight_binding : bool
-        Let the head read the columns of :class:`~matminer_unate.TightBindingStats` too, 10 to
-        30 ms for a crystal. A crystal without them is predicted from the rest, with a warning.
+        Let the head read the columns of :class:`~matminer_unate.TightBindingStats` too, some 3 ms
+        for 10 sites. A crystal without them is predicted from the rest, with a warning.
     target : {"auto", "identity", "log", "yeo-johnson", "rank"}
         What is learned in place of the target: its logarithm, power or rank
         (:class:`~matminer_unate.transforms.TargetTransform`), each target's own. With ``"auto"``

@@ -30,7 +30,7 @@ INTRODUCTION = """# MatBench
 Official tasks, targets and folds of MatBench v0.1 ([Dunn et al.
 2020](https://doi.org/10.1038/s41524-020-00406-3)), made by `training/matbench.py`: a row of
 [`{table}`]({table}) is one fold. Errors are means over all five; "same rows" are those of the
-official rows that the parquet files have, and "strict" those of them whose crystal and target
+official rows that the files of `--data` have, and "strict" those of them whose crystal and target
 surely belong together. Published entries are those of the leaderboard of January 2024, judged
 anew on the same rows where a number stands there. *Recipe* is `UnateRegressor` (or, of classes,
 `UnateClassifier`) on its columns. *Network* is `UnateFineTuneRegressor` with one member that learns
@@ -63,7 +63,8 @@ def matbench_report(path: Path) -> None:
     if drawn:
         sections.append(f"![errors of the test folds]({path.with_suffix('.png').name})\n")
         sections.append(
-            "A bar is the best of a model's options on test rows; all of them are in the tables.\n"
+            "A bar is the best of a model's options on test rows; all of them are in the tables, and "
+            "the README has those that were chosen on training rows.\n"
         )
     sections += [_test_section(name, test[test["task"] == name]) for name in _tasks_of(test)]
     if (table["part"] == "val").any():
@@ -119,7 +120,7 @@ def _test_section(name: str, rows: pd.DataFrame) -> str:
         "",
         f"{n_rows:,} of {n_rows + missing:,} official rows ({share:.1%}).",
         "",
-        "| | all official rows | same rows | strict | |",
+        "| | all official rows | same rows | strict | ± over the folds, cost |",
         "| --- | --- | --- | --- | --- |",
         *(
             f"| {row.name} | {_number(row.official)} | {_number(row.same_rows)} "
