@@ -63,8 +63,8 @@ def matbench_report(path: Path) -> None:
     if drawn:
         sections.append(f"![errors of the test folds]({path.with_suffix('.png').name})\n")
         sections.append(
-            "A bar is the best of a model's options on test rows; all of them are in the tables, and "
-            "the README has those that were chosen on training rows.\n"
+            "A bar is the best of a model's options on test rows; all of them are in the tables, "
+            "and the README has those that were chosen on training rows.\n"
         )
     sections += [_test_section(name, test[test["task"] == name]) for name in _tasks_of(test)]
     if (table["part"] == "val").any():
