@@ -161,7 +161,7 @@ def read_classes(
     """
     given = read_labels(y, n_rows, index)
     labels = labels_of(y, index)
-    kinds = [kind_of_label(label) for label in given]
+    kinds = [_kind_of_label(label) for label in given]
     odd = next((row for row, kind in enumerate(kinds) if kind is None or kind != kinds[0]), None)
     if odd is not None:
         raise InputError(
@@ -212,8 +212,7 @@ def read_labels(y: Any, n_rows: int, index: pd.Index | None = None) -> pd.Series
     return given
 
 
-def kind_of_label(label: Any) -> type | None:
-    """Boolean, string or whole number; None for anything else."""
+def _kind_of_label(label: Any) -> type | None:
     if isinstance(label, bool | np.bool_):
         return bool
     if isinstance(label, str):

@@ -297,8 +297,8 @@ class UnateRegressor(
                 self.fitted_ = fit_rows(rows, self._recipe(), *learned, bar)
         except KeyboardInterrupt as interrupt:
             try:
-                if kept and kept.going_on():
-                    warn_user(f"the fit was stopped{kept.going_on()}")
+                if kept and (where := kept.going_on()):
+                    warn_user(f"the fit was stopped{where}")
             finally:
                 raise interrupt
         if kept:
