@@ -36,6 +36,7 @@ from harness.command import require_positive, run_script, script_parser
 from harness.comparisons import bootstrap_change, resample_formulas
 from harness.result_tables import GrowingTable
 from matminer_unate import CellStats, UnateRegressor
+from matminer_unate.io.whole_files import fresh_file
 
 USUAL = ("exfoliation", "bulk_modulus", "shear_modulus", "piezoelectric", "gap", "tbmbj_gap")
 BASES = ("control", "recipe")
@@ -177,9 +178,8 @@ class Problem:
         path = self.keep / f"{name}.npy"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".part.npy")
-            np.save(unfinished, compute(self.structures))
-            unfinished.replace(path)
+            with fresh_file(path) as fresh, fresh.open("wb") as file:
+                np.save(file, compute(self.structures))
         columns: Matrix = np.load(path)
         return columns
 

@@ -69,7 +69,7 @@ def draw_map(args: argparse.Namespace) -> Callable[[], int]:
     """
     from matminer_unate.cli.report import print_report
     from matminer_unate.engine.report import RowReport
-    from matminer_unate.io.writing import fresh_file
+    from matminer_unate.io.whole_files import fresh_file
     from matminer_unate.maps.corpus_map import CorpusMap
 
     if args.out.suffix != ".html":

@@ -206,7 +206,7 @@ def _give(found: pd.DataFrame, args: argparse.Namespace) -> None:
         if len(shown) < len(found):
             print(f"… and {len(found) - len(shown):,} more (--out FILE.csv writes all of them)")
     else:
-        from matminer_unate.io.writing import fresh_file
+        from matminer_unate.io.whole_files import fresh_file
 
         with fresh_file(args.out) as part:
             if args.out.suffix == ".csv":

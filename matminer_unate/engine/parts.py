@@ -34,7 +34,8 @@ from matminer_unate.engine.locks import living
 from matminer_unate.engine.report import Listed, RowReport
 from matminer_unate.errors import InputError
 from matminer_unate.io.input_rows import InputRow
-from matminer_unate.io.writing import PartWriter, fresh_file
+from matminer_unate.io.whole_files import fresh_file
+from matminer_unate.io.writing import PartWriter
 
 FORMAT = 1
 """Of the manifest."""

@@ -33,7 +33,8 @@ from matminer_unate.engine.parts import (
 from matminer_unate.engine.report import RowReport
 from matminer_unate.errors import InputError
 from matminer_unate.io.input_rows import Source
-from matminer_unate.io.writing import carried_types, fresh_file, join_tables, table_schema
+from matminer_unate.io.whole_files import fresh_file
+from matminer_unate.io.writing import carried_types, join_tables, table_schema
 
 SUFFIXES = (".parquet", ".csv")
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.errors import WeightsError
-from matminer_unate.io.writing import fresh_file
+from matminer_unate.io.whole_files import fresh_file
 from matminer_unate.network.weights import weights_config, weights_folder
 
 SUMMARY = "corpus_summary.safetensors"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from matminer_unate.errors import InputError
 from matminer_unate.finetuning.settings import FitReport, FitSettings
 from matminer_unate.finetuning.targets import TargetScale
+from matminer_unate.io.whole_files import remove_file
 from matminer_unate.network.model_folder import plain
 
 if TYPE_CHECKING:
@@ -80,9 +81,7 @@ class CheckpointFolder:
     def remove(self) -> None:
         """Remove the files of this fit, which is done."""
         for file in self.files:
-            for unfinished in self.folder.glob(f"{file.name}.*.new"):
-                unfinished.unlink(missing_ok=True)
-            file.unlink(missing_ok=True)
+            remove_file(file)
 
 
 class TrainingFiles:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -203,15 +202,3 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     # Inputs that are joined may have other units of time.
     cells = [value.cast(kind) if isinstance(value, pa.Scalar) else value for value in values]
     return pa.array(cells, kind)
-
-
-@contextmanager
-def fresh_file(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to, which takes its place only if all goes well."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield part
-        if part.exists():
-            part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

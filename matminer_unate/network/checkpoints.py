@@ -8,7 +8,6 @@ goes on repeats one that was never stopped.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from matminer_unate.errors import InputError
+from matminer_unate.io.whole_files import fresh_file
 
 OPTIMIZER, FACTS = "optimizer", "facts"
 
@@ -115,6 +115,6 @@ def write_checkpoint(
         for part, values in {**parts, **(tensors or {})}.items()
         for name, value in values.items()
     }
-    fresh = path.with_name(f"{path.name}.{os.getpid()}.new")
-    save_file(flat, fresh, metadata={FACTS: json.dumps(facts)})
-    fresh.replace(path)  # one file, so that the old and the new state change places at once
+    # One file, so that the old and the new state change places at once.
+    with fresh_file(path) as fresh:
+        save_file(flat, fresh, metadata={FACTS: json.dumps(facts)})

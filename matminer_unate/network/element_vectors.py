@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.errors import WeightsError
+from matminer_unate.io.whole_files import fresh_file
 from matminer_unate.network.weights import WeightsConfig, weights_config, weights_folder
 
 ELEMENTS = "elements.safetensors"
@@ -59,15 +60,15 @@ def write_element_vectors(folder: Path, found: ElementVectors) -> Path:
     from safetensors.numpy import save
 
     config = WeightsConfig.read(folder)
-    path, unfinished = folder / ELEMENTS, folder / f".{ELEMENTS}.part"
+    path = folder / ELEMENTS
     tensors: dict[str, NDArray[Any]] = {
         "vectors": found.vectors.astype(np.float32),
         "n_crystals": found.n_crystals.astype(np.int64),
         "own_share": found.own_share.astype(np.float32),
     }
     metadata = {"weights": config.name, "sha256": config.sha256}
-    unfinished.write_bytes(save(tensors, metadata))
-    unfinished.replace(path)
+    with fresh_file(path) as fresh:
+        fresh.write_bytes(save(tensors, metadata))
     return path
 
 

@@ -185,7 +185,7 @@ def test_what_a_kill_left_half_written_is_removed_too(tiny_weights: Path, tmp_pa
     folder = CheckpointFolder.of(tmp_path, 0)
     assert folder is not None
     folder.files = [tmp_path / "training-0a.safetensors"]
-    for name in ("training-0a.safetensors", "training-0a.safetensors.12.new", "training-0b.safe"):
+    for name in ("training-0a.safetensors", ".training-0a.safetensors.12.part", "training-0b.safe"):
         (tmp_path / name).touch()
     folder.remove()
     assert [file.name for file in tmp_path.iterdir()] == ["training-0b.safe"]

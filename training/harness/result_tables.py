@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from matminer_unate.errors import InputError
-from matminer_unate.io.writing import fresh_file
+from matminer_unate.io.whole_files import fresh_file
 
 PACKAGES = ("matminer_unate", "matminer", "lightgbm", "scikit-learn", "torch")
 

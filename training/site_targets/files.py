@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from corpora.crystal import Crystal
 from matminer_unate.errors import InputError
+from matminer_unate.io.whole_files import fresh_file
 
 SiteVectors = NDArray[np.float32]
 """(n_sites, k)"""
@@ -56,13 +57,9 @@ def write_part(
             "values": pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)),
         }
     )
-    draft = path.with_name("draft-" + path.name)
-    pq.write_table(
-        table.replace_schema_metadata({"site_targets": json.dumps(about)}),
-        draft,
-        compression="zstd",
-    )
-    draft.replace(path)
+    table = table.replace_schema_metadata({"site_targets": json.dumps(about)})
+    with fresh_file(path) as fresh:
+        pq.write_table(table, fresh, compression="zstd")
 
 
 def join(out: Path, about: dict[str, str]) -> int:
@@ -71,9 +68,8 @@ def join(out: Path, about: dict[str, str]) -> int:
     if not files:
         raise InputError("the teacher could judge none of the crystals; nothing is written")
     schema = pq.read_schema(files[0]).with_metadata({"site_targets": json.dumps(about)})
-    draft = out.with_name("draft-" + out.name)
     done: set[str] = set()  # a join that was killed may have left parts beside their table
-    with pq.ParquetWriter(draft, schema, compression="zstd") as writer:
+    with fresh_file(out) as fresh, pq.ParquetWriter(fresh, schema, compression="zstd") as writer:
         for file in files:
             source = pq.ParquetFile(file)
             for group in range(source.num_row_groups):
@@ -83,7 +79,6 @@ def join(out: Path, about: dict[str, str]) -> int:
                     table = table.filter(pa.array([name not in done for name in names]))
                 writer.write_table(table)
                 done.update(names)
-    draft.replace(out)
     shutil.rmtree(parts_folder(out))
     return len(done)
 

@@ -34,6 +34,7 @@ from benchmarks.columns.regressors import (
 )
 from benchmarks.columns.subsets import property_rows, read_property_table
 from benchmarks.properties import PROPERTIES
+from matminer_unate.io.whole_files import fresh_file
 from matminer_unate.regressors.recipe import FORMULA, Recipe
 from matminer_unate.regressors.unate_classifier import UnateClassifier
 from matminer_unate.regressors.unate_regressor import UnateRegressor
@@ -280,7 +281,7 @@ def _better_settings(
 
 
 def write_case(path: Path, found: dict[str, HeadErrors], facts: dict[str, int]) -> None:
-    """Keep a case; under its name only when the file is whole."""
+    """Keep a case."""
     note = {
         "facts": facts,
         "heads": list(found),
@@ -288,14 +289,13 @@ def write_case(path: Path, found: dict[str, HeadErrors], facts: dict[str, int]) 
         "settings": [e.settings for e in found.values()],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part.npz")
-    np.savez_compressed(
-        unfinished,
-        note=json.dumps(note),
-        val=np.stack([e.val for e in found.values()]),
-        test=np.stack([e.test for e in found.values()]),
-    )
-    unfinished.replace(path)
+    with fresh_file(path) as fresh, fresh.open("wb") as file:
+        np.savez_compressed(
+            file,
+            note=json.dumps(note),
+            val=np.stack([e.val for e in found.values()]),
+            test=np.stack([e.test for e in found.values()]),
+        )
 
 
 def read_case(path: Path) -> Iterator[tuple[str, dict[str, int], HeadErrors]]:

@@ -16,6 +16,7 @@ from benchmarks.columns.own_features import OWN_BLOCKS, untrained
 from benchmarks.columns.peer_features import chgnet, megnet_elements, soap, structural
 from benchmarks.columns.regressors import Matrix
 from matminer_unate import UnateFeaturizer
+from matminer_unate.io.whole_files import fresh_file
 from matminer_unate.network.weights import read_config
 
 PEER_BLOCKS: dict[str, Callable[[pd.DataFrame], Matrix]] = {
@@ -64,10 +65,8 @@ class Blocks:
         digest = hashlib.sha256(columns.tobytes()).hexdigest()[:16]
         note = {"cpu_s_per_1000": seconds, "n_crystals": len(table), "digest": digest}
         path.with_suffix(".json").write_text(json.dumps(note), encoding="utf-8")
-        # Under its name only when it is whole.
-        unfinished = path.with_suffix(".part.npy")
-        np.save(unfinished, columns)
-        unfinished.replace(path)
+        with fresh_file(path) as fresh, fresh.open("wb") as file:
+            np.save(file, columns)
 
     def _build(self, block: str, table: pd.DataFrame) -> Matrix:
         if block in self.weights:

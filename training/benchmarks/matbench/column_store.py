@@ -18,7 +18,7 @@ from benchmarks.labelled_tables import structures_of_arrays
 from harness.jobs import run_jobs
 from matminer_unate.crystals.structures import CrystalArrays
 from matminer_unate.errors import UnateWarning
-from matminer_unate.io.writing import fresh_file
+from matminer_unate.io.whole_files import fresh_file
 from matminer_unate.network.weights import check_weights, checksums
 
 PART_ROWS = 200

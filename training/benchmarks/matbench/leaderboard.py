@@ -17,7 +17,7 @@ from benchmarks.matbench.models import Outcome
 from benchmarks.matbench.tasks import N_FOLDS, Fold, TaskRows
 from matminer_unate.errors import InputError
 from matminer_unate.io.tables import DAMAGED_GZIP
-from matminer_unate.io.writing import fresh_file
+from matminer_unate.io.whole_files import fresh_file
 
 VERSION = "0.6"
 """Of the package whose format this is."""

@@ -25,7 +25,7 @@ from benchmarks.matbench.column_store import ColumnStore
 from benchmarks.matbench.tasks import Fold, Index, TaskRows
 from matminer_unate import TightBindingStats, UnateFineTuneRegressor, UnateRegressor
 from matminer_unate.errors import InputError
-from matminer_unate.io.writing import fresh_file
+from matminer_unate.io.whole_files import fresh_file
 from matminer_unate.network.weights import checksums
 from matminer_unate.regressors.recipe import FORMULA
 
