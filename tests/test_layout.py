@@ -13,6 +13,7 @@ ORDER = (
         "matminer_unate.parameters",
         "matminer_unate.processes",
         "matminer_unate.progress",
+        "matminer_unate.target_floors",
         "matminer_unate.targets",
         "matminer_unate.transforms",
     ),

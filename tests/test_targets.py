@@ -1,4 +1,4 @@
-"""Targets of a regression: the least value they can have."""
+"""What y may be, for regressions and classes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,7 @@ import pandas as pd
 import pytest
 
 from matminer_unate.errors import InputError
-from matminer_unate.targets import check_squares, read_classes, read_targets, target_floor
-
-
-@pytest.mark.parametrize(
-    ("targets", "floor"),
-    [
-        ([-3.1, -2.0, -1.0, -0.4], -np.inf),  # one of four is the least, as always
-        ([0, 0, 1, 2, 3], -np.inf),
-        ([0, 0, 0, 1, 2], 0),
-        ([0, 0, 0, *range(1, 28)], 0),
-        ([0, 0, 0, *range(1, 29)], -np.inf),  # less than a tenth
-    ],
-)
-def test_a_floor_is_a_value_that_several_targets_have(targets: list[float], floor: float) -> None:
-    assert target_floor("auto", np.array(targets, dtype=float)) == floor
+from matminer_unate.targets import check_squares, read_classes, read_targets
 
 
 def test_missing_values_of_pandas_are_unknown_targets() -> None:

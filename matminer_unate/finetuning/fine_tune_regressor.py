@@ -47,13 +47,14 @@ from matminer_unate.finetuning.saved_networks import (
     save_fine_tuned,
 )
 from matminer_unate.finetuning.splits import random_splits, seeds_of
-from matminer_unate.finetuning.targets import TargetScale, scale_of, single_column, target_weights
+from matminer_unate.finetuning.targets import LearnedTargets, scale_of, target_weights
 from matminer_unate.network.devices import resolve_device
 from matminer_unate.network.weights import DEFAULT_WEIGHTS, WeightsConfig, read_config
 from matminer_unate.parameters import check_parameters
 from matminer_unate.processes import single_threaded_workers
 from matminer_unate.scores import RegressorScore
-from matminer_unate.targets import check_minimum, read_row_weights, read_targets
+from matminer_unate.target_floors import check_minimum
+from matminer_unate.targets import read_row_weights, read_targets
 from matminer_unate.transforms import (
     SCORINGS,
     TRANSFORMS,
@@ -283,16 +284,15 @@ class UnateFineTuneRegressor(NotebookView, RegressorScore, RegressorMixin, BaseE
         if len(values) < 2:
             raise InputError(f"fine-tuning needs at least two usable rows, got {len(values)}")
         each = target_weights(values, weights)
-        scale = scale_of(values, each, self.minimum, names)
+        targets = LearnedTargets(values, each, scale_of(values, each, self.minimum, names))
         columns = self._columns(given, graphs, self.tight_binding, "are learned from without")
         if columns is not None and not np.isfinite(columns).all(axis=1).any():
             warn_user("no row has tight-binding columns: this is a fit with tight_binding=False")
             columns = None
-        for text in about_constants(scale):
+        for text in about_constants(targets.scale):
             warn_user(text)
-        transforms = self._transforms(graphs, columns, values, each, scale)
-        scale = scale.transformed(transforms, values, each)
-        self._train(graphs, columns, values, each, scale, device, config, names, kept)
+        targets = targets.transformed(self._transforms(graphs, columns, targets))
+        self._train(graphs, columns, targets, names, device, config, kept)
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
@@ -385,28 +385,24 @@ class UnateFineTuneRegressor(NotebookView, RegressorScore, RegressorMixin, BaseE
         self,
         graphs: Graphs,
         electrons: NDArray[np.float32] | None,
-        values: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        scale: TargetScale,
+        targets: LearnedTargets,
     ) -> list[TargetTransform]:
         from matminer_unate.finetuning import transform_choice as choice
 
         def columns() -> NDArray[np.float32]:
             return choice.pretrained_columns(graphs.graphs, electrons, self.weights, self.device)
 
-        given = self.target, values, weights, scale, self.scoring, graphs.formulas(), columns
+        given = self.target, targets, self.scoring, graphs.formulas(), columns
         return choice.transforms_of_targets(*given, seeds_of(self.random_state, 1)[-1])
 
     def _train(
         self,
         graphs: Graphs,
         columns: NDArray[np.float32] | None,
-        values: NDArray[np.float64],
-        weights: NDArray[np.float64] | None,
-        scale: TargetScale,
+        targets: LearnedTargets,
+        target_names: list[str] | None,
         device: Any,
         config: WeightsConfig,
-        target_names: list[str] | None,
         kept: CheckpointFolder | None,
     ) -> None:
         """Train the members on the targets, and take over the fitted state.
@@ -417,7 +413,8 @@ class UnateFineTuneRegressor(NotebookView, RegressorScore, RegressorMixin, BaseE
         from matminer_unate.finetuning.networks import Crystals
         from matminer_unate.progress import stage
 
-        y, each = single_column(scale.standardise(values)), single_column(weights)
+        values, weights, scale = targets.values, targets.weights, targets.scale
+        y, each = targets.standardised()
         settings = self._settings(scale.lowest(values), len(y), bool(scale.spread.any()))
         learned = Crystals(graphs.graphs, columns=columns), y, each, settings, device
         seeds = seeds_of(self.random_state, self.n_members)

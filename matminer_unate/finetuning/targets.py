@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
-from matminer_unate.targets import target_floor
+from matminer_unate.target_floors import target_floor
 from matminer_unate.transforms import Scoring, TargetTransform, mean_errors
 
 Array = NDArray[np.float64]
@@ -94,14 +94,38 @@ class TargetScale:
         found = tuple(np.where(reached, least[0], -math.inf).tolist())
         return found if len(found) > 1 else found[0]
 
-    def transformed(
-        self, transforms: Sequence[TargetTransform], values: Array, weights: Array | None
-    ) -> TargetScale:
-        """The scale of these targets, (n, n_targets), in other transformations."""
-        pairs = zip(transforms, values.T, strict=True)
+
+@dataclass(frozen=True)
+class LearnedTargets:
+    """Targets of the rows that are learned from.
+
+    Attributes
+    ----------
+    values : (n_rows, n_targets)
+        In their unit; NaN where one is not known.
+    weights : (n_rows, n_targets) or None
+        As :func:`target_weights` returns them.
+    scale : TargetScale
+    """
+
+    values: Array
+    weights: Array | None
+    scale: TargetScale
+
+    def transformed(self, transforms: Sequence[TargetTransform]) -> LearnedTargets:
+        """The same targets, in other transformations."""
+        pairs = zip(transforms, self.values.T, strict=True)
         z = np.column_stack([transform.forward(column) for transform, column in pairs])
-        mean, spread = _mean_and_spread(z, weights)
-        return replace(self, transforms=tuple(transforms), mean=mean, spread=spread)
+        mean, spread = _mean_and_spread(z, self.weights)
+        scale = replace(self.scale, transforms=tuple(transforms), mean=mean, spread=spread)
+        return replace(self, scale=scale)
+
+    def standardised(self) -> tuple[Array, Array | None]:
+        """What a network learns, and the weights; (n_rows,) where there is one target."""
+        y, weights = self.scale.standardise(self.values), self.weights
+        if y.shape[1] > 1:
+            return y, weights
+        return y[:, 0], None if weights is None else weights[:, 0]
 
 
 def target_weights(values: Array, weights: Array | None) -> Array | None:
@@ -146,15 +170,6 @@ def scale_of(
     usual = ["target"] if len(floors) == 1 else [f"target {k}" for k in range(len(floors))]
     transforms = (TargetTransform.identity(),) * len(floors)
     return TargetScale(transforms, mean, spread, spread, np.array(floors), tuple(names or usual))
-
-
-@overload
-def single_column(values: Array) -> Array: ...
-@overload
-def single_column(values: Array | None) -> Array | None: ...
-def single_column(values: Array | None) -> Array | None:
-    """A single column, (n, 1), as (n,); others, and None, as they are."""
-    return values[:, 0] if values is not None and values.shape[1] == 1 else values
 
 
 def errors_of_constants(

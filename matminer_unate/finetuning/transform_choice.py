@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold
 
 from matminer_unate.crystals.graph import RadiusGraph
 from matminer_unate.featurizers.pooling import pooled
-from matminer_unate.finetuning.targets import TargetScale
+from matminer_unate.finetuning.targets import LearnedTargets
 from matminer_unate.network.encoding import DEFAULT_BATCH_SIZE, encode
 from matminer_unate.transforms import Scoring, TargetTransform, TransformedTarget
 
@@ -27,9 +27,7 @@ PENALTIES = np.logspace(0, 5, 11)
 
 def transforms_of_targets(
     wanted: str,
-    values: NDArray[np.float64],
-    weights: NDArray[np.float64] | None,
-    scale: TargetScale,
+    targets: LearnedTargets,
     scoring: Scoring,
     groups: Sequence[str],
     columns: Callable[[], NDArray[np.float32]],
@@ -45,17 +43,17 @@ def transforms_of_targets(
     ----------
     wanted : str
         As for ``UnateFineTuneRegressor``.
-    values, weights : (n_rows, n_targets)
-    scale : TargetScale
+    targets : LearnedTargets
     scoring : {"mae", "rmse"}
     groups : (n_rows,)
     columns : callable
         Returns (n_rows, n_columns); called if there is something to choose.
     seed : int
     """
-    each = np.ones_like(values) if weights is None else weights
+    values = targets.values
+    each = np.ones_like(values) if targets.weights is None else targets.weights
     found, matrix = list[TargetTransform](), None
-    for k, minimum in enumerate(scale.minimum):
+    for k, minimum in enumerate(targets.scale.minimum):
         rows = np.flatnonzero(np.isfinite(values[:, k]) & (each[:, k] > 0))
         given = values[rows, k], each[rows, k], wanted, float(minimum), scoring
         target = TransformedTarget.of(*given)

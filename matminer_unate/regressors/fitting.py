@@ -44,7 +44,7 @@ from matminer_unate.regressors.training_rows import (
     RegressionOptions,
     TrainingRows,
 )
-from matminer_unate.targets import interval_floor, target_floor
+from matminer_unate.target_floors import interval_floor, target_floor
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from matminer_unate.regressors.stages import stage_seconds
 from matminer_unate.regressors.target_models import FittedTarget
 from matminer_unate.regressors.training_rows import RegressionOptions
 from matminer_unate.scores import RegressorScore
-from matminer_unate.targets import check_minimum, check_squares, read_targets
+from matminer_unate.target_floors import check_minimum
+from matminer_unate.targets import check_squares, read_targets
 from matminer_unate.transforms import SCORINGS, TRANSFORMS, Scoring, TransformName
 
 Values = NDArray[np.float64]

@@ -22,7 +22,7 @@ from matminer_unate.featurizers.tight_binding_stats import TightBindingStats
 from matminer_unate.finetuning.fitting import training_loss
 from matminer_unate.finetuning.networks import Crystals, PropertyEncoder, RowDropout
 from matminer_unate.finetuning.splits import random_splits
-from matminer_unate.finetuning.targets import scale_of
+from matminer_unate.finetuning.targets import LearnedTargets, scale_of
 from matminer_unate.finetuning.transform_choice import transforms_of_targets
 from matminer_unate.network.encoder import SiteEncoder
 
@@ -324,14 +324,15 @@ def test_each_target_has_the_transformation_that_suits_a_linear_read_out() -> No
     scale, groups = scale_of(values, None, None), [str(k // 2) for k in range(80)]
 
     def chosen(wanted: str) -> list[str]:
-        given = values, None, scale, "mae", groups, lambda: columns, 0
+        given = LearnedTargets(values, None, scale), "mae", groups, lambda: columns, 0
         return [transform.name for transform in transforms_of_targets(wanted, *given)]
 
     assert chosen("auto")[0] == "identity"
     assert chosen("auto")[1] in ("log", "rank")
     assert chosen("log") == ["log", "log"]
-    few = values[:4], None, scale, "mae", ["a"] * 4, lambda: columns[:4], 0
-    assert {t.name for t in transforms_of_targets("auto", *few)} == {"identity"}
+    few = LearnedTargets(values[:4], None, scale)
+    given = few, "mae", ["a"] * 4, lambda: columns[:4], 0
+    assert {t.name for t in transforms_of_targets("auto", *given)} == {"identity"}
 
 
 def test_columns_are_computed_only_where_there_is_something_to_choose(

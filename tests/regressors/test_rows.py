@@ -25,7 +25,6 @@ from matminer_unate.progress import WorkBar
 from matminer_unate.regressors import recipe as recipe_columns
 from matminer_unate.regressors.error_bars import ConformalScale
 from matminer_unate.regressors.kernel_ridge import BlockKernelRidge
-from matminer_unate.targets import interval_floor
 
 GAPS = {"Si": 1.1, "NaCl": 8.5, "ZnO wurtzite": 3.4, "TiO2 rutile": 3.0}
 STRAINS = (-0.03, -0.02, -0.01, 0.0, 0.01, 0.02, 0.03)
@@ -532,25 +531,6 @@ def test_no_seed_draws_one_that_is_told(regressor, table, y, groups) -> None:
 
 
 # -- intervals
-
-
-@pytest.mark.parametrize(
-    ("minimum", "targets", "expected"),
-    [
-        ("auto", [0.1, 1, 2, 5], 0.0),
-        ("auto", [0.0, 1, 2, 5], 0.0),
-        ("auto", [1.9, 2, 2.3, 2.7], -np.inf),  # log10 of moduli
-        ("auto", [-0.1, 1, 2, 5], -np.inf),
-        ("auto", [2, 2, 2, 2], -np.inf),
-        (None, [0.1, 1, 2, 5], -np.inf),
-        (-3.0, [0.1, 1, 2, 5], -3.0),
-    ],
-)
-def test_intervals_end_at_0_where_targets_come_close_and_never_cross(
-    minimum, targets, expected
-) -> None:
-    floor = minimum if isinstance(minimum, float) else -np.inf
-    assert interval_floor(minimum, floor, np.array(targets)) == expected
 
 
 def test_intervals_of_gaps_do_not_reach_below_0_and_predictions_are_kept(

@@ -42,7 +42,7 @@ from matminer_unate.crystals.structures import CrystalArrays, crystal_arrays
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.readers import iter_inputs
 from matminer_unate.io.structure_dicts import from_jarvis
-from matminer_unate.targets import target_floor
+from matminer_unate.target_floors import target_floor
 
 Index = NDArray[np.int64]
 
