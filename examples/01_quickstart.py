@@ -119,7 +119,9 @@ for ax, name in zip(axes, feature_sets, strict=True):
     ax.axline((0, 0), slope=1, color="0.7", lw=1)
     ax.scatter(y, guesses, s=14, alpha=0.7)
     for row in np.argsort(np.abs(guesses - y))[-3:]:
-        ax.annotate(df["formula"].iloc[row], (y[row], guesses[row]), fontsize=7)
+        side = {"ha": "right", "xytext": (-4, 0)} if guesses[row] > y[row] else {"xytext": (4, 0)}
+        at = df["formula"].iloc[row], (y[row], guesses[row])
+        ax.annotate(*at, textcoords="offset points", va="center", fontsize=7, **side)
     ax.set_aspect("equal")
     ax.set_title(f"{name} → {head}\nmean absolute error {error:.2f} eV", fontsize=9)
     ax.set_xlabel("measured gap (eV)")

@@ -99,7 +99,8 @@ with warnings.catch_warnings():
         [barium_strontium_titanate(x) for x in shares]
     )
 distance = ((average - average[0]) ** 2).mean(axis=1) ** 0.5
-print(pd.Series(distance, shares, name="from BaTiO3").round(3).to_string())
+moved = pd.DataFrame({"strontium": shares, "distance from BaTiO3": distance})
+print(moved.round(3).to_string(index=False))
 
 # %% [markdown]
 # ## A model of ordered crystals for an alloy
