@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -66,17 +68,16 @@ class Monitor:
         model.eval()
         average.eval()
         totals: dict[str, float] = {}
-        hits = np.zeros(3)
         pooled, latents, elements = [], [], []
         for number, members in enumerate(self.batches):
             batch = self.corpus.batch(members).to(device)
             generator = torch.Generator(device).manual_seed(number)
             made = views(batch, generator)
-            for name, value in model(batch, made).items():
+            found = {name: value.item() for name, value in model(batch, made).items()}
+            for name, value in {**found, **self._guess(batch, made.decode)}.items():
                 # Site targets from a file may not cover the held-out crystals.
                 if name != "total" and name not in self.unknown:
-                    totals[name] = totals.get(name, 0.0) + value.item() * len(members)
-            hits += self._guess(batch, made.decode[0])
+                    totals[name] = totals.get(name, 0.0) + value * len(members)
             latent = average.raw_latent(average.backbone(clean_view(batch, self.corpus.cutoff)))
             pooled.append(mean_pool(latent, batch))
             latents.append(latent)
@@ -84,7 +85,6 @@ class Monitor:
         model.train(was_training)
         average.train(average_was_training)
         result = {name: total / len(self.corpus) for name, total in totals.items()}
-        result["majority_accuracy"], result["composition_accuracy"] = hits[:2] / max(hits[2], 1)
         vectors = torch.cat(pooled).double().cpu()
         if not vectors.isfinite().all():
             raise InputError("the embeddings are no longer finite; lower --learning-rate")
@@ -96,19 +96,18 @@ class Monitor:
         )
         return {f"monitor_{name}": value for name, value in result.items()}
 
-    def _guess(self, batch: CleanBatch, view: View) -> NDArray[np.float64]:
-        """Right guesses of the majority and of the composition baseline, and hidden sites."""
-        hidden = (view.selected & (view.z != batch.z)).cpu().numpy()
+    def _guess(self, batch: CleanBatch, views: Sequence[View]) -> dict[str, float]:
+        """Accuracies of the two baselines, averaged over views as the model's own is."""
         z, crystal = batch.z.cpu().numpy(), batch.crystal.cpu().numpy()
-        guess = self.baseline.predict(np.where(view.selected.cpu().numpy(), 0, z), crystal)
-        return np.array(
-            [
-                (z[hidden] == self.majority).sum(),
-                (z == guess[crystal])[hidden].sum(),
-                hidden.sum(),
-            ],
-            dtype=np.float64,
-        )
+        found = []
+        for view in views:
+            selected, shown = view.selected.cpu().numpy(), view.z.cpu().numpy()
+            hidden = selected & (shown != z)
+            guess = self.baseline.predict(np.where(selected, 0, z), crystal)[crystal]
+            right = (z == self.majority)[hidden].sum(), (z == guess)[hidden].sum()
+            found.append(np.array(right) / max(hidden.sum(), 1))
+        majority, composition = np.mean(found, axis=0)
+        return {"majority_accuracy": majority, "composition_accuracy": composition}
 
 
 class CompositionBaseline:

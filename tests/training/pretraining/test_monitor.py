@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,8 @@ from pymatgen.core import Structure
 from small_corpora import CUTOFF, make_corpus, prototypes
 
 from corpora.batches import clean_view, mean_pool
+from matminer_unate.network.config import EncoderConfig
+from pretraining.config import LossWeights, PretrainConfig
 from pretraining.monitor import (
     CompositionBaseline,
     Monitor,
@@ -16,6 +21,8 @@ from pretraining.monitor import (
     sphere_spread,
     within_group_share,
 )
+from pretraining.pretrainer import Pretrainer
+from pretraining.views import ViewMaker
 
 
 def test_the_effective_rank_of_known_matrices() -> None:
@@ -35,6 +42,32 @@ def test_targets_that_the_held_out_crystals_lack_are_not_measured() -> None:
     held_out = make_corpus(prototypes()[:4])
     monitor = Monitor(held_out, make_corpus(prototypes()[4:8]), max_edges=600)
     assert monitor.unknown == {"tight_binding", "tight_binding_crystal", "teacher"}
+
+
+def test_a_network_that_knows_the_majority_only_is_as_good_as_that_guess() -> None:
+    corpus = make_corpus(prototypes())
+    config = PretrainConfig(
+        weights=LossWeights(**{f.name: float(f.name == "node") for f in fields(LossWeights)}),
+        encoder=EncoderConfig(
+            cutoff=CUTOFF,
+            width=8,
+            n_layers=1,
+            n_rbf=8,
+            latent_dim=8,
+            latent_layers=(1,),
+            column_states=(),
+        ),
+    )
+    model = Pretrainer(config, corpus)
+    last = model.objectives["node"].decoder[-1]
+    torch.nn.init.zeros_(last.weight)
+    last.bias.data = torch.from_numpy(corpus.element_counts).float()
+    monitor = Monitor(corpus, corpus, max_edges=600)
+    assert len(monitor.batches) > 2
+    views = ViewMaker(config, torch.from_numpy(corpus.element_counts))
+    found = monitor(model, copy.deepcopy(model.encoder), views, torch.device("cpu"))
+    assert 0 < found["monitor_majority_accuracy"] < found["monitor_composition_accuracy"]
+    assert found["monitor_masked_accuracy"] == pytest.approx(found["monitor_majority_accuracy"])
 
 
 def test_the_mean_pool_is_the_mean_of_each_crystal() -> None:
