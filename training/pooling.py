@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.columns.judge import Judged, judge_columns, load_judged
 from benchmarks.columns.regressors import Matrix
 from harness.command import run_script, script_parser
-from harness.result_tables import GrowingTable
+from harness.result_tables import GrowingTable, describe_weights
 from matminer_unate import UnateFeaturizer
 from matminer_unate.featurizers.pooling import POOLINGS, pool
 from matminer_unate.network.weights import DEFAULT_WEIGHTS
@@ -79,7 +79,7 @@ VARIANTS: dict[str, Variant] = {
 def main(argv: list[str] | None = None) -> None:
     args = parse_arguments(argv)
     properties = load_judged(Path(args.data), Path(args.work) / "cache")
-    name, note = Path(args.weights).name, "errors on val formulas, means over three subsets"
+    name, note = describe_weights(args.weights), "errors on val formulas, means over three subsets"
     table = GrowingTable(args.out, ("weights", "columns"), note)
     for variant in args.variants:
         if (name, variant) in table.known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,17 @@ def test_variants_that_are_in_the_table_are_not_run_again(
     assert table["gap_2000_kernel_ridge"].notna().all()
     with pytest.raises(SystemExit):
         pooling_ablation.main([*options, "--variants", "median"])
+
+
+def test_weights_of_the_same_folder_name_have_rows_of_their_own(
+    judged: Judged, tiny_weights: Path, other_weights: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(pooling_ablation, "load_judged", lambda data, cache: [judged])
+    out = tmp_path / "pooling.csv"
+    for run, weights in (("a", tiny_weights), ("b", other_weights)):
+        copy = tmp_path / run / "weights"
+        shutil.copytree(weights, copy)
+        options = ["--data", str(tmp_path), "--weights", str(copy), "--out", str(out)]
+        pooling_ablation.main([*options, "--variants", "mean"])
+    assert [name.split()[0] for name in read_results(str(out))["weights"]] == ["tiny", "other"]

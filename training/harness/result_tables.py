@@ -15,6 +15,7 @@ import pandas as pd
 
 from matminer_unate.errors import InputError
 from matminer_unate.io.whole_files import fresh_file
+from matminer_unate.network.weights import read_config
 
 PACKAGES = ("matminer_unate", "matminer", "lightgbm", "scikit-learn", "torch")
 
@@ -51,6 +52,12 @@ def read_results(path: str) -> pd.DataFrame:
         return pd.read_csv(path, comment="#")
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} holds no table; delete it or name another file") from None
+
+
+def describe_weights(weights: str) -> str:
+    """Name and digest of weights, so that no table mixes two of the same name."""
+    config = read_config(weights)
+    return f"{config.name} {config.sha256[:12]}"
 
 
 class GrowingTable:

@@ -19,6 +19,7 @@ from benchmarks.labelled_tables import structure_of
 from benchmarks.networks.arms import ARMS, PRESETS, Preset, make_network, site_vectors
 from benchmarks.networks.protocols import Labelled, load_labelled, nested_subset
 from benchmarks.networks.trials import Trial, append_row, predictions_folder
+from harness.result_tables import describe_weights
 from matminer_unate.crystals.graph import radius_graph
 from matminer_unate.errors import InputError
 from matminer_unate.finetuning.fine_tune_regressor import UnateFineTuneRegressor
@@ -64,12 +65,6 @@ def device_of_process() -> torch.device:
     torch.backends.cuda.matmul.allow_tf32 = True
     rank = int(os.environ.get("LOCAL_RANK", 0))
     return torch.device("cuda", rank % torch.cuda.device_count())
-
-
-def describe_weights(weights: str) -> str:
-    """Name and digest of the weights, so that no table mixes two."""
-    config = read_config(weights)
-    return f"{config.name} {config.sha256[:12]}"
 
 
 # -- one trial -------------------------------------------------------------------------------------
