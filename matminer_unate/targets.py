@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Mapping, Set
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,54 @@ def read_labels(y: Any, n_rows: int, index: pd.Index | None = None) -> pd.Series
             "drop these rows"
         )
     return given
+
+
+def read_groups(groups: Any, n_rows: int, index: pd.Index | None = None) -> NDArray[Any] | None:
+    """The group of each row, (n_rows,) of any hashable kind; None where there are none.
+
+    Raises
+    ------
+    InputError
+        They are not one a row, one is missing or cannot be hashed, or they are labelled as other
+        rows than those of ``X``.
+    """
+    if groups is None:
+        return None
+    labels, given = labels_of(groups, index), groups
+    if isinstance(given, pd.DataFrame):
+        given = given.to_numpy(object)
+    if isinstance(given, np.ndarray):
+        if given.ndim != 1 and given.shape[1:] != (1,):
+            raise InputError(
+                f"{n_rows} structures need {n_rows} groups, got shape {given.shape}; give one "
+                "column"
+            )
+        given = given.ravel().tolist()
+    if isinstance(given, str | Mapping | Set) or not isinstance(given, Collection):
+        raise InputError(
+            f"groups must be a list, Series or array, got {type(groups).__name__}; pass df['group']"
+        )
+    if len(given) != n_rows:
+        raise InputError(f"{n_rows} structures need {n_rows} groups, got {len(given)}")
+    check_order(groups, index, "groups")
+    found = np.empty(n_rows, dtype=object)
+    for row, label in enumerate(given):
+        found[row] = label  # a tuple is one label
+    missing = np.flatnonzero(pd.Series(found, dtype=object).isna())
+    if len(missing):
+        raise InputError(
+            f"{len(missing)} groups are missing (NaN or None), the first is that of "
+            f"{row_name(missing[0], labels)}; give these rows a group, or drop them"
+        )
+    for row, label in enumerate(found):
+        try:
+            hash(label)
+        except TypeError as e:
+            raise InputError(
+                f"the group of {row_name(row, labels)} is {label!r}; take a string, a number or a "
+                "tuple of these"
+            ) from e
+    return found
 
 
 def _kind_of_label(label: Any) -> type | None:

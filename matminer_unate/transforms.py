@@ -27,6 +27,12 @@ POWERS = (-2.0, 4.0)
 """Between which the power of Yeo and Johnson is sought; 1 is no transformation, and 1 ± 3 bends as
 much in either direction."""
 
+ROUNDING = 1e-14
+"""Spread over size of targets below which they are one number, rounded."""
+
+LEAST = 1e-300
+"""Shares and variances below it are taken for it: they have logarithms and normal quantiles."""
+
 REACH = 0.5
 """Of the range of the targets: how far beyond them a transformed prediction can be in their unit.
 Powers and exponentials of a prediction that is a little off have no bounds."""
@@ -111,13 +117,16 @@ def transforms_for(wanted: str, y: Array, weights: Array) -> list[TargetTransfor
     wanted : str
         One of ``TRANSFORMS``, or ``"auto"`` for all.
     y : (n_rows,)
-        Of two values there is nothing to transform: then it is the identity alone.
+        Of two values there is nothing to transform, nor of one and its roundings: then it is the
+        identity alone.
     weights : (n_rows,)
     """
-    if len(np.unique(y)) < 3:
-        return [TargetTransform.identity()]
+    identity = [TargetTransform.identity()]
+    if len(np.unique(y)) < 3 or np.ptp(y) <= ROUNDING * np.abs(y).max():
+        return identity
     names = TRANSFORMS if wanted == "auto" else [name for name in TRANSFORMS if name == wanted]
-    return [TargetTransform.fit(name, y, weights) for name in names]
+    found = [TargetTransform.fit(name, y, weights) for name in names]
+    return [one for one in found if np.isfinite(one.forward(y)).all()] or identity
 
 
 def mean_errors(found: Array, y: Array, weights: Array | None, scoring: Scoring) -> Array:
@@ -222,7 +231,8 @@ def _power(y: Array, weights: Array) -> Array:
 
     def minus_likelihood(power: float) -> float:
         z = _yeo_johnson(u, power)
-        return 0.5 * math.log(float(w @ (z - w @ z) ** 2)) - (power - 1) * logarithms
+        variance = float(w @ (z - w @ z) ** 2)
+        return 0.5 * math.log(max(variance, LEAST)) - (power - 1) * logarithms
 
     found = minimize_scalar(minus_likelihood, bounds=POWERS, method="bounded")
     return np.array([centre, unit, found.x])
@@ -231,7 +241,13 @@ def _power(y: Array, weights: Array) -> Array:
 def _ranks(y: Array, weights: Array) -> Array:
     values, which = np.unique(y, return_inverse=True)
     counts = np.bincount(which, weights)
-    quantiles = ndtri((np.cumsum(counts) - counts / 2) / counts.sum())
+    # From the nearer end: 1 less a small share is 1, whose quantile is infinite.
+    below, above = (
+        np.maximum((np.cumsum(some) - some / 2) / counts.sum(), LEAST)
+        for some in (counts, counts[::-1])
+    )
+    above = above[::-1]
+    quantiles = np.where(below <= above, ndtri(below), -ndtri(above))
     return np.concatenate([values, quantiles])
 
 

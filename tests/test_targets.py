@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from matminer_unate.errors import InputError
-from matminer_unate.targets import check_squares, read_classes, read_targets
+from matminer_unate.targets import check_squares, read_classes, read_groups, read_targets
 
 
 def test_missing_values_of_pandas_are_unknown_targets() -> None:
@@ -81,3 +81,41 @@ def test_classes_may_be_a_frame_of_one_column() -> None:
     for given in (frame, frame.to_numpy()):
         classes, codes = read_classes(given, 3)
         assert (classes.tolist(), codes.tolist()) == (["a", "b"], [1, 0, 1])
+
+
+def test_groups_are_labels_of_any_kind_one_a_row() -> None:
+    pairs = [("NaCl", 225), ("NaCl", 221), ("MgO", 225)]
+    names = pd.Index(["a", "b", "c"])
+    for given, expected in [
+        (pairs, pairs),
+        (pd.Series(pairs, names), pairs),
+        (np.array([3, 1, 1]), [3, 1, 1]),
+        (np.array([[3], [1], [1]]), [3, 1, 1]),
+        (pd.DataFrame({"prototype": ["A", "B", "A"]}, names), ["A", "B", "A"]),
+        (pd.Categorical(["A", "B", "A"]), ["A", "B", "A"]),
+        ([1, "1", 1.5], [1, "1", 1.5]),  # not the same
+    ]:
+        found = read_groups(given, 3, names)
+        assert found is not None
+        assert found.dtype == object
+        assert list(found) == expected
+    assert read_groups(None, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([1, 2], "3 structures need 3 groups, got 2"),
+        ([1, None, 2], r"1 groups are missing .* that of row 1"),
+        (pd.DataFrame({"g": ["A", np.nan, "A"]}), r"1 groups are missing .* that of row 1"),
+        (np.ones((3, 2)), r"got shape \(3, 2\); give one column"),
+        (pd.DataFrame({"a": [1, 2, 3], "b": [1, 2, 3]}), r"got shape \(3, 2\); give one column"),
+        ({1, 2, 3}, "must be a list, Series or array, got set"),
+        (iter([1, 2, 3]), "must be a list, Series or array, got list_iterator"),
+        ("abc", "must be a list, Series or array, got str"),
+        ([[1], [2], [3]], r"the group of row 0 is \[1\]; take a string"),
+    ],
+)
+def test_groups_that_are_none_are_told(groups: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_groups(groups, 3)

@@ -61,6 +61,26 @@ def test_ranks_become_normal_quantiles_and_equal_targets_share_one() -> None:
     np.testing.assert_allclose(found, [*expected, expected[1:].mean()])
 
 
+@pytest.mark.parametrize("least", [1e-17, 1e-100, 1e-310])
+@pytest.mark.parametrize("at", [0, -1])
+def test_targets_of_hardly_any_weight_have_a_rank_all_the_same(least: float, at: int) -> None:
+    y, weights = np.arange(6.0), np.ones(6)
+    weights[at] = least
+    transforms = transforms_for("auto", y, weights)
+    assert [t.name for t in transforms] == list(TRANSFORMS)
+    for transform in transforms:
+        z = transform.forward(y)
+        assert np.isfinite(z).all()
+        assert (np.diff(z) > 0).all()
+        np.testing.assert_allclose(transform.backward(z), y, atol=1e-9)
+
+
+def test_a_constant_and_its_roundings_are_not_transformed() -> None:
+    y = np.array([-0.3, np.nextafter(-0.3, -1), np.nextafter(-0.3, 0), -0.3])
+    for wanted in ("auto", "log"):
+        assert [t.name for t in transforms_for(wanted, y, np.ones(4))] == ["identity"]
+
+
 def test_the_offset_is_a_tenth_of_the_median_distance_from_the_least() -> None:
     for y, offset in [
         ([0.0, 0.0, 1.0, 3.0, 10.0], 0.3),

@@ -100,8 +100,8 @@ def unate_columns(featurizer: UnateFeaturizer, structure: Any, reference: Any) -
     Raises
     ------
     InputError
-        It does not pool by the mean, the reference has other columns, or the structure is
-        disordered and its sites are averaged.
+        It does not pool by the mean, the reference has other columns or no usable row, or the
+        structure is disordered and its sites are averaged.
     """
     pooling, names = check_pooling(featurizer.pooling), featurizer.feature_labels()
     if "mean" not in pooling:
@@ -111,13 +111,22 @@ def unate_columns(featurizer: UnateFeaturizer, structure: Any, reference: Any) -
         )
     given = reference
     if isinstance(given, pd.DataFrame) and given.shape[1] > 1:
-        given = given.to_numpy()
+        lacking = [name for name in names if name not in given.columns]
+        if lacking:
+            raise InputError(
+                f"the reference has no column {lacking[0]!r}, which the model has; give it the "
+                "columns of the fit, or the training structures"
+            )
+        given = given[names].to_numpy()
     if not (isinstance(given, np.ndarray) and given.ndim == 2 and given.shape[1] > 1):
         if given is None:
             raise InputError("reference= needs the training structures of the model, or columns")
         given = featurizer.transform(entries_of(given))
     if given.shape[1] != len(names):
         raise InputError(f"the reference has {given.shape[1]} columns, the model {len(names)}")
+    given = given[np.isfinite(given).all(axis=1)]  # on_error="nan" leaves rows of NaN
+    if not len(given):
+        raise InputError("no row of the reference is usable; give it the training structures")
     whole = _of_whole_atoms(structure, featurizer.disorder)
     (crystal,) = np.asarray(featurizer.transform([structure]), dtype=np.float64)
     vectors = learned_of_sites(featurizer, whole)
@@ -151,6 +160,7 @@ def recipe_columns(
     from matminer_unate.physics.magpie import MAGPIE
 
     state, recipe = model._state, model._recipe()
+    model._check_unchanged()
     if len(state.targets) > 1 or state.targets[0].models[0].network is not None:
         raise InputError(
             "contributions of sites are of one target and of columns alone; fit one target, with "

@@ -94,8 +94,8 @@ class UnateNovelty(CrystalEmbedding):
         """
         if isinstance(X, Iterator):
             raise InputError("pass a list of structures; an iterator can be read only once")
-        super().fit()
         self._training: NDArray[np.float32] | None = None
+        super().fit()
         if X is not None:
             given = self.weights, self.device, self.batch_size
             on_error: Literal["raise", "nan"] = "nan" if self.on_error == "nan" else "raise"
@@ -106,6 +106,7 @@ class UnateNovelty(CrystalEmbedding):
             if len(set(names)) < 2:
                 raise InputError("fit() needs structures of two reduced formulas at least")
             self._training = found.values[usable]
+            self._embedded_by = weights_config(self.weights).sha256
             self._apart = np.sort(_distances_to_others(self._training, names))
         return self
 
@@ -128,6 +129,11 @@ class UnateNovelty(CrystalEmbedding):
     def _check_options(self) -> None:
         super()._check_options()
         CorpusSummary.read(self.weights)
+        if self._is_fitted and weights_config(self.weights).sha256 != self._embedded_by:
+            raise InputError(
+                f"the weights {self.weights!r} are not those of the fit; fit again, or set weights "
+                "to the former ones"
+            )
 
     def _column_meanings(self) -> list[ColumnMeaning]:
         prefix = f"novelty_{weights_config(self.weights).name}"

@@ -367,12 +367,14 @@ class _Training(Generic[Network]):
 
     def _typical_deviation(self, train: Index) -> float:
         """Loss of the medians of the training targets."""
-        y = self.y if self.weight is None else np.where(self.weight > 0, self.y, math.nan)
-        known = (column[np.isfinite(column)] for column in np.atleast_2d(y[train].T))
-        power = 1 if self.settings.scoring == "mae" else 2
-        losses = [
-            (np.abs(column - np.median(column)) ** power).mean() for column in known if len(column)
-        ]
+        every = np.ones_like(self.y) if self.weight is None else self.weight
+        power, losses = (1 if self.settings.scoring == "mae" else 2), []
+        pairs = zip(np.atleast_2d(self.y[train].T), np.atleast_2d(every[train].T), strict=True)
+        for column, weight in pairs:
+            known = weight > 0
+            if known.any():
+                away = np.abs(column[known] - np.median(column[known])) ** power
+                losses.append(np.average(away, weights=weight[known]))
         return float(np.mean(losses))
 
 

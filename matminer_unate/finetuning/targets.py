@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
 from matminer_unate.target_floors import target_floor
-from matminer_unate.transforms import Scoring, TargetTransform, mean_errors
+from matminer_unate.transforms import ROUNDING, Scoring, TargetTransform, mean_errors
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-
-ROUNDING = 1e-14
-"""Spread over size of targets below which they are one number, rounded."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +43,10 @@ class TargetScale:
     names: tuple[str, ...]
 
     def standardise(self, values: Array) -> Array:
-        """Targets, (n, n_targets) → transformed, of mean 0 and deviation 1."""
+        """Targets, (n, n_targets) → transformed, of mean 0 and deviation 1; a constant is 0."""
         pairs = zip(self.transforms, values.T, strict=True)
         z = np.column_stack([transform.forward(column) for transform, column in pairs])
-        scaled: Array = (z - self.mean) / _or_one(self.spread)
+        scaled: Array = (z - self.mean) / _or_one(self.spread) * (self.spread > 0)
         return scaled
 
     def restore(self, values: Array) -> Array:

@@ -41,7 +41,8 @@ SHARE_STEPS = 20
 class Forest:
     """Trees of every fold, of one transformation of the target each; averaged over the folds.
 
-    The kernel ridge prediction that they see and add to is of the same transformation.
+    The kernel ridge prediction that they see and add to is of the same transformation. Both are
+    standardised for the trees, as LightGBM keeps targets and gains as numbers of 32 bits.
 
     Attributes
     ----------
@@ -51,25 +52,45 @@ class Forest:
         Trees on the columns and the kernel ridge prediction, one a fold.
     residual : list of lightgbm.Booster
         Trees for what is to be added to the kernel ridge prediction.
+    scales : (n_folds, 2)
+        Mean and standard deviation of the transformed targets that the trees of a fold learned.
     """
 
     outputs: list[int]
     direct: list[Any]
     residual: list[Any]
+    scales: Vector
 
     def parts(self, X: Vector, kernel: Vector, transforms: Sequence[TargetTransform]) -> Vector:
         """Of ``direct`` and kernel ridge with ``residual``, in the target's unit, (n_rows, 2)."""
         found = np.zeros((len(X), 2))
         for output in sorted(set(self.outputs)):
             z, folds = kernel[:, output], np.flatnonzero(np.array(self.outputs) == output)
-            joined = np.column_stack([X, z])
-            direct, residual = (
-                np.mean([boosters[k].predict(joined, num_threads=1) for k in folds], axis=0)
-                for boosters in (self.direct, self.residual)
-            )
-            of_output = transforms[output].backward(np.column_stack([direct, z + residual]))
+            each = [
+                predict_both(self.direct[k], self.residual[k], X, z, self.scales[k]) for k in folds
+            ]
+            of_output = transforms[output].backward(np.mean(each, axis=0))
             found += len(folds) / len(self.outputs) * of_output
         return found
+
+
+def predict_both(direct: Any, residual: Any, X: Vector, z: Vector, scale: Vector) -> Vector:
+    """Of ``direct`` and kernel ridge with ``residual``, transformed, (n_rows, 2).
+
+    Parameters
+    ----------
+    direct, residual : lightgbm.Booster
+        Of one fold.
+    X : (n_rows, n_columns)
+    z : (n_rows,)
+        Of kernel ridge.
+    scale : (2,)
+        Of the fold, as in :class:`Forest`.
+    """
+    mean, spread = scale
+    joined = np.column_stack([X, (z - mean) / spread])
+    one, other = (booster.predict(joined, num_threads=1) for booster in (direct, residual))
+    return np.column_stack([mean + spread * one, z + spread * other])
 
 
 @dataclass
@@ -177,18 +198,17 @@ def fit_blend(
     insides = [np.setdiff1d(np.arange(n_rows), fold) for fold in folds]
     outputs = [target.best(w[i], i) for w, i in zip(without, insides, strict=True)]
 
-    def fit_fold(k: int, output: int) -> tuple[Any, Any, Vector]:
+    def fit_fold(k: int, output: int) -> tuple[Any, Any, Vector, Vector]:
         fold, inside = folds[k], insides[k]
-        known, unseen = without[k][inside, output], kernel[fold, output]
-        z, joined = values[inside, output], np.column_stack([X[inside], known])
-        given = target.weights[inside], n_trees, seed + k
+        known, z, weights = without[k][inside, output], values[inside, output], target.weights
+        mean, spread = scale = mean_and_spread(z, weights[inside])
+        known, z = (known - mean) / spread, (z - mean) / spread
+        joined, given = np.column_stack([X[inside], known]), (weights[inside], n_trees, seed + k)
         direct = grow(joined, z, DIRECT | rate, *given, stop)
         residual = grow(joined, z - known, RESIDUAL | rate, *given, stop)
         tell(next(n_done) / len(wanted))
-        joined = np.column_stack([X[fold], unseen])
-        on_direct, on_residual = (b.predict(joined, num_threads=1) for b in (direct, residual))
-        found = np.column_stack([on_direct, unseen + on_residual])
-        return direct, residual, target.transforms[output].backward(found)
+        found = predict_both(direct, residual, X[fold], kernel[fold, output], scale)
+        return direct, residual, scale, target.transforms[output].backward(found)
 
     first = [0] * len(folds)
     choices = [first] if outputs == first else [first, outputs]
@@ -202,8 +222,10 @@ def fit_blend(
     fitted, raw = dict(zip(wanted, done, strict=True)), np.empty(n_rows)
     forests, trees = [], np.empty((n_rows, 2 * len(choices)))
     for f, choice in enumerate(choices):
-        direct, residual, on_folds = zip(*(fitted[w] for w in enumerate(choice)), strict=True)
-        forests.append(Forest(choice, list(direct), list(residual)))
+        direct, residual, scales, on_folds = zip(
+            *(fitted[w] for w in enumerate(choice)), strict=True
+        )
+        forests.append(Forest(choice, list(direct), list(residual), np.array(scales)))
         for fold, found in zip(folds, on_folds, strict=True):
             trees[fold, 2 * f : 2 * f + 2] = found
     more = [] if network is None else [network(outputs)[:, None]]
@@ -218,6 +240,15 @@ def _backward(transforms: Sequence[TargetTransform], outputs: Vector) -> Vector:
     """Outputs of kernel ridge in the unit of the target, (n_rows, n_outputs)."""
     columns = zip(transforms, outputs.T, strict=True)
     return np.column_stack([transform.backward(z) for transform, z in columns])
+
+
+def mean_and_spread(z: Vector, weights: Vector) -> Vector:
+    """Weighted mean and standard deviation, (2,); of a constant, the latter is 1."""
+    mean = np.average(z, weights=weights)
+    away = np.abs(z - mean)
+    largest = away.max() or 1.0  # squares of large and small numbers are infinite and 0
+    spread = largest * np.sqrt(np.average((away / largest) ** 2, weights=weights))
+    return np.array([mean, spread or 1.0])
 
 
 def grow(

@@ -25,10 +25,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from matminer_unate.errors import InputError
+from matminer_unate.errors import InputError, warn_user
 from matminer_unate.network.weights import checksums
 from matminer_unate.progress import WorkBar
-from matminer_unate.regressors.class_models import FittedClasses
+from matminer_unate.regressors.class_models import FittedClasses, unlearned_rows
 from matminer_unate.regressors.fitted_state import FittedState
 from matminer_unate.regressors.kernel_ridge import Rows, Vector
 from matminer_unate.regressors.recipe import FORMULA, Recipe
@@ -93,7 +93,7 @@ def read_rows(
     rows: GivenRows,
     recipe: Recipe,
     targets: Vector,
-    groups: Any,
+    groups: NDArray[Any] | None,
     weights: Vector,
     options: FitOptions,
     bar: WorkBar,
@@ -122,7 +122,7 @@ def read_rows(
     layout = BlockLayout({block: len(columns) for block, columns in recipe.blocks().items()})
     models = [NONE, *layout.variants()]
     found = AnsweredRows.of(rows, described, weights > 0, layout, models, options.ignore_errors)
-    labels = described.table[FORMULA].to_numpy() if groups is None else np.asarray(groups)
+    labels = described.table[FORMULA].to_numpy() if groups is None else groups
     folds = group_folds(labels[found.used], options.n_folds, options.seed)
     counts = weights[found.used] / weights[found.used].mean()
     training = TrainingRows(found.columns, targets[found.used], counts, folds, found.structures)
@@ -213,6 +213,14 @@ def fit_classes(
     factors = 1.0 / totals if class_weight == "balanced" else np.asarray(class_weight)
     counts = given.weights * factors[own]
     given = replace(given, weights=counts / counts.mean())
+    alone = unlearned_rows(own, given.folds, len(classes))
+    if len(alone):
+        told = ", ".join(map(repr, classes[np.unique(own[alone])].tolist()))
+        warn_user(
+            f"all rows of class {told} are in one fold, so that no fold can learn of it and be "
+            "judged by it: it is hardly ever predicted; add rows of other formulas or groups, or "
+            "join it to another class"
+        )
     stages = read.stages(bar, 0, 1)
     fitted = FittedClasses.fit(given, read.layout, complete, classes, options, stages)
     fitted = replace(fitted, held_out=read.scattered(fitted.held_out, every, len(rows)))

@@ -26,7 +26,7 @@ from matminer_unate.regressors.fitted_state import FittedAttributes, FittedState
 from matminer_unate.regressors.recipe import Recipe
 from matminer_unate.regressors.rows import AnsweredRows, GivenRows, Prediction
 from matminer_unate.regressors.training_rows import LEAST_GROUPS, NONE, FitOptions
-from matminer_unate.targets import check_order, read_row_weights
+from matminer_unate.targets import read_groups, read_row_weights
 
 NOVELTIES = ("to_training", "to_corpus")
 """Columns of what ``return_novelty=True`` returns."""
@@ -188,25 +188,16 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
 
     def _training_rows(
         self, X: Any, groups: Any, sample_weight: Any
-    ) -> tuple[GivenRows, NDArray[np.float64]]:
-        """What is to be learned from, and the weights of its rows, checked."""
+    ) -> tuple[GivenRows, NDArray[Any] | None, NDArray[np.float64]]:
+        """What is to be learned from, and groups and weights of its rows, checked."""
         self._check_options()
         require_lightgbm(type(self).__name__)
         rows = GivenRows.of(X)
         if len(rows) < LEAST_GROUPS:
             raise InputError(f"the fit needs at least {LEAST_GROUPS} structures, got {len(rows)}")
         weights = read_row_weights(sample_weight, len(rows), rows.index)
-        if groups is not None and len(groups) != len(rows):
-            raise InputError(f"{len(rows)} structures need {len(rows)} groups, got {len(groups)}")
-        check_order(groups, rows.index, "groups")
-        given = [] if groups is None else list(groups)
-        missing = np.flatnonzero(pd.Series(given, dtype=object).isna())
-        if len(missing):
-            raise InputError(
-                f"{len(missing)} groups are missing (NaN or None), the first is that of "
-                f"{rows.name(missing[0])}; give these rows a group, or drop them"
-            )
-        return rows, np.ones(len(rows)) if weights is None else weights
+        weights = np.ones(len(rows)) if weights is None else weights
+        return rows, read_groups(groups, len(rows), rows.index), weights
 
     def _answer(self, X: Any, predict: Callable[[AnsweredRows], NDArray[np.float64]]) -> Prediction:
         """Describe rows and ask models about those that these can answer for."""

@@ -63,7 +63,7 @@ class RegressorConfig(RecipeConfig):
 
     KIND: ClassVar[str] = "UnateRegressor"
     NOUN: ClassVar[str] = "saved UnateRegressor"
-    VERSION: ClassVar[int] = 8
+    VERSION: ClassVar[int] = 9
 
     target_names: list[str] | None
     targets: list[SavedTarget]
@@ -167,6 +167,7 @@ def _fitted(
             outputs,
             read_boosters(prefix, f"direct_{n}", texts),
             read_boosters(prefix, f"residual_{n}", texts),
+            arrays[f"{prefix}tree_scales_{n}"],
         )
         for n, outputs in enumerate(saved.outputs)
     ]
@@ -188,6 +189,7 @@ def _arrays(prefix: str, model: FittedModel) -> dict[str, Any]:
     network = {} if model.network is None else model.network.arrays()
     return kernel_arrays(prefix, model.kernel) | {
         f"{prefix}shares": model.blend.shares,
+        **{f"{prefix}tree_scales_{n}": f.scales for n, f in enumerate(model.blend.forests)},
         f"{prefix}scores": model.scale.scores,
         f"{prefix}score_weights": model.scale.score_weights,
         f"{prefix}score_sizes": model.scale.score_sizes,

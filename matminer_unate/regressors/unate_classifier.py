@@ -155,7 +155,7 @@ class UnateClassifier(ClassifierScore, ClassifierMixin, RecipeEstimator[FittedCl
         ImportError
             LightGBM is not installed.
         """
-        rows, weights = self._training_rows(X, groups, sample_weight)
+        rows, groups, weights = self._training_rows(X, groups, sample_weight)
         classes, codes = read_classes(y, len(rows), rows.index)
         class_weight = self._class_weight(classes.tolist())
         outputs = 1 if len(classes) == 2 else len(classes)

@@ -284,7 +284,7 @@ class UnateRegressor(
         KeyboardInterrupt
             Ctrl-C was pressed; a warning tells where the fit goes on from, if it does.
         """
-        rows, weights = self._training_rows(X, groups, sample_weight)
+        rows, groups, weights = self._training_rows(X, groups, sample_weight)
         targets, names = read_targets(y, len(rows), rows.index)
         check_squares(targets, rows.index)
         check_minimum(self.minimum, targets, weights, rows.index)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
+import pandas as pd
 import pytest
 from disordered_crystals import disordered_crystals
 from real_crystals import crystals
@@ -165,6 +168,33 @@ def test_of_a_disordered_crystal_they_are_those_of_the_ordered_one(name, tiny_we
     model[0].set_params(disorder="raise")
     with pytest.raises(StructureError, match="disorder='ordered'"):
         site_contributions(model, given, S)
+
+
+def test_unusable_rows_of_the_reference_are_left_out(tiny_weights, columns) -> None:
+    featurizer = UnateFeaturizer(
+        tiny_weights, pooling=("std", "mean"), device="cpu", on_error="nan"
+    )
+    model = Ridge().fit(columns, Y)
+    expected = site_contributions(model, SPINEL, columns, featurizer, n_steps=2)
+    with_nan = np.vstack([np.full_like(columns[:1], np.nan), columns])
+    frame = pd.DataFrame(with_nan, columns=featurizer.feature_labels())
+    frame = frame[frame.columns[::-1]].assign(gap=1.0)
+    for reference in (with_nan, frame):
+        found = site_contributions(model, SPINEL, reference, featurizer, n_steps=2)
+        assert found.base == pytest.approx(expected.base, abs=1e-6)
+        np.testing.assert_allclose(found.sites, expected.sites, atol=1e-6)
+    for reference, message in [
+        (with_nan[:1], "no row of the reference is usable"),
+        (frame.iloc[:, 1:], "the reference has no column"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            site_contributions(model, SPINEL, reference, featurizer)
+
+
+def test_a_model_whose_options_were_changed_is_to_be_fitted_again(fitted) -> None:
+    changed = copy.copy(fitted).set_params(tight_binding=not fitted.tight_binding)
+    with pytest.raises(InputError, match="fit again, or set"):
+        site_contributions(changed, SPINEL)
 
 
 def test_what_does_not_go_together_is_told(featurizer, columns) -> None:

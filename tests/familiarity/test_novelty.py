@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,20 @@ def test_novelty_to_training_rows_is_a_share_of_them(summarised: Path) -> None:
     assert values[-1] > 0
     with pytest.raises(InputError, match="two reduced formulas"):
         novelty.fit([NAMED["Si"]] * 3)
+
+
+def test_embeddings_of_other_weights_are_not_compared(
+    summarised: Path, other_weights: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "weights"
+    shutil.copytree(other_weights, other)
+    sites = UnateFeaturizer(other, device="cpu").embed_sites(USUAL)
+    CorpusSummary.of(sites, sites[::2]).write(other, {"crystals": len(sites)})
+    novelty = UnateNovelty(summarised, device="cpu").fit(USUAL).set_params(weights=other)
+    with pytest.raises(InputError, match="are not those of the fit; fit again"):
+        novelty.transform(USUAL)
+    assert novelty.fit(USUAL).transform(USUAL)[:, -1].max() == 0
+    assert novelty.set_params(weights=summarised).fit().transform(USUAL).shape[1] == 3
 
 
 def test_unusable_structures_are_not_familiar(summarised: Path) -> None:

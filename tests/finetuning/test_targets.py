@@ -65,6 +65,15 @@ def test_a_network_that_learned_nothing_says_so(tiny_weights: Path) -> None:
         make(tiny_weights, learning_rate=1e-9, validation_share=0.0).fit(X, y)
 
 
+@pytest.mark.filterwarnings("ignore:the network learned nothing")
+def test_a_row_that_weighs_as_much_as_all_others_is_no_divergence(tiny_weights: Path) -> None:
+    X = structures(12) * 18
+    y, weights = np.zeros(216), np.ones(216)
+    y[5], weights[5] = 1.0, 216.0
+    model = make(tiny_weights, epochs=2, batch_size=8).fit(X, y, sample_weight=weights)
+    assert np.isfinite(model.predict(X[:2])).all()
+
+
 @pytest.mark.parametrize("rate", [1e3, 1e6, 1e30])
 def test_a_training_that_diverges_ends_in_an_error_with_the_cure(
     tiny_weights: Path, rate: float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from few_trees import trees
@@ -12,6 +14,7 @@ from matminer_unate.regressors.class_models import (
     FittedClassModel,
     _grow_folds,
     log_loss,
+    unlearned_rows,
 )
 from matminer_unate.regressors.kernel_ridge import HeldOut, _features, _matern, _Ridge, _root
 from matminer_unate.regressors.kernel_ridge import _squared_distances as squared_distances
@@ -102,3 +105,54 @@ def test_a_class_that_a_fold_has_for_itself_is_no_trouble(rows, n_classes) -> No
     assert np.isfinite(held_out).all()
     assert np.isfinite(model.predict(rows.table, layout)[0]).all()
     assert model.importances(rows.table, layout, 0).sum() == pytest.approx(1)
+
+
+def test_rows_of_classes_that_lie_in_one_fold() -> None:
+    codes = np.array([0, 1, 2, 0, 1, 2, 3, 3])
+    folds = [np.array([1, 3, 4]), np.array([0, 2, 6, 7]), np.array([5])]
+    assert unlearned_rows(codes, folds, 4).tolist() == [1, 4, 6, 7]
+
+
+def fit_classes(rows: TrainingRows, n_classes: int) -> tuple[FittedClassModel, np.ndarray]:
+    layout = BlockLayout({"all": rows.table.shape[1]})
+    return FittedClassModel.fit(rows, layout, NONE, n_classes, OPTIONS, None, (str, str))
+
+
+def test_a_class_of_one_row_leaves_the_others_told_apart(rows, n_classes) -> None:
+    """Even if it weighs as much as each of the others, as balanced weights have it."""
+    odd = rows.targets.copy()
+    odd[7] = n_classes
+    weights = np.where(odd == n_classes, len(odd) / n_classes, 1.0)
+    given = replace(rows, targets=odd, weights=weights / weights.mean())
+    rest = np.setdiff1d(np.arange(len(odd)), [7])
+    _, without = fit_classes(rows, n_classes)
+    model, found = fit_classes(given, n_classes + 1)
+    own = rows.targets[rest].astype(int)
+    losses = [log_loss(p[rest], own, np.ones(len(rest))) for p in (without, found)]
+    assert losses[1] == pytest.approx(losses[0], abs=0.1)
+    assert found[7, n_classes] == pytest.approx(0, abs=0.05)  # nobody could know
+    assert found[7, n_classes] > 0
+    told, _ = model.predict(rows.table, BlockLayout({"all": rows.table.shape[1]}))
+    assert (told.argmax(axis=1)[rest] == own).mean() > 0.8
+    np.testing.assert_allclose(told.sum(axis=1), 1)
+
+
+def test_two_classes_one_of_which_is_in_one_fold_are_told_apart(rows) -> None:
+    fold = rows.folds[0]
+    few = fold[np.argsort(rows.table[fold, 0])[-12:]]
+    codes = np.isin(np.arange(len(rows.targets)), few).astype(float)
+    model, found = fit_classes(replace(rows, targets=codes), 2)
+    assert np.isfinite(found).all()
+    assert np.isfinite(model.held_out_error)
+    told, _ = model.predict(rows.table, BlockLayout({"all": rows.table.shape[1]}))
+    assert told[few, 1].mean() > 2 * told[codes == 0, 1].mean()
+
+
+def test_a_row_of_each_class_is_a_guess(rows) -> None:
+    codes = np.arange(3.0)
+    folds = [np.array([k]) for k in range(3)]
+    given = replace(rows, table=rows.table[:3], targets=codes, weights=np.ones(3), folds=folds)
+    model, found = fit_classes(given, 3)
+    np.testing.assert_allclose(found, 1 / 3)
+    told, _ = model.predict(rows.table[:3], BlockLayout({"all": rows.table.shape[1]}))
+    assert np.isfinite(told).all()

@@ -456,6 +456,22 @@ def test_a_constant_target_is_predicted(regressor, table) -> None:
     assert (std < 1e-6).all()
 
 
+@pytest.mark.parametrize(("factor", "offset"), [(1e20, 0.0), (1e-30, 0.0), (1.0, 1e8)])
+def test_predictions_and_importances_do_not_depend_on_the_unit(
+    regressor, table, y, factor: float, offset: float
+) -> None:
+    """LightGBM keeps targets and gains in 32 bits, which end at 1e38 and have seven digits."""
+    plain = clone(regressor).set_params(target="identity")
+    one, other = clone(plain).fit(table, y), clone(plain).fit(table, y * factor + offset)
+    expected, std = one.predict(table, return_std=True)
+    found, other_std = other.predict(table, return_std=True)
+    np.testing.assert_allclose((found - offset) / factor, expected, rtol=1e-3)
+    np.testing.assert_allclose(other_std / abs(factor), std, rtol=1e-2)
+    importances = other.feature_importances_
+    assert importances.sum() == pytest.approx(1)
+    np.testing.assert_allclose(importances, one.feature_importances_, atol=1e-3)
+
+
 def test_repeated_rows_with_other_targets_are_no_trouble(regressor, table, y) -> None:
     twice = pd.concat([table, table])
     model = clone(regressor).fit(twice, np.concatenate([y, y + 1]))
