@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.cif.formula import hydrogen
 from matminer_unate.cif.operations import Symmetry
-from matminer_unate.cif.sites import NEARLY_FULL, Remarks, Site
+from matminer_unate.cif.sites import NEARLY_FULL, TYPE, Remarks, Site
 from matminer_unate.errors import StructureError
 
 SAME_PLACE = 0.05
@@ -24,6 +24,9 @@ MOVED = 0.01
 """Å. A shift onto a special position that is not worth a remark."""
 
 MAX_PAIRS = 1_000_000
+
+MAX_PLACES = 2_000_000
+"""Atoms of a list times operations. To make their images takes some 400 MB."""
 
 MANY_PLACES = 3_000
 """From so many on, near ones are looked for in a tree, whose time does not grow with the square of
@@ -42,11 +45,17 @@ class Atoms:
         Fractional.
     uncertainty : dict of str to float
         By element, of how much of it there is.
+    sizes : tuple of int
+        Of the orbit of each atom of the list: how many places symmetry gives it.
+    added : tuple of str
+        Atoms of one element in one place whose occupancies were added, for people.
     """
 
     species: list[dict[str, float]]
     places: NDArray[np.float64]
     uncertainty: dict[str, float]
+    sizes: tuple[int, ...] = ()
+    added: tuple[str, ...] = ()
 
     @property
     def is_ordered(self) -> bool:
@@ -81,14 +90,20 @@ def expand_sites(
     Raises
     ------
     StructureError
-        Atoms are too close together.
+        Atoms are too close together, or there are too many of them.
     """
+    if len(sites) * len(symmetry) > MAX_PLACES:
+        raise StructureError(
+            f"{len(sites):,} atoms and {len(symmetry):,} operations make "
+            f"{len(sites) * len(symmetry):,} images, more than {MAX_PLACES:,}; if the list is that "
+            "of the whole cell, give it the operation x, y, z alone (P 1), else write a unit cell"
+        )
     places = np.array([site.place for site in sites])
     images = np.einsum("nij,mj->mni", symmetry.rotations, places) + symmetry.translations
     orbits = [one[None] for one in places]
     if len(symmetry) > 1:
         orbits = _orbits(sites, places, images, symmetry, lattice, tolerance, remarks)
-    kept = _merged(sites, orbits, lattice, tolerance, remarks)
+    kept, added = _merged(sites, orbits, lattice, tolerance, remarks)
     species: list[dict[str, float]] = []
     uncertainty: dict[str, float] = defaultdict(float)
     for index, occupancies in kept.items():
@@ -96,7 +111,9 @@ def expand_sites(
     for site, orbit in zip(sites, orbits, strict=True):
         if site.occupancy < 1:
             uncertainty[hydrogen(site.element)] += site.uncertainty * len(orbit)
-    return Atoms(species, np.concatenate([orbits[index] for index in kept]), dict(uncertainty))
+    everywhere = np.concatenate([orbits[index] for index in kept])
+    sizes = tuple(len(orbit) for orbit in orbits)
+    return Atoms(species, everywhere, dict(uncertainty), sizes, added)
 
 
 # -- one site and its images ----------------------------------------------------------------------
@@ -178,17 +195,25 @@ def _merged(
     lattice: NDArray[np.float64],
     tolerance: float,
     remarks: Remarks,
-) -> dict[int, dict[str, float]]:
-    """Which sites are left, each with its occupancies by element."""
+) -> tuple[dict[int, dict[str, float]], tuple[str, ...]]:
+    """Which sites are left, each with its occupancies by element; and ``Atoms.added``."""
     kept = {index: {site.element: site.occupancy} for index, site in enumerate(sites)}
     doubled: list[str] = []
+    added: list[str] = []
     for first, second, distance in _near_pairs(orbits, lattice, max(tolerance, TOO_CLOSE)):
         if first not in kept or second not in kept:
             continue
         a, b = sites[first], sites[second]
         total = sum(kept[first].values()) + sum(kept[second].values())
         room = total <= 1 + NEARLY_FULL
-        if room and distance < SAME_PLACE and first != second:
+        # Fe2+ and Fe3+ may share a place; what is the same in all but its label may be one atom.
+        alike = first != second and (a.element, a.said.get(TYPE)) == (b.element, b.said.get(TYPE))
+        if alike and distance < SAME_PLACE and (a.label, a.occupancy) == (b.label, b.occupancy):
+            doubled.append(a.label)
+            del kept[second]
+        elif room and distance < SAME_PLACE and first != second:
+            if alike:
+                added.append(f"{a.label} ({a.occupancy:g}) and {b.label} ({b.occupancy:g})")
             for element, occupancy in kept.pop(second).items():
                 kept[first][element] = kept[first].get(element, 0.0) + occupancy
         elif not room and first != second and a.element == b.element and distance < tolerance:
@@ -203,7 +228,7 @@ def _merged(
     if doubled:
         dots = ", …" if len(doubled) > 5 else ""
         remarks.notes.append(f"listed more than once, merged: {', '.join(doubled[:5])}{dots}")
-    return kept
+    return kept, tuple(added)
 
 
 def _too_close(a: Site, b: Site, distance: float, total: float) -> str:

@@ -35,7 +35,16 @@ NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
 MAX_STRAIN = 0.01
 """How far, relative to a length, an operation may change a cell that it should map onto itself."""
 
-_TERM = re.compile(r"([+-]?)(\d+\.?\d*(?:/\d+)?|\.\d+)?\*?([xyz])?")
+OWN_STRAIN = 2e-4
+"""The same of a cell that is written in the setting of its space group, angles of 90 as 90."""
+
+MAX_OPERATIONS = 2_000
+"""Of a list. The cell of a space group has at most 192, a supercell of eight of them 1,536."""
+
+MAX_PRODUCTS = 100_000
+"""Products of operations that are made at once, in some 20 MB."""
+
+_TERM = re.compile(r"([+-]?)(\d+\.?\d*(?:/0*[1-9]\d*)?|\.\d+)?\*?([xyz])?")
 _CHOICE = re.compile(r"[: ]\s*([12hrszHRSZ])\s*\d*$")
 _OLDER = {"cmca": "cmce", "cmma": "cmme", "ccca": "ccce", "abm2": "aem2", "aba2": "aea2"}
 
@@ -70,12 +79,15 @@ class Symmetry:
     def is_group(self) -> bool:
         """Whether each product of two operations is one of them, but for lattice vectors."""
         known = _keys(self.rotations, self.translations)
-        rotations = np.einsum("aij,bjk->abik", self.rotations, self.rotations)
-        moved = np.einsum("aij,bj->abi", self.rotations, self.translations)
-        products = _keys(
-            rotations.reshape(-1, 3, 3), (moved + self.translations[:, None]).reshape(-1, 3)
-        )
-        return bool(np.isin(products, known).all())
+        rows = max(1, MAX_PRODUCTS // len(self))
+        for begin in range(0, len(self), rows):
+            turns = self.rotations[begin : begin + rows]
+            rotations = np.einsum("aij,bjk->abik", turns, self.rotations)
+            moved = np.einsum("aij,bj->abi", turns, self.translations)
+            shifts = moved + self.translations[begin : begin + rows, None]
+            if not np.isin(_keys(rotations.reshape(-1, 3, 3), shifts.reshape(-1, 3)), known).all():
+                return False
+        return True
 
 
 def _keys(rotations: NDArray[np.float64], translations: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -101,7 +113,7 @@ def find_symmetry(block: Block, lattice: NDArray[np.float64]) -> list[Symmetry]:
     Raises
     ------
     StructureError
-        An operation or the name of a group cannot be understood.
+        An operation or the name of a group cannot be understood, or the operations are too many.
     """
     for tag in OPERATIONS:
         listed = _values(block, tag)
@@ -110,42 +122,97 @@ def find_symmetry(block: Block, lattice: NDArray[np.float64]) -> list[Symmetry]:
             return [_listed(tuple(listed), centring, tag)]
     for tag in HALL:
         for hall in _values(block, tag):
-            found = _all_settings().by_hall.get(_squeezed(hall))
+            found = _of_hall(hall)
             if found is not None:
                 return [_from_database(found, f"the Hall symbol {hall!r}")]
     return _named(block, lattice)
 
 
 def named_otherwise(block: Block, symmetry: Symmetry) -> str:
-    """What the named space group says of listed operations that it has more or fewer of, or ""."""
-    if symmetry.source not in OPERATIONS or "magn" in symmetry.source:
+    """Which space group of the block has more or fewer operations than were taken, or ""."""
+    if "magn" in symmetry.source:
         return ""
-    known = ((name, settings) for name, _, settings in _named_groups(block) if settings)
-    name, settings = next(known, ("", []))
-    counts = {len(_from_database(setting, name)) for setting in settings}
-    if not counts or len(symmetry) in counts:
-        return ""
-    return f"the space group {name} has {' or '.join(map(str, sorted(counts)))}"
+    for said, settings in _known_groups(block):
+        counts = {len(_from_database(setting, said)) for setting in settings}
+        if len(symmetry) not in counts:
+            has = "lists" if symmetry.source in OPERATIONS else "has"
+            listed = f"{symmetry.source} {has} {len(symmetry)} operations"
+            return f"{listed}, {said} has {' or '.join(map(str, sorted(counts)))}"
+    return ""
 
 
-def _named_groups(block: Block) -> Iterator[tuple[str, bool, list[_Setting]]]:
-    """Space groups by name or number, whether it is a number, and its settings, if it is known."""
+def lacks_operations(block: Block, symmetry: Symmetry, lattice: NDArray[np.float64]) -> bool:
+    """Whether a space group of the block has more operations in this cell than were taken.
+
+    In a primitive cell, which has not the angles of the centred one that its group is named after,
+    there are fewer, and in a supercell there are more.
+    """
+    for said, settings in _known_groups(block):
+        groups = [_from_database(setting, said) for setting in settings]
+        counts = [len(group) for group in groups if group.strain(lattice) < OWN_STRAIN]
+        if counts and len(symmetry) < min(counts):
+            return True
+    return False
+
+
+def contradictions(block: Block, symmetry: Symmetry) -> list[str]:
+    """What a block says twice of its symmetry, and differently, so that no number of atoms tells.
+
+    Two lists of operations, and without any list two space groups of as many operations.
+    """
+    if symmetry.source in OPERATIONS:
+        lists = [one for tag in OPERATIONS if "magn" not in tag for one in _lists(block, tag)]
+        if "magn" in symmetry.source or all(one == lists[0] for one in lists):
+            return []
+        return ["the block has two lists of operations that differ; leave the one that is meant"]
+    known = [(said, {one.number for one in settings}) for said, settings in _known_groups(block)]
+    for said, numbers in known[1:]:
+        first, others = known[0]
+        if not numbers & others and not named_otherwise(block, symmetry):
+            return [f"{first} and {said} are two, and no operations are listed; leave one of them"]
+    return []
+
+
+def _lists(block: Block, tag: str) -> Iterator[frozenset[_Operation] | None]:
+    """The operations of each list that has any; None for one that cannot be understood."""
+    for loop in block.loops.get(tag, ()):
+        texts = dict.fromkeys(v for v in loop.columns[tag] if v is not None and v.strip())
+        if texts:
+            try:
+                yield frozenset(map(_operation, texts))
+            except StructureError:
+                yield None
+
+
+def _known_groups(block: Block) -> Iterator[tuple[str, list[_Setting]]]:
+    """All space groups of a block that are known, with their settings."""
+    for tag in HALL:
+        for hall in _values(block, tag):
+            setting = _of_hall(hall)
+            if setting is not None:
+                yield f"the Hall symbol {hall!r}", [setting]
+    for said, _, settings in _named_groups(block):
+        if settings:
+            yield said, settings
+
+
+def _named_groups(block: Block) -> Iterator[tuple[str, str, list[_Setting]]]:
+    """Space groups by name or number, for people; why they may be unknown; and their settings."""
     for tag in NAMES:
         for name in _values(block, tag):
-            yield name, False, _settings(name)
+            yield f"the space group {name!r}", "is unknown", _settings(name)
     for tag in NUMBERS:
         for number in _values(block, tag):
-            yield number, True, _all_settings().by_number.get(number.strip(), [])
+            settings = _all_settings().by_number.get(number.strip(), [])
+            yield f"the space group number {number}", "is none from 1 to 230", settings
 
 
 def _named(block: Block, lattice: NDArray[np.float64]) -> list[Symmetry]:
     unknown = ""
-    for name, is_number, settings in _named_groups(block):
+    for said, reason, settings in _named_groups(block):
         if settings:
-            said = f"number {name}" if is_number else repr(name)
-            return _fitting(settings, f"the space group {said}", lattice)
-        said = f"number {name!r} is none from 1 to 230" if is_number else f"{name!r} is unknown"
-        unknown = unknown or f"the space group {said}"
+            return _fitting(settings, said, lattice)
+        unknown = unknown or f"{said} {reason}"
     if unknown:
         raise StructureError(
             f"{unknown}, and no operations are listed; write them as {OPERATIONS[0]}"
@@ -173,6 +240,12 @@ def _values(block: Block, tag: str) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _listed(texts: tuple[str, ...], centring: tuple[str, ...], tag: str) -> Symmetry:
+    number = len(set(texts)) * max(1, len(set(centring)))
+    if number > MAX_OPERATIONS:
+        raise StructureError(
+            f"{tag} lists {number:,} operations, more than the {MAX_OPERATIONS:,} that the cell of "
+            "a crystal can have; list those of its space group, or all atoms and x, y, z alone"
+        )
     operations = list(dict.fromkeys(map(_operation, texts)))
     if centring:
         shifts = list(dict.fromkeys(map(_operation, centring)))
@@ -212,6 +285,8 @@ def _operation(text: str) -> _Operation:
                 raise _no_operation(text)
             end = match.end()
             value = (-1 if sign == "-" else 1) * (Fraction(number) if number else Fraction(1))
+            if axis and value.denominator != 1:
+                raise _no_operation(text)
             if axis:
                 row["xyz".index(axis)] += int(value)
             else:
@@ -238,16 +313,23 @@ def _no_operation(text: str) -> StructureError:
 
 @dataclass(frozen=True)
 class _Setting:
+    number: int
     hall_number: int
     choice: str
 
 
 def _from_database(setting: _Setting, source: str) -> Symmetry:
+    return Symmetry(*_database(setting.hall_number), source)
+
+
+@cache
+def _database(hall_number: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rotations (n, 3, 3) and translations (n, 3) of a setting."""
     import spglib
 
-    found = spglib.get_symmetry_from_database(setting.hall_number)
+    found = spglib.get_symmetry_from_database(hall_number)
     assert found is not None
-    return Symmetry(found["rotations"].astype(np.float64), found["translations"], source)
+    return found["rotations"].astype(np.float64), found["translations"]
 
 
 def _fitting(settings: list[_Setting], source: str, lattice: NDArray[np.float64]) -> list[Symmetry]:
@@ -279,6 +361,18 @@ def _known(name: str) -> list[_Setting]:
     return by_name.get(plain) or by_name.get(older, [])
 
 
+def _of_hall(symbol: str) -> _Setting | None:
+    """The setting of a Hall symbol; P 32 is another group than P 3 2, and P32 may be either."""
+    alike = _all_settings().by_hall.get(_squeezed(symbol), [])
+    exact = [setting for spaced, setting in alike if spaced == _spaced(symbol)]
+    found = exact or [setting for _, setting in alike]
+    return found[-1] if len({setting.number for setting in found}) == 1 else None
+
+
+def _spaced(symbol: str) -> str:
+    return " ".join(symbol.replace("_", " ").lower().split())
+
+
 def _squeezed(name: str) -> str:
     return re.sub(r"[\s_]", "", name).lower()
 
@@ -288,7 +382,7 @@ class _Settings:
     """All 530 settings of space groups, by symbol without blanks and by number."""
 
     by_name: dict[str, list[_Setting]]
-    by_hall: dict[str, _Setting]
+    by_hall: dict[str, list[tuple[str, _Setting]]]
     by_number: dict[str, list[_Setting]]
 
 
@@ -296,12 +390,12 @@ class _Settings:
 def _all_settings() -> _Settings:
     import spglib
 
-    found = _Settings(defaultdict(list), {}, defaultdict(list))
+    found = _Settings(defaultdict(list), defaultdict(list), defaultdict(list))
     for hall_number in range(1, 531):
         kind = spglib.get_spacegroup_type(hall_number)
         assert kind is not None
-        setting = _Setting(hall_number, kind.choice.lstrip("-"))
-        found.by_hall[_squeezed(kind.hall_symbol)] = setting
+        setting = _Setting(kind.number, hall_number, kind.choice.lstrip("-"))
+        found.by_hall[_squeezed(kind.hall_symbol)].append((_spaced(kind.hall_symbol), setting))
         found.by_number[str(kind.number)].append(setting)
         written = [kind.international_full, *kind.international.split("=")]
         # P 1 21/n 1 is P21/n for short.

@@ -24,9 +24,22 @@ from matminer_unate.cif.formula import (
     mass_density,
     written,
 )
-from matminer_unate.cif.operations import MAX_STRAIN, Symmetry, find_symmetry, named_otherwise
+from matminer_unate.cif.operations import (
+    MAX_STRAIN,
+    Symmetry,
+    contradictions,
+    find_symmetry,
+    lacks_operations,
+    named_otherwise,
+)
 from matminer_unate.cif.sites import Remarks, Site, read_sites
 from matminer_unate.cif.tokens import Block, no_number, number, read_blocks
+from matminer_unate.cif.witnesses import (
+    attached_hydrogens,
+    disorder_groups,
+    modulation,
+    multiplicities,
+)
 from matminer_unate.errors import StructureError
 
 if TYPE_CHECKING:
@@ -50,6 +63,12 @@ SAME_VOLUME = 0.005
 
 SAME_DENSITY, SAME_NUMBER = 0.03, 0.02
 """Relative differences of density and of the number of formula units that are rounding."""
+
+OTHER_DENSITY = 1.5
+"""Factor between densities from which on the cell is another, though the numbers agree."""
+
+MAX_DENSITY = 30.0
+"""g/cm³. No crystal is denser, so that more is in kg/m³."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +139,12 @@ def read_crystal(block: Block, site_tolerance: float = SITE_TOLERANCE) -> Readin
     _check_volume(block, lattice.volume, remarks)
     sites = read_sites(block, formula, remarks)
     symmetries = find_symmetry(block, lattice.matrix)
+    remarks.doubts += [
+        *modulation(block),
+        *attached_hydrogens(sites, formula),
+        *disorder_groups(sites, formula),
+        *contradictions(block, symmetries[0]),
+    ]
     atoms = _choose(block, sites, symmetries, lattice.matrix, formula, site_tolerance, remarks)
     species = [next(iter(one)) if set(one.values()) == {1.0} else one for one in atoms.species]
     structure = Structure(lattice, species, atoms.places, to_unit_cell=True)
@@ -224,6 +249,7 @@ def _choose(
         except StructureError as e:
             error = error or e
             continue
+        own.doubts += multiplicities(sites, atoms, symmetry)
         _check(block, atoms, symmetry, lattice, formula, own)
         tried.append((atoms, own))
     if not tried:
@@ -254,6 +280,11 @@ def _check(
         remarks.doubts.append(f"the cell has not the symmetry of {symmetry.source}; mend the cell")
     if not symmetry.is_group:
         remarks.doubts.append(f"{symmetry.source} is no complete list of operations; mend it")
+    if atoms.added and formula is None:
+        remarks.doubts.append(
+            f"{', '.join(atoms.added[:5])} are one element in one place, and no formula tells "
+            "whether they are one atom that is listed twice; leave one of them, or add the formula"
+        )
     found = atoms.amounts()
     units = None
     if formula is not None:
@@ -280,20 +311,33 @@ def _check_number(
 ) -> None:
     """Compare how many formula units the cell has, and thereby the number of atoms."""
     stated = _stated(block, UNITS)
-    density = next((d for tag in DENSITIES if (d := _stated(block, tag))), None)
+    density = _density(block)
     read_density = mass_density(found, abs(float(np.linalg.det(lattice))))
-    dense = density is not None and abs(read_density / density - 1) < SAME_DENSITY
+    ratio = 1.0 if density is None else read_density / density
+    dense = density is not None and abs(ratio - 1) < SAME_DENSITY
     agree = (
         formula is not None
         and units is not None
         and stated is not None
         and (
             abs(units - stated) < SAME_NUMBER * stated
-            # Some programs write the formula of the whole cell beside Z.
-            or (abs(units - 1) < SAME_NUMBER and formula.is_divided(stated))
+            # Some programs write the formula of the whole cell beside Z. A list of a part of the
+            # cell, whose operations were lost, looks the same but for density and name.
+            or (
+                abs(units - 1) < SAME_NUMBER
+                and formula.is_divided(stated)
+                and density is None
+                and symmetry.source != ""
+                and not lacks_operations(block, symmetry, lattice)
+            )
         )
     )
-    if agree or dense:
+    if agree and not 1 / OTHER_DENSITY < ratio < OTHER_DENSITY:
+        remarks.doubts.append(
+            f"the density of what was read is {read_density:.3g} g/cm³, that of the file is "
+            f"{density:g}; mend the cell (are its lengths in Å?) or the density"
+        )
+    elif agree or dense:
         if not symmetry.source:
             remarks.notes.append("no symmetry is given; the cell was taken as it is (P 1)")
     elif not symmetry.source:
@@ -302,9 +346,10 @@ def _check_number(
             f"cell; {ADD_SYMMETRY}"
         )
     elif units is not None and stated is not None:
+        other = named_otherwise(block, symmetry)
         remarks.doubts.append(
             f"the cell that was read holds {units:.3g} units of the formula, {UNITS} is "
-            f"{stated:g}; mend the symmetry, the atoms or Z"
+            f"{stated:g}{other and f' ({other})'}; mend the symmetry, the atoms or Z"
         )
     elif density is not None:
         remarks.doubts.append(
@@ -313,9 +358,15 @@ def _check_number(
         )
     elif other := named_otherwise(block, symmetry):
         remarks.doubts.append(
-            f"{symmetry.source} lists {len(symmetry)} operations, {other}, and neither Z nor a "
-            f"density tells which is meant; mend the symmetry, or add {UNITS}"
+            f"{other}, and neither Z nor a density tells which is meant; mend the symmetry, or add "
+            f"{UNITS}"
         )
+
+
+def _density(block: Block) -> float | None:
+    """g/cm³, if it is stated."""
+    found = next((d for tag in DENSITIES if (d := _stated(block, tag) or 0) > 0), None)
+    return found / 1000 if found is not None and found > MAX_DENSITY else found
 
 
 def _stated(block: Block, tag: str) -> float | None:

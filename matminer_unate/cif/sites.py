@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from matminer_unate.cif.formula import SYMBOLS, Formula, hydrogen
 from matminer_unate.cif.tokens import Block, Loop, decimals, no_number, number
@@ -14,6 +14,15 @@ from matminer_unate.errors import StructureError
 COORDINATES = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 LABEL, TYPE = "_atom_site_label", "_atom_site_type_symbol"
 OCCUPANCY, CALCULATED = "_atom_site_occupancy", "_atom_site_calc_flag"
+ATTACHED = "_atom_site_attached_hydrogens"
+ASSEMBLY, GROUP = "_atom_site_disorder_assembly", "_atom_site_disorder_group"
+MULTIPLICITIES = (
+    "_atom_site_symmetry_multiplicity",
+    "_atom_site_site_symmetry_multiplicity",
+    "_atom_site_site_symmetry_order",
+)
+SAID = (TYPE, OCCUPANCY, ATTACHED, ASSEMBLY, GROUP, *MULTIPLICITIES)
+"""What is kept of a row as it is written, to compare it with what was read."""
 
 NEARLY_FULL = 0.01
 """An occupancy this near to 1 is 1 …"""
@@ -53,6 +62,8 @@ class Site:
         Fractional coordinates.
     occupancy, uncertainty : float
         Occupancies that are nearly 1 are 1.
+    said : dict of str to str
+        Those of ``SAID`` that its row has, by tag.
     """
 
     label: str
@@ -60,6 +71,7 @@ class Site:
     place: tuple[float, float, float]
     occupancy: float = 1.0
     uncertainty: float = 0.0
+    said: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -93,9 +105,10 @@ def read_sites(block: Block, formula: Formula | None, remarks: Remarks) -> list[
             f"the CIF lists {n_listed:,} atoms, more than the {MAX_LISTED:,} of the largest "
             "crystals; is it a box of a simulation? Write a unit cell"
         )
+    loop = _with_other_loops(block, loop, remarks)
     sites = []
     left_out: dict[str, list[str]] = defaultdict(list)
-    for label, kind, place, occupancy, calculated in _rows(loop):
+    for label, kind, place, occupancy, calculated, said in _rows(loop):
         name = label or kind or "?"
         value, uncertainty = _occupancy(name, occupancy)
         if (calculated or "").lower() == "dum":
@@ -107,7 +120,7 @@ def read_sites(block: Block, formula: Formula | None, remarks: Remarks) -> list[
         else:
             element = _element(label, kind, formula, remarks)
             x, y, z = (_coordinate(name, axis, x) for axis, x in zip("xyz", place, strict=True))
-            sites.append(Site(name, element, (x, y, z), value, uncertainty))
+            sites.append(Site(name, element, (x, y, z), value, uncertainty, said))
     if not sites:
         raise StructureError(
             "no atom of the list has coordinates; export the structure again with coordinates"
@@ -176,18 +189,58 @@ def _said(block: Block) -> str:
     return f" ({block.faults[0]})" if block.faults else ""
 
 
-_Row = tuple[str | None, str | None, tuple[str | None, ...], str | None, str | None]
+def _with_other_loops(block: Block, loop: Loop, remarks: Remarks) -> Loop:
+    """The list of atoms with the columns of other loops that say more of them, by label."""
+    wanted = (CALCULATED, *SAID)
+    others = {one.line: one for tag in wanted for one in block.loops.get(tag, ())}
+    columns = loop.columns
+    for line, other in others.items():
+        new = [t for t in wanted if t in other.columns and columns.get(t) != other.columns[t]]
+        joined = _joined(columns, other, new) if new else columns
+        if joined is None:
+            remarks.doubts.append(
+                f"the loop at line {line} says more of the atoms ({', '.join(new)}), but does not "
+                f"fit the list at line {loop.line}; write all columns of an atom in one loop"
+            )
+        columns = joined or columns
+    return Loop(loop.line, columns)
+
+
+_Columns = dict[str, list[str | None]]
+
+
+def _joined(columns: _Columns, other: Loop, tags: list[str]) -> _Columns | None:
+    """Columns with those of another loop; None where labels do not tell which atoms are meant."""
+    rows = {label: row for row, label in enumerate(columns.get(LABEL, ()))}
+    labels = other.columns.get(LABEL, [])
+    is_clear = len(rows) == len(columns[COORDINATES[0]]) and None not in rows
+    if not (labels and is_clear and len(set(labels)) == len(labels) and rows.keys() >= {*labels}):
+        return None
+    found = dict(columns)
+    for tag in tags:
+        column = found[tag] = list(columns.get(tag, [None] * len(rows)))
+        for label, value in zip(labels, other.columns[tag], strict=True):
+            known = column[rows[label]]
+            if value is not None and known not in (None, value):
+                return None
+            column[rows[label]] = known if value is None else value
+    return found
+
+
+_Row = tuple[str | None, str | None, tuple[str | None, ...], str | None, str | None, dict[str, str]]
 
 
 def _rows(loop: Loop) -> Iterator[_Row]:
     columns, n = loop.columns, len(loop.columns[COORDINATES[0]])
     nothing: list[str | None] = [None] * n
+    told = [(tag, columns[tag]) for tag in SAID if tag in columns]
     return zip(
         columns.get(LABEL, nothing),
         columns.get(TYPE, nothing),
         zip(*(columns[tag] for tag in COORDINATES), strict=True),
         columns.get(OCCUPANCY, nothing),
         columns.get(CALCULATED, nothing),
+        ({tag: said for tag, column in told if (said := column[k]) is not None} for k in range(n)),
         strict=True,
     )
 
