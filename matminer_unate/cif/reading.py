@@ -73,7 +73,7 @@ MAX_DENSITY = 30.0
 
 @dataclass(frozen=True)
 class Reading:
-    """A crystal as a CIF has it.
+    """A crystal as a text has it, and what there is to say of it.
 
     Attributes
     ----------

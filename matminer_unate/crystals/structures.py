@@ -33,7 +33,8 @@ def crystal_arrays(crystal: Any) -> CrystalArrays:
         Lattice vectors as rows.
     frac_coords : (n_sites, 3) float64
     atomic_numbers : (n_sites,) int64
-        Oxidation states are dropped; deuterium and tritium count as hydrogen.
+        Oxidation states are dropped; deuterium and tritium count as hydrogen. A site that one
+        element shares with itself in several of them is whole.
 
     Raises
     ------
@@ -86,15 +87,15 @@ def _arrays(structure: Any) -> CrystalArrays | None:
     for index, site in enumerate(structure):
         if not _is_whole(site):
             return None
-        (species,) = site.species
-        numbers[index] = element_of(species, index).Z
+        numbers[index] = element_of(next(iter(site.species)), index).Z
     return lattice, frac_coords, numbers
 
 
 def _is_whole(site: Any) -> bool:
-    """Whether a site holds one atom of one species."""
-    composition = site.species
-    return len(composition) == 1 and abs(composition.num_atoms - 1) <= 1e-6
+    """Whether a site holds one atom of one element, be it in several charges or isotopes."""
+    held = site.species
+    one = len(held) == 1 or len({species.Z for species in held}) == 1
+    return one and abs(held.num_atoms - 1) <= 1e-6
 
 
 def element_of(species: Any, index: int) -> Any:

@@ -111,7 +111,7 @@ def _structure(given: Any) -> Any:
 
     from matminer_unate.crystals.checked import CheckedCrystal
 
-    if isinstance(given, Structure):
+    if isinstance(given, Structure) and given.is_ordered:
         return given
     lattice, frac_coords, numbers = CheckedCrystal.of(given).arrays
     return Structure(lattice, numbers.tolist(), frac_coords)

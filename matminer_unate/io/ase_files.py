@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from matminer_unate.errors import InputError, StructureError
+from matminer_unate.io.cut_numbers import ends_in_short_number
 from matminer_unate.io.input_rows import ALL, Ranges, selected
 from matminer_unate.io.objects import from_ase
 from matminer_unate.io.tables import Record, Table, open_text, text_errors, typed_table
@@ -36,6 +37,9 @@ _RESULTS = ("energy", "free_energy", "magmom")
 
 _ULM = (b"- of Ulm", b"AFFormat")
 """How trajectories begin, now and before 2016."""
+
+_PLAIN = "species:S:1:pos:R:3"
+"""Columns of a frame whose header names none."""
 
 _COUNT = re.compile(r"\s*[0-9]+\s*")
 
@@ -151,8 +155,18 @@ def _xyz_record(path: Path, number: int, frame: list[str]) -> dict[str, Any] | S
     if "Lattice" not in header:
         return {FRAME: partial(_no_cell, number)}
     values = {k: v for k, v in header.items() if k not in ("Lattice", "Properties", "pbc")}
+    if _is_cut(str(header.get("Properties", _PLAIN)), frame):
+        return {FRAME: partial(_cut, number), **_scalars(values)}
     text = "".join(line if line.endswith("\n") else f"{line}\n" for line in frame)
     return {FRAME: partial(_xyz_atoms, text), **_scalars(values)}
+
+
+def _is_cut(properties: str, frame: list[str]) -> bool:
+    """Whether the file may end inside of the last coordinate; other numbers may be behind them."""
+    if properties.split(":")[-3:-2] != ["pos"]:
+        return False
+    numbers = [number for line in frame[2:] for number in line.split()[-3:]]
+    return bool(numbers) and ends_in_short_number(frame[-1], numbers)
 
 
 def _xyz_atoms(text: str) -> Any:
@@ -193,6 +207,13 @@ def _not_whole(number: int, frame: list[str]) -> StructureError:
         )
     return StructureError(
         f"line {number} should be the number of atoms of a frame, but is {frame[0].strip()[:60]!r}"
+    )
+
+
+def _cut(number: int) -> None:
+    raise StructureError(
+        f"the frame that begins in line {number} ends in a coordinate without a line end, and the "
+        "others are longer: it may be cut; write it again, or end its last line if it is whole"
     )
 
 

@@ -13,7 +13,9 @@ crystals near the hull, without those of GNoMe, which have another licence (CC B
 
 A database is first asked which entries it has, and when each was changed, so that a run that was
 stopped goes on only with the same ones; structures are fetched as they are asked for. The clients
-are imported when they are needed. matminer and JARVIS load a data set whole, and keep it on disk.
+are imported when they are needed. matminer and JARVIS load a data set whole, and keep it on disk;
+its other scalar columns are carried, as those of a table are. The others are only asked for
+structures.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 from urllib.request import Request, urlopen
@@ -37,10 +41,15 @@ from matminer_unate.io.input_rows import InputRow, Ranges, Source, selected, wit
 from matminer_unate.io.objects import as_structure
 from matminer_unate.io.parsing import attempt
 from matminer_unate.io.structure_dicts import from_jarvis, from_optimade
-from matminer_unate.io.table_rows import ID_COLUMNS
+from matminer_unate.io.table_rows import ID_COLUMNS, carried_columns
+from matminer_unate.io.tables import cast, typed_table
 
-Content = tuple[str, str, Any]
-"""Identifier of an entry, its place for people, and the structure as the database gives it."""
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Content = tuple[str, str, Any, dict[str, Any]]
+"""Identifier of an entry, its place for people, the structure as the database gives it, and the
+other values that it carries."""
 
 MP_BATCH = 500
 """Structures of the Materials Project that are in memory at once."""
@@ -83,19 +92,30 @@ def _source(
     fetch: Callable[[Ranges], Iterator[tuple[int, Content]]],
     parse: Callable[[Any], Any],
     entries: Iterable[Any],
+    carried: dict[str, pa.DataType] | None = None,
+    left_behind: tuple[str, ...] = (),
 ) -> Source:
     """A database, whose entries are told apart by what is JSON of each."""
     digest, n = hashlib.sha256(), 0
     for entry in entries:
         digest.update(json.dumps(entry, sort_keys=True, default=str).encode() + b"\n")
         n += 1
-    return Source(name, fetch, partial(_row, parse), n, (), digest=digest.hexdigest())
+    return Source(
+        name,
+        fetch,
+        partial(_row, parse),
+        n,
+        (),
+        carried=carried or {},
+        left_behind=left_behind,
+        digest=digest.hexdigest(),
+    )
 
 
 def _row(parse: Callable[[Any], Any], number: int, content: Content) -> list[InputRow]:
-    identifier, place, given = content
+    identifier, place, given, carried = content
     parsed = attempt(parse, given)
-    return [InputRow(identifier, place, parsed.structure, parsed.error)]
+    return [InputRow(identifier, place, parsed.structure, parsed.error, carried)]
 
 
 # -- data sets ------------------------------------------------------------------------------------
@@ -113,12 +133,58 @@ def open_matminer(name: str) -> Source:
         )
     key = next((column for column in ID_COLUMNS if column in table), None)
     own = [f"matminer:{name}#{n}" for n in range(len(table))] if key is None else table[key]
+    others = [_plain(row) for row in table.drop(columns="structure").to_dict("records")]
+    columns = _carried(f"matminer:{name}", others, key)
     contents = [
-        (str(identifier), f"matminer:{name}, row {n}", structure)
-        for n, (identifier, structure) in enumerate(zip(own, table["structure"], strict=True))
+        (str(identifier), f"matminer:{name}, row {n}", structure, values)
+        for n, (identifier, structure, values) in enumerate(
+            zip(own, table["structure"], columns.values, strict=True)
+        )
     ]
-    told = ((identifier, _written(structure)) for identifier, _, structure in contents)
-    return _source(f"matminer:{name}", partial(selected, contents), as_structure, told)
+    told = ((identifier, _written(given), values) for identifier, _, given, values in contents)
+    return _source(
+        f"matminer:{name}",
+        partial(selected, contents),
+        as_structure,
+        told,
+        columns.types,
+        columns.left_behind,
+    )
+
+
+@dataclass(frozen=True)
+class _Carried:
+    """What the entries of a data set carry.
+
+    Attributes
+    ----------
+    values : list of dict
+        By entry.
+    types : dict of str to pyarrow.DataType
+    left_behind : tuple of str
+        Columns that are not carried.
+    """
+
+    values: list[dict[str, Any]]
+    types: dict[str, pa.DataType]
+    left_behind: tuple[str, ...]
+
+
+def _carried(name: str, others: list[dict[str, Any]], identifier: str | None) -> _Carried:
+    """The scalar columns of a data set that is in memory, without its structures."""
+    table = typed_table(Path(name), partial(selected, [(None, entry) for entry in others]))
+    types, left_behind = carried_columns(table, (), identifier)
+    values = [{n: cast(entry.get(n), kind) for n, kind in types.items()} for entry in others]
+    return _Carried(values, types, left_behind)
+
+
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+    """Cells of a frame as Python's numbers and lists; None for what pandas calls missing."""
+    import pandas as pd
+
+    cells = {str(name): v.tolist() if hasattr(v, "tolist") else v for name, v in row.items()}
+    missing = (pd.NA, pd.NaT)
+    return {name: None if any(v is one for one in missing) else v for name, v in cells.items()}
 
 
 def _written(structure: Any) -> Any:
@@ -132,13 +198,23 @@ def open_jarvis(name: str) -> Source:
         entries = _client("jarvis.db.figshare", "jarvis").data(name)
     except ValueError as e:
         raise InputError(f"jarvis:{name}: {e}") from e
-    contents = []
-    for n, entry in enumerate(entries):
-        identifier = str(entry.get("jid", entry.get("id", n)))
-        contents.append((identifier, f"jarvis:{name}, {identifier}", entry.get("atoms")))
-    if not any(atoms for _, _, atoms in contents):
+    if not any(entry.get("atoms") for entry in entries):
         raise InputError(f"jarvis:{name} has no entry with 'atoms'; name a data set of structures")
-    return _source(f"jarvis:{name}", partial(selected, contents), from_jarvis, contents)
+    others = [{k: value for k, value in entry.items() if k != "atoms"} for entry in entries]
+    key = next((key for key in ("jid", "id") if any(key in entry for entry in entries)), None)
+    columns = _carried(f"jarvis:{name}", others, key)
+    contents = []
+    for n, (entry, values) in enumerate(zip(entries, columns.values, strict=True)):
+        identifier = str(entry.get("jid", entry.get("id", n)))
+        contents.append((identifier, f"jarvis:{name}, {identifier}", entry.get("atoms"), values))
+    return _source(
+        f"jarvis:{name}",
+        partial(selected, contents),
+        from_jarvis,
+        contents,
+        columns.types,
+        columns.left_behind,
+    )
 
 
 # -- Materials Project ----------------------------------------------------------------------------
@@ -190,7 +266,7 @@ def _materials(identifiers: Sequence[str], ranges: Ranges) -> Iterator[tuple[int
             for document in _search(["material_id", "structure"], material_ids=asked)
         }
         for number, identifier in zip(numbers, asked, strict=False):
-            yield number, (identifier, f"mp:{identifier}", found.get(identifier, _GONE))
+            yield number, (identifier, f"mp:{identifier}", found.get(identifier, _GONE), {})
 
 
 _GONE = StructureError("the Materials Project did not return it; ask for it again later")
@@ -280,7 +356,7 @@ def _optimade_contents(
         if number >= len(identifiers) or str(entry["id"]) != identifiers[number]:
             raise InputError(f"optimade:{url} changed while it was read; start anew")
         place = f"{base}/{entry['id']}"
-        yield number, (place, place, entry.get("attributes") or {})
+        yield number, (place, place, entry.get("attributes") or {}, {})
 
 
 def _optimade_entries(

@@ -12,9 +12,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from matminer_unate.cif.reading import SITE_TOLERANCE, Reading, crystal_blocks, read_crystal
 from matminer_unate.errors import StructureError
+from matminer_unate.io.poscar import from_poscar
 from matminer_unate.io.structure_dicts import from_dict
 
 if TYPE_CHECKING:
@@ -108,25 +110,6 @@ def from_cif(text: str, site_tolerance: float = SITE_TOLERANCE) -> Reading:
     return read_crystal(blocks[0], site_tolerance)
 
 
-def from_poscar(text: str) -> Structure:
-    """Read POSCAR text.
-
-    Raises
-    ------
-    StructureError
-        It names no elements (VASP 4 style); pymatgen would make them up as H, He, Li, ….
-    """
-    from pymatgen.io.vasp import Poscar
-
-    poscar = Poscar.from_str(text, read_velocities=False)
-    if not poscar.true_names:
-        raise StructureError(
-            "the POSCAR names no elements (VASP 4 style); add a line with the symbols above the "
-            "line with the counts"
-        )
-    return poscar.structure
-
-
 def from_arrays(lattice: Any, frac_coords: Any, species: Any) -> Structure:
     """Build a crystal of plain arrays, each given as an array, lists or their JSON text.
 
@@ -141,7 +124,7 @@ def from_arrays(lattice: Any, frac_coords: Any, species: Any) -> Structure:
     Raises
     ------
     StructureError
-        An array is missing or the sizes do not fit.
+        An array is missing, or its size or shape does not fit.
     """
     from pymatgen.core import Lattice, Structure
 
@@ -153,6 +136,8 @@ def from_arrays(lattice: Any, frac_coords: Any, species: Any) -> Structure:
             f"lattice has {cell.size} numbers (9 expected), frac_coords {coords.size} (3 for each "
             f"of {len(elements)} species expected)"
         )
+    _check_shape("lattice", cell, 3)
+    _check_shape("frac_coords", coords, len(elements))
     return Structure(Lattice(cell.reshape(3, 3)), elements, coords.reshape(-1, 3))
 
 
@@ -217,6 +202,13 @@ def _listed(name: str, value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise StructureError(f"{name} is no list, got {_one_line(repr(value))}")
     return value
+
+
+def _check_shape(name: str, array: NDArray[np.float64], n: int) -> None:
+    """Raise StructureError unless nested numbers are (n, 3); the others would be scrambled."""
+    if array.ndim > 1 and array.shape != (n, 3):
+        cure = "transpose it" if array.shape == (3, n) else "nest its numbers so, or not at all"
+        raise StructureError(f"{name} has the shape {array.shape}, ({n}, 3) expected; {cure}")
 
 
 def _element(species: Any) -> Any:

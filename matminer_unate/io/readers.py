@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,8 @@ from matminer_unate.io.data_sets import open_data_set
 from matminer_unate.io.databases import is_database, open_database
 from matminer_unate.io.input_rows import InputRow, Source, path_text, selected
 from matminer_unate.io.json_tables import open_json, open_json_lines
-from matminer_unate.io.parsing import Parsed, attempt, decode, from_cell, from_poscar
+from matminer_unate.io.parsing import Parsed, attempt, decode, from_cell
+from matminer_unate.io.poscar import from_poscar
 from matminer_unate.io.structure_dicts import from_dict
 from matminer_unate.io.table_rows import table_source
 from matminer_unate.io.tables import DAMAGED_GZIP, Table, open_csv, open_parquet
@@ -51,9 +53,10 @@ def iter_inputs(
     Parameters
     ----------
     paths : iterable of path
-        Structure files, folders of them (with their subfolders, sorted), archives of them, tables,
-        folders of Parquet files (whose subfolders may be named ``key=value``), patterns of these,
-        as ``parts/*.parquet``, and databases by name (:mod:`~matminer_unate.io.databases`).
+        Structure files, folders of them (with their subfolders, also linked ones, sorted), archives
+        of them, tables, folders of Parquet files (whose subfolders may be named ``key=value``),
+        patterns of these, as ``parts/*.parquet``, and databases by name
+        (:mod:`~matminer_unate.io.databases`).
     column : str, optional
         The column of structures in tables; by default it is found by its name.
     accept_doubtful : bool
@@ -208,13 +211,7 @@ def _archive(path: Path, site_tolerance: float) -> Source:
 
 
 def _folder(folder: Path, column: str | None, site_tolerance: float) -> list[Source]:
-    # Hidden files are left out: macOS puts a ._x.cif beside every x.cif it copies.
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
+    files = _files_below(folder)
     # Names with _ in front are remarks on a data set of Parquet files: _SUCCESS, _delta_log/0.json.
     remarks = {path for path in files if "/_" in f"/{path.relative_to(folder).as_posix()}"}
     found = [
@@ -241,6 +238,36 @@ def _folder(folder: Path, column: str | None, site_tolerance: float) -> list[Sou
         f"{folder}: the folder holds no structure files (.cif, .vasp, .poscar, .json, POSCAR*, "
         f"CONTCAR*)" + (f"; pass its tables by name, e.g. {others[0]}" if others else "")
     )
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """All files of a folder, sorted, with those of folders that are links, each folder once.
+
+    Hidden ones are left out: macOS puts a ._x.cif beside every x.cif it copies.
+    """
+    found: list[Path] = []
+    seen: set[Path] = set()
+    waiting = [folder]
+    while waiting:
+        # Links come last, so that files are named by the folder that they are in, if it is here.
+        links: list[Path] = []
+        for place, folders, names in chain.from_iterable(map(os.walk, waiting)):
+            here, real = Path(place), Path(place).resolve()
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            paths = [here / name for name in folders]
+            # A link to a folder that it is in is a circle.
+            links += [
+                path
+                for path in paths
+                if path.is_symlink() and not real.is_relative_to(path.resolve())
+            ]
+            found += [here / name for name in names if not name.startswith(".")]
+        waiting = links
+    return sorted(path for path in found if path.is_file())
 
 
 def _file_rows(site_tolerance: float, n: int, path: Path) -> list[InputRow]:

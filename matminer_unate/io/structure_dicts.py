@@ -91,7 +91,7 @@ def _from_pymatgen(content: dict[str, Any]) -> Structure:
     lattice = Lattice.from_dict(_given(content["lattice"], _LATTICE_KEYS))
     sites = [
         PeriodicSite.from_dict(
-            {"species": [_given(s, _SPECIES_KEYS) for s in site["species"]], "abc": site["abc"]},
+            {"species": _each_once(site["species"]), "abc": site["abc"]},
             lattice,
         )
         for site in content["sites"]
@@ -99,6 +99,20 @@ def _from_pymatgen(content: dict[str, Any]) -> Structure:
     if not sites:
         raise StructureError("the structure has no sites; drop this row")
     return Structure.from_sites(sites)
+
+
+def _each_once(listed: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Species of a site; pymatgen writes deuterium as H too, and would keep the last of them."""
+    found: list[dict[str, Any]] = []
+    for one in listed:
+        species = _given(one, _SPECIES_KEYS)
+        same = (other for other in found if {**other, "occu": None} == {**species, "occu": None})
+        first = next(same, None)
+        if first is None:
+            found.append(species)
+        else:
+            first["occu"] += species["occu"]
+    return found
 
 
 def from_jarvis(content: dict[str, Any]) -> Structure:

@@ -15,6 +15,7 @@ from matminer_unate.io.parsing import attempt, from_arrays, from_cell
 from matminer_unate.io.tables import STRUCTURE_COLUMNS, Record, Table, cast, plain, plain_text
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pymatgen.core import Structure
 
 ARRAY_COLUMNS = ("lattice", "frac_coords", "species")
@@ -42,15 +43,7 @@ def table_source(table: Table, column: str | None, site_tolerance: float) -> Sou
     """
     structure = (FRAME,) if FRAME in table.names else _structure_columns(table, column)
     identifier = _identifier_column(table.names)
-    # ``id`` is a column of the output already.
-    used = {*structure, *_INDEX_COLUMNS, *_MARKS, "id"}
-    others = [name for name in table.names if name not in used]
-    # Lists and texts of structures stay behind.
-    carried = {
-        name: table.types[name]
-        for name in others
-        if name in table.types and not (name in ARRAY_COLUMNS or _may_be_structures(table, name))
-    }
+    carried, left_behind = carried_columns(table, structure, identifier)
     wanted = dict.fromkeys(
         [*structure, *([identifier] if identifier is not None else []), *carried]
     )
@@ -62,11 +55,36 @@ def table_source(table: Table, column: str | None, site_tolerance: float) -> Sou
         (table.path,),
         table.by_range,
         carried,
-        left_behind=(
-            *(name for name in others if name not in carried),
-            *(["id"] if "id" in table.names and "id" not in (identifier, *structure) else []),
-        ),
+        left_behind=left_behind,
     )
+
+
+def carried_columns(
+    table: Table, structure: Sequence[str], identifier: str | None
+) -> tuple[dict[str, pa.DataType], tuple[str, ...]]:
+    """The other columns of scalars with their types, and the names of those that stay behind.
+
+    Parameters
+    ----------
+    table : Table
+    structure : sequence of str
+        The columns of structures.
+    identifier : str or None
+        The column of identifiers.
+    """
+    # ``id`` is a column of the output already.
+    used = {*structure, *_INDEX_COLUMNS, *_MARKS, "id"}
+    others = [name for name in table.names if name not in used]
+    # Lists and texts of structures stay behind.
+    carried = {
+        name: table.types[name]
+        for name in others
+        if name in table.types and not (name in ARRAY_COLUMNS or _may_be_structures(table, name))
+    }
+    lost = [name for name in others if name not in carried]
+    if "id" in table.names and "id" not in (identifier, *structure):
+        lost.append("id")
+    return carried, tuple(lost)
 
 
 def _may_be_structures(table: Table, name: str) -> bool:

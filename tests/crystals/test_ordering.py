@@ -39,7 +39,7 @@ def space_group(structure: Structure) -> str:
         ("Sr2FeMoO6", "Sr2FeMoO6", 10, "Fm-3m"),  # the double perovskite
         ("Ba0.6Sr0.4TiO3", "Ba3Sr2Ti5O15", 25, None),
         ("Y0.15Zr0.85O1.925", "Zr10Y2O23", 35, None),
-        ("Fe3O4, its iron mixed in valence", "Fe3O4", 14, "Fd-3m"),
+        ("Fe2.5Ti0.5O4, its iron mixed in valence", "Fe5TiO8", 14, "R-3m"),
     ],
 )
 def test_known_crystals_are_ordered_as_they_are_found(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 from real_crystals import crystals
 
 from matminer_unate import draw_contributions
-from matminer_unate.errors import InputError
+from matminer_unate.errors import InputError, StructureError
 from matminer_unate.explanation.site_contributions import SiteContributions
 
 SALT = crystals()["NaCl"]
@@ -25,6 +26,18 @@ def test_sites_on_faces_are_drawn_on_all_of_them() -> None:
     symbols = [text.get_text() for text in ax.texts]
     # 4 Na on corners and faces are 8 + 6, 4 Cl on edges and in the centre 12 + 1.
     assert (symbols.count("Na"), symbols.count("Cl")) == (14, 13)
+
+
+def test_a_site_of_one_element_in_two_charges_is_that_element() -> None:
+    sites = [{"Fe2+": 0.5, "Fe3+": 0.5}, "O2-"]
+    wustite = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(4.3), sites, [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    ax = draw_contributions(wustite, np.zeros(8))
+    assert {text.get_text() for text in ax.texts} == {"Fe", "O"}
+    wustite.replace_species({"Fe3+": "Mg2+"})
+    with pytest.raises(StructureError, match="disordered"):
+        draw_contributions(wustite, np.zeros(8))
 
 
 def test_red_raises_blue_lowers_and_the_scale_is_centred_on_0() -> None:

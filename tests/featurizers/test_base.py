@@ -481,6 +481,24 @@ def test_ordered_crystals_get_the_columns_that_they_had(
     np.testing.assert_array_equal(found, expected)
 
 
+def test_charges_and_isotopes_of_one_element_on_a_site_are_that_element(
+    featurizer: StructureFeaturizer,
+) -> None:
+    charges, isotopes = {"Fe2+": 0.5, "Fe3+": 0.5}, {"H": 0.4, "D": 0.6}
+    mixed, plain = (
+        [
+            Structure(Lattice.cubic(2.87), [iron, iron], [[0] * 3, [0.5] * 3]),
+            Structure(Lattice.cubic(2.45), ["Pd", hydrogen], [[0] * 3, [0.5] * 3]),
+        ]
+        for iron, hydrogen in ((charges, isotopes), ("Fe", "H"))
+    )
+    expected = featurizer.transform(plain)
+    for disorder in ("raise", "ordered"):
+        featurizer.set_params(disorder=disorder)
+        np.testing.assert_array_equal(featurizer.transform(mixed), expected)
+    assert all(map(featurizer.precheck, mixed))
+
+
 @pytest.mark.parametrize("disorder", ["drop", None, ["ordered"]])
 def test_a_wrong_word_for_disorder_is_told(
     disorder: Any, featurizer: StructureFeaturizer, frame: pd.DataFrame

@@ -172,7 +172,9 @@ def test_an_unusable_crystal_among_many_has_no_rows_or_is_named(
 # -- disordered crystals
 
 
-@pytest.mark.parametrize("name", ["Li0.5CoO2", "Sr2FeMoO6", "Fe3O4, its iron mixed in valence"])
+@pytest.mark.parametrize(
+    "name", ["Li0.5CoO2", "Sr2FeMoO6", "Fe2.5Ti0.5O4, its iron mixed in valence"]
+)
 @pytest.mark.parametrize(
     ("disorder", "columns"), [("ordered", ("embedding", "physics")), ("average", "embedding")]
 )

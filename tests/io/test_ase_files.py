@@ -140,6 +140,27 @@ def test_a_damaged_frame_of_xyz_fails_alone(
     assert all(row.structure is not None for row in rows)
 
 
+def test_a_file_that_ends_in_a_shorter_coordinate_fails_in_its_last_frame(tmp_path: Path) -> None:
+    whole = """2
+Lattice="5.64 0 0 0 5.64 0 0 0 5.64" Properties=species:S:1:pos:R:3 gap=8.5
+Na 0.0000 0.0000 0.0000
+Cl 2.8200 2.8200 2.8200
+"""
+    path = tmp_path / "a.extxyz"
+    for n in (1, 4, 5):
+        path.write_text(whole + whole[: -1 - n])
+        _, (first, last) = opened(path)
+        assert first.structure is not None
+        assert "begins in line 5 ends in a coordinate without a line end" in reason(last)
+        assert last.carried == {"gap": 8.5}
+    forces = whole.replace("pos:R:3", "pos:R:3:forces:R:3").replace("00\n", "00 0.10 0.10 0.10\n")
+    forces = forces.rstrip()[:-1]
+    # As that message says; and where no coordinate can be cut.
+    for text in (whole[:-3] + "\n", whole.rstrip(), forces):
+        path.write_text(text)
+        assert opened(path)[1][0].structure is not None
+
+
 def test_a_damaged_row_of_a_database_fails_alone(tmp_path: Path) -> None:
     path = written(tmp_path / "a.db", frames())
     with closing(sqlite3.connect(path)) as database:

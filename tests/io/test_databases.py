@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from matminer.utils.io import load_dataframe_from_json
@@ -201,6 +202,45 @@ def test_data_sets_of_jarvis_name_entries_in_several_ways(answers: SimpleNamespa
         del entry["atoms"]
     with pytest.raises(InputError, match="jarvis:some has no entry with 'atoms'; name"):
         open_database("jarvis:some")
+
+
+def test_data_sets_carry_their_other_scalar_columns(
+    answers: SimpleNamespace, featurize: Featurize, tmp_path: Path
+) -> None:
+    frame = answers.matminer.assign(
+        n=[np.int64(3), None],
+        tensor=[np.eye(3), np.eye(3)],
+        seen=[pd.Timestamp("2026-01-02"), pd.NaT],
+        note=[pd.NA, "x"],
+        composition=[s.composition for s in answers.matminer["structure"]],
+        poscar=[s.to(fmt="poscar") for s in answers.matminer["structure"]],
+    )
+    answers.matminer = frame
+    source = open_database("matminer:dielectric_constant")
+    assert {name: str(kind) for name, kind in source.carried.items()} == {
+        "material_id": "string", "formula": "string", "gap pbe": "double", "n": "double",
+        "note": "string",
+    }  # fmt: skip
+    assert source.left_behind == ("tensor", "seen", "composition", "poscar")
+    first, second = source.rows()
+    assert (first.carried["gap pbe"], first.carried["n"], first.carried["note"]) == (0.0, 3.0, None)
+    assert second.carried["formula"] == frame["formula"][1]
+    assert featurize("matminer:dielectric_constant", "--out", tmp_path / "out.parquet") == cli.OK
+    written = pd.read_parquet(tmp_path / "out.parquet")
+    assert list(written)[:6] == ["id", *source.carried]
+    assert written["gap pbe"].tolist() == frame["gap pbe"].tolist()
+
+    answers.jarvis[0] |= {"gap": "na", "id": 7, "modes": [1.5]}
+    answers.jarvis[1] |= {"gap": 1.25}
+    source = open_database("jarvis:dft_3d")
+    assert [row.carried for row in source.rows()] == [
+        {name: entry[name] for name in ("jid", "spg_number", "formula", "func")} | {"gap": gap}
+        for entry, gap in zip(answers.jarvis, (None, 1.25), strict=True)
+    ]
+    assert source.left_behind == ("modes", "id")
+    digest = source.digest
+    answers.jarvis[1]["gap"] = 1.5
+    assert open_database("jarvis:dft_3d").digest != digest
 
 
 def test_pages_that_change_while_they_are_read_end_the_run(answers: SimpleNamespace) -> None:

@@ -204,6 +204,35 @@ def test_a_folder_is_read_with_its_subfolders_in_the_order_of_the_names(tmp_path
     assert source.skipped == (tmp_path / "sub" / "notes.txt",)
 
 
+def test_folders_that_are_links_are_read_once_and_circles_end(tmp_path: Path) -> None:
+    folder, other = tmp_path / "all", tmp_path / "other"
+    (folder / "own").mkdir(parents=True)
+    (other / "deep").mkdir(parents=True)
+    (folder / "own" / "a.cif").write_text(cif(NACL))
+    (other / "deep" / "b.cif").write_text(cif(SI))
+    (other / "c.cif").write_text(cif(PEROVSKITE))
+    for link, target in [
+        (folder / "linked", other),
+        (folder / "a_second", other),
+        (folder / "a_third", folder / "own"),
+        (folder / "own" / "circle", folder),
+        (folder / "upwards", tmp_path),
+        (other / "back", folder),
+        (folder / "nowhere", tmp_path / "missing"),
+        (folder / "itself", folder / "itself"),
+    ]:
+        link.symlink_to(target)
+    rows = read(folder)
+    assert [Path(row.identifier).relative_to(folder).as_posix() for row in rows] == [
+        "a_second/c.cif",
+        "a_second/deep/b.cif",
+        "own/a.cif",
+    ]
+    for row, structure in zip(rows, (PEROVSKITE, SI, NACL), strict=True):
+        assert_same(row, structure)
+    assert len(read(folder / "linked")) == 3
+
+
 def test_a_folder_without_structures_names_the_tables_in_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no structure files"):
         open_inputs([tmp_path])
@@ -606,5 +635,14 @@ def test_plain_arrays_are_read_as_lists_and_as_numpy_has_them() -> None:
         (salt.lattice.matrix.tolist(), salt.frac_coords.tolist()),
     ):
         assert from_arrays(cell, coords, numbers) == salt
+    for shaped in (salt.frac_coords.T, salt.frac_coords.T.tolist(), salt.frac_coords.T.copy()):
+        with pytest.raises(
+            StructureError, match=r"shape \(3, 8\), \(8, 3\) expected; transpose it"
+        ):
+            from_arrays(salt.lattice.matrix, shaped, numbers)
+    with pytest.raises(StructureError, match=r"frac_coords has the shape \(8, 3, 1\), \(8, 3\)"):
+        from_arrays(salt.lattice.matrix, salt.frac_coords[:, :, None], numbers)
+    with pytest.raises(StructureError, match=r"lattice has the shape \(1, 9\), \(3, 3\) expected"):
+        from_arrays([salt.lattice.matrix.ravel()], salt.frac_coords, numbers)
     with pytest.raises(StructureError, match="lattice has 8 numbers"):
         from_arrays(salt.lattice.matrix.ravel()[:8], salt.frac_coords, numbers)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 from pymatgen.entries.computed_entries import ComputedEntry, ComputedStructureEntry
 from real_crystals import crystals
 
@@ -19,6 +19,7 @@ from matminer_unate.crystals.structures import crystal_arrays
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.io.readers import open_inputs
+from matminer_unate.io.structure_dicts import from_dict
 
 NAMED = crystals()
 THREE = [NAMED[name] for name in ("NaCl", "Si", "SrTiO3")]
@@ -88,6 +89,16 @@ def test_dicts_of_other_programs_are_the_crystal(form: str) -> None:
     for structure in THREE:
         assert_same(DICTS[form](structure), structure)
         assert_same(json.dumps(DICTS[form](structure)), structure)
+
+
+def test_isotopes_on_one_site_of_a_pymatgen_dict_are_all_there() -> None:
+    species = [{"H": 0.3, "D": 0.7}, {"Fe2+": 0.5, "Fe3+": 0.5}, {"H": 0.2, "D": 0.3}]
+    places = [[0] * 3, [0.5] * 3, [0.5, 0.5, 0]]
+    structure = Structure(Lattice.cubic(3.2), species, places)
+    found = from_dict(json.loads(structure.to_json()))
+    assert [site.species.num_atoms for site in found] == [1, 1, 0.5]
+    assert found[1].species == structure[1].species
+    assert crystal_arrays(Structure.from_sites(found[:2]))[2].tolist() == [1, 26]
 
 
 def test_the_featurizer_takes_dicts_and_texts_beside_structures(tiny_weights: Path) -> None:

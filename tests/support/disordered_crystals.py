@@ -35,10 +35,10 @@ def disordered_crystals() -> dict[str, Structure]:
             [{"Zr": 0.85, "Y": 0.15}, {"O": 0.9625}],
             [[0, 0, 0], [0.25, 0.25, 0.25]],
         ),
-        "Fe3O4, its iron mixed in valence": build(
+        "Fe2.5Ti0.5O4, its iron mixed in valence": build(
             "Fd-3m",
-            Lattice.cubic(8.396),
-            ["Fe3+", {"Fe2+": 0.5, "Fe3+": 0.5}, "O2-"],
+            Lattice.cubic(8.46),
+            [{"Fe2+": 0.5, "Fe3+": 0.5}, {"Fe2+": 0.5, "Fe3+": 0.25, "Ti4+": 0.25}, "O2-"],
             [[0, 0, 0], [0.625, 0.625, 0.625], [0.3799, 0.3799, 0.3799]],
         ),
     }
