@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from tiny_encoder import TINY
 
 from matminer_unate.network.element_vectors import ElementVectors, write_element_vectors
 from matminer_unate.network.encoder import SiteEncoder
 from matminer_unate.network.weights import save_encoder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tests run side by side, and threads of several that share the cores wait for each other."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):  # of BLAS
+        yield
+    torch.set_num_threads(n_threads)
 
 
 @pytest.fixture(scope="session")

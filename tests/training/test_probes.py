@@ -255,6 +255,7 @@ def test_magpie_vectors_leave_the_target_out() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_the_probe_command_writes_scores_and_maps(
     tiny_weights: Path, parquet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

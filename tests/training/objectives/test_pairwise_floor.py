@@ -45,6 +45,7 @@ def test_the_floor_of_rock_salt_is_the_entropy_within_its_pairs_of_orbits() -> N
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("form", FORMS)
 def test_embeddings_that_respect_the_symmetry_reach_the_floor_and_no_less(form: Form) -> None:
     # In both, all sites of one element are equivalent.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -58,15 +58,6 @@ def fit(steps: int, change: Callable[[CleanBatch, int], CleanBatch]) -> dict[str
         optimizer.step()
         log.append({k: v.item() for k, v in losses.items()})
     return {name: float(np.mean([row[name] for row in log[-20:]])) for name in log[0]}
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Tests run side by side, and threads of several that share the cores wait for each other."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
 
 
 @pytest.mark.slow
