@@ -82,6 +82,7 @@ class WorkBar:
         With ``through``, all stages up to that one are done at once.
         """
         started, n_done = time.perf_counter(), 0
+        self.begin(stage)
         tell = self.share(stage, through)
 
         def done(n: int) -> None:
@@ -92,8 +93,13 @@ class WorkBar:
 
         return done
 
+    def begin(self, stage: str) -> None:
+        """Show a stage, from which nothing may come for a while."""
+        names, seconds = list(self._seconds), list(self._seconds.values())
+        self._move(sum(seconds[: names.index(stage)]), stage, at_once=True)
+
     def share(self, stage: str, through: str | None = None) -> Callable[..., None]:
-        """Begin a stage; returns what is to be told the share of it that is done."""
+        """What is to be told the share of a stage that is done; it begins when it is told."""
         names, seconds = list(self._seconds), list(self._seconds.values())
         first, last = names.index(stage), names.index(through or stage)
         before, own = sum(seconds[:first]), sum(seconds[first : last + 1])
@@ -101,7 +107,6 @@ class WorkBar:
         def tell(share: float, text: str = "") -> None:
             self._move(before + min(share, 1.0) * own, stage + text)
 
-        self._move(before, stage, at_once=True)
         return tell
 
     def _move(self, to: float, text: str, at_once: bool = False) -> None:

@@ -210,7 +210,7 @@ class RecipeEstimator(NotebookView, FittedAttributes[Target], BaseEstimator):
             described = rows.describe(self._recipe(), ignore_errors, bar)
             wanted = np.ones(len(rows), dtype=bool)
             found = AnsweredRows.of(rows, described, wanted, state.layout, without, ignore_errors)
-            bar.share("models")
+            bar.begin("models")
             answers = predict(found)
         values = np.full((len(rows), *answers.shape[1:]), np.nan)
         values[found.used] = answers

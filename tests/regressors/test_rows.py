@@ -568,6 +568,19 @@ def test_a_bar_tells_stages_rows_and_the_time_left(
     assert capsys.readouterr().err == ""
 
 
+def test_a_stage_begins_when_it_is_worked_on_not_when_it_is_planned(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(progress, "_is_read", lambda: True)
+    monkeypatch.setattr(progress, "_INTERVAL", 0.0)
+    with WorkBar("fit", {"kernel": 3.0, "trees": 7.0}, show=True) as bar:
+        kernel, trees = bar.share("kernel"), bar.share("trees")
+        kernel(0.5)
+        shown = capsys.readouterr().err
+        assert " 15%" in shown
+        assert "trees" not in shown
+        trees(0.5)
+        assert " 65%" in capsys.readouterr().err
+
+
 def test_there_is_no_bar_in_a_file_or_for_little_work(regressor, table, fitted, capsys) -> None:
     copy.copy(fitted).set_params(progress=True).predict(table)
     with WorkBar("short", {"a": 1.0}, show=True) as bar:
