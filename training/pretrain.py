@@ -181,7 +181,6 @@ def parse_arguments(argv: list[str] | None) -> tuple[argparse.Namespace, Pretrai
     parser.add_argument(
         "--preset",
         choices=PRESETS,
-        default="default",
         help="settings to start from (values in brackets: of the default preset) [default]",
     )
     parser.add_argument(

@@ -34,6 +34,8 @@ def main(argv: list[str] | None = None) -> None:
     # Now, and not after hours of reading.
     if args.out.is_dir():
         parser.error(f"--out {args.out} is a folder; name a file")
+    if args.out.suffix not in (".parquet", ".pq"):
+        parser.error(f"--out {args.out}: the table is Parquet; name it .parquet")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     crystals, report = read_with_report(
         args.data,

@@ -99,5 +99,5 @@ class MomentFeatures(nn.Module):
     def forward(self, moments: Tensor, harmonics: Tensor, edge_index: Tensor) -> Tensor:
         """Features of edges, before ``norm``, from the moments of sites, (n_sites, 8·n_moments)."""
         ends = edge_index.flip(0).T.reshape(-1)  # target and source of the first edge, ...
-        both = moments.index_select(0, ends).view(len(harmonics), -1)
+        both = moments.index_select(0, ends).view(len(harmonics), 2 * moments.shape[1])
         return (both * (harmonics @ self.spread)) @ self.orders

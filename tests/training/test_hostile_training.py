@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -264,7 +265,32 @@ def test_the_card_says_what_the_weights_before_had_seen() -> None:
     assert "**The student of a teacher:** the weights that this run went on from" in card
     assert "CHGNet was trained on energies" in " ".join(card.split())
     assert "without any property label" not in card
-    assert inherited("mp_v3") == inherited("") == {}
+    assert inherited("mp_v3") == {"start_parts": ["train"]}
+    assert inherited("") == {}
+
+
+@pytest.mark.parametrize(
+    ("part", "before", "expected"),
+    [
+        ("train", ["train"], "Formulas of the other parts (`train` 80 %, `val` 10 %, `test` 10 %;"),
+        ("test", ["train"], "Formulas of the part `val` (`train` 80 %"),
+        ("test", ["train"], "the weights that this run went on from had seen those of `train`."),
+        ("test", ["train", "val"], "**No formula was held out** by the weights"),
+        ("train", ["all"], "**No formula was held out** by the weights"),
+        ("all", [], "No formula was held out. The formulas in `mine.txt` were left out"),
+    ],
+)
+def test_the_card_says_which_formulas_nobody_has_seen(
+    part: str, before: list[str], expected: str
+) -> None:
+    about_run: dict[str, Any] = {"part": part, "start_from": "mp_v3" if before else ""}
+    config = replace(PRESETS["smoke"], exclude_formulas="lists/mine.txt", **about_run)
+    run = {"wall_s": 1, "steps": 1, "processes": 1, "device": "cpu", "start_from": "mp_v3"}
+    run |= {"start_parts": before} if before else {}
+    about = {"run": run, "n_crystals": 1, "n_sites": 1, "torch": "", "python": "", "date": ""}
+    card = " ".join(model_card(config, about, {1: 1}).split())
+    assert expected in card
+    assert ("the weights that it went on from may have seen them" in card) == bool(before)
 
 
 # -- stopped runs ---------------------------------------------------------------------------------
@@ -431,6 +457,8 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_reading(
     table: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "is a folder" in refused(sources.main, ["--data", table, "--out", str(tmp_path)], capsys)
+    csv = ["--data", table, "--out", str(tmp_path / "t.csv")]
+    assert "the table is Parquet; name it .parquet" in refused(sources.main, csv, capsys)
     sources.main(["--data", table, "--out", str(tmp_path / "new" / "t.parquet")])
     assert (tmp_path / "new" / "t.parquet").is_file()
 

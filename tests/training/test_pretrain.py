@@ -33,6 +33,7 @@ from corpora.batches import clean_view
 from corpora.corpus import Corpus
 from corpora.element_tables import element_table
 from corpora.sampling import epoch_batches
+from corpora.shares import WHOLE
 from matminer_unate import UnateFeaturizer
 from matminer_unate.errors import InputError
 from matminer_unate.network import checkpoints
@@ -46,6 +47,7 @@ from pretraining import optimisation
 from pretraining import run as run_module
 from pretraining.checkpointing import Progress, load_checkpoint, save_checkpoint
 from pretraining.config import LossWeights, PretrainConfig
+from pretraining.data import read_corpora
 from pretraining.export import recalibrate, standardise
 from pretraining.optimisation import average_decay, learning_rate, make_optimizer, step_generator
 from pretraining.options import add_options
@@ -415,7 +417,7 @@ def test_the_configuration_survives_json() -> None:
     config = PretrainConfig(
         data=("a.parquet", "b"),
         data_statement="CC BY 4.0, Å",
-        encoder=EncoderConfig(latent_layers=(1, 2)),
+        encoder=EncoderConfig(latent_layers=(1, 3)),
         corruption=CorruptionConfig(jitter=(0.01, 0.03)),
         weights=LossWeights(node=0.0),
     )
@@ -438,7 +440,7 @@ def test_an_unknown_key_in_a_configuration_is_an_error(part: tuple[str, ...]) ->
 def test_options_reach_the_nested_settings() -> None:
     options = """
         --data a.parquet b --out here --encoder.width 32 --encoder.geometry cartesian
-        --encoder.latent-layers 1 2 --encoder.column-states --corruption.jitter 0.01 0.02
+        --encoder.latent-layers 1 3 --encoder.column-states --corruption.jitter 0.01 0.02
         --corruption.rotate --weights.contrastive 0 --learning-rate 1e-3 --limit 5
     """
     args, config = parse_arguments(options.split())
@@ -452,7 +454,7 @@ def test_options_reach_the_nested_settings() -> None:
             PretrainConfig().encoder,
             width=32,
             geometry="cartesian",
-            latent_layers=(1, 2),
+            latent_layers=(1, 3),
             column_states=(),
         ),
         corruption=CorruptionConfig(jitter=(0.01, 0.02), rotate=True),
@@ -528,6 +530,7 @@ def test_an_epoch_is_a_line_of_few_numbers_with_a_legend_and_the_end_says_how_to
         (["--data", "a", "--encoder.geometry", "round"], "invalid choice: 'round'"),
         (["--data", "a", "--name", "my weights"], "name 'my weights' may hold letters"),
         (["--data", "a", "--encoder.n-layers", "2"], "latent_layers must name states 0 to 2"),
+        (["--data", "a", "--encoder.n-layers", "4"], "no loss would reach the layers behind 3"),
         (["--data", "a", "--corruption.jitter", "0.3"], "past the skin"),
         (["--data", "a", "--preset", "huge"], "invalid choice: 'huge'"),
     ],
@@ -548,6 +551,9 @@ def test_other_settings_on_resume_are_not_ignored_in_silence(
     with pytest.raises(SystemExit):
         pretrain.main(["--out", str(tmp_path / "copy"), "--resume", "--epochs", "3"])
     assert "epochs" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        pretrain.main(["--out", str(tmp_path / "copy"), "--resume", "--preset", "paper"])
+    assert "which are not those of --preset paper" in capsys.readouterr().err
 
 
 # -- parts of the loop ---------------------------------------------------------------------------
@@ -883,6 +889,26 @@ def test_tight_binding_targets_are_computed_once_and_named_in_the_columns(
     shutil.rmtree(tmp_path / "weights")
     pretrain.main(["--out", str(tmp_path), "--resume"])
     assert (tmp_path / "tight_binding.parquet").stat().st_mtime_ns == written
+
+
+def test_site_targets_of_data_that_were_changed_are_not_learned(tmp_path: Path) -> None:
+    """Rows without a name of their own are named by their place in the file."""
+    config = replace(PRESETS["smoke"], data=(str(tmp_path / "t.parquet"),), part="all")
+    config = replace(config, weights=LossWeights(tight_binding=1.0))
+    some = [s for s in prototypes() if len(s) == 2][:6]
+    given = pd.read_parquet(write_parquet(tmp_path / "t.parquet", list(map(as_crystal, some))))
+    given = given.drop(columns="material_id")
+    given.to_parquet(tmp_path / "t.parquet")
+    read_corpora(config, tmp_path / "run", WHOLE)
+    read_corpora(config, tmp_path / "run", WHOLE)  # as it was
+    given.iloc[::-1].to_parquet(tmp_path / "t.parquet", index=False)
+    with pytest.raises(InputError, match=r"tight_binding\.parquet is of another structure named"):
+        read_corpora(config, tmp_path / "run", WHOLE)
+    kept = replace(config, tight_binding=str(tmp_path / "run" / "tight_binding.parquet"))
+    with pytest.raises(InputError, match=r"tight_binding\.parquet is of another structure named"):
+        read_corpora(kept, tmp_path / "run", WHOLE)
+    (tmp_path / "run" / "tight_binding.parquet").unlink()
+    read_corpora(config, tmp_path / "run", WHOLE)
 
 
 def test_a_teacher_that_knows_none_of_the_crystals_is_an_error(table: str, tmp_path: Path) -> None:

@@ -25,6 +25,10 @@ from augmentations import (
 from corpora.batches import CleanBatch, View
 from corpora.clean_targets import SKIN
 
+FEWEST_EDGES = 2
+"""Of a view, for batch normalisation. A batch of sparse crystals that loses more keeps its edges,
+and if it still has too few, its places."""
+
 
 @dataclass(frozen=True)
 class CorruptionConfig:
@@ -121,8 +125,13 @@ class Corruption:
         z, selected = self._species(batch, corrupt, generator)
         vector = self._move(batch, corrupt, generator)
         edge_corrupt = corrupt[batch.crystal[batch.edge_index[1]]]
-        keep = vector.norm(dim=1) <= self.cutoff
-        keep &= ~(drop_edges(batch, self.config.edge_drop, generator) & edge_corrupt)
+        within = vector.norm(dim=1) <= self.cutoff
+        keep = within & ~(drop_edges(batch, self.config.edge_drop, generator) & edge_corrupt)
+        if keep.sum() < FEWEST_EDGES:
+            keep = within
+        if keep.sum() < FEWEST_EDGES:
+            vector = batch.edge_vector
+            keep = vector.norm(dim=1) <= self.cutoff
         edge_index, rewired = batch.edge_index, torch.zeros_like(keep)
         if self.config.edge_rewire:
             wrong, rewired = rewire_edges(batch, self.config.edge_rewire, generator)

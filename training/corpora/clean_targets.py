@@ -56,26 +56,37 @@ Scale = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def measure_scale(values: NDArray[np.float32], share: Share = WHOLE) -> Scale:
-    """Mean and standard deviation over the rows without NaN, of all shares."""
-    is_known = ~np.isnan(values).any(axis=1)
-    known = values if is_known.all() else values[is_known]
+    """Mean and standard deviation of each column where it is not NaN, over all shares.
+
+    Of a column that is known nowhere, 0 and 1.
+    """
     if share.world > 1:
-        n = share.total(np.array([len(known)]))
-        count = np.maximum(n, 1)
-        mean = share.total(known.sum(axis=0, dtype=np.float64)) / count
+        count = np.maximum(share.total((~np.isnan(values)).sum(axis=0)), 1)
+        mean = share.total(np.asarray(np.nansum(values, axis=0, dtype=np.float64))) / count
         squares = np.zeros(values.shape[1])
-        for start in range(0, len(known), ROWS):
-            squares += ((known[start : start + ROWS] - mean) ** 2).sum(axis=0)
+        for start in range(0, len(values), ROWS):
+            squares += np.nansum((values[start : start + ROWS] - mean) ** 2, axis=0)
         variance = share.total(squares) / count
         spread = np.where(variance > 0, np.sqrt(variance), 1.0)
         return mean, spread
+    # Rows without any are left out first: most often, a crystal has all or none.
+    is_known = ~np.isnan(values).all(axis=1)
+    known = values if is_known.all() else values[is_known]
     if not len(known):
         return np.zeros(values.shape[1]), np.ones(values.shape[1])
+    mean, spread = np.zeros(values.shape[1]), np.zeros(values.shape[1])
     # A deviation takes an array of float64 of its own: some columns at once.
-    columns = range(0, known.shape[1], COLUMNS)
-    some = [known[:, start : start + COLUMNS].std(axis=0, dtype=np.float64) for start in columns]
-    spread = np.concatenate(some) if some else np.zeros(0)
-    return known.mean(axis=0, dtype=np.float64), np.where(spread > 0, spread, 1.0)
+    for start in range(0, known.shape[1], COLUMNS):
+        columns = slice(start, start + COLUMNS)
+        some = known[:, columns]
+        if np.isnan(some).any():
+            masked = np.ma.masked_invalid(some)
+            mean[columns] = masked.mean(axis=0, dtype=np.float64).filled(0.0)
+            spread[columns] = masked.std(axis=0, dtype=np.float64).filled(0.0)
+        else:
+            mean[columns] = some.mean(axis=0, dtype=np.float64)
+            spread[columns] = some.std(axis=0, dtype=np.float64)
+    return mean, np.where(spread > 0, spread, 1.0)
 
 
 def standardise(

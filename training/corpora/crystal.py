@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from matminer_unate.crystals.formula import reduced_formula
+
+DIGEST_STEPS = 10_000
+"""To an Å, and to a lattice vector."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,15 @@ class Crystal:
     def formula(self) -> str:
         """Reduced."""
         return reduced_formula(self.atomic_numbers)
+
+    @property
+    def digest(self) -> str:
+        """Of cell, places and elements, to 10⁻⁴ of Å and of the cell."""
+        found = hashlib.blake2b(digest_size=8)
+        for values in (self.lattice, self.frac_coords):
+            found.update((np.round(values * DIGEST_STEPS).astype(np.int64)).tobytes())
+        found.update(self.atomic_numbers.astype(np.int64).tobytes())
+        return found.hexdigest()
 
     @property
     def volume(self) -> float:

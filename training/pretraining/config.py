@@ -213,6 +213,13 @@ class PretrainConfig:
                 option = setting.replace("_", "-")
                 bounds = f"{least:g} to {greatest:g}" if greatest < math.inf else f"{least:g} on"
                 raise ValueError(f"--{option} must be a number from {bounds}, got {value:g}")
+        deepest, n_layers = max(self.encoder.latent_layers), self.encoder.n_layers
+        if deepest < n_layers:
+            raise ValueError(
+                f"no loss would reach the layers behind {deepest}: --encoder.n-layers {n_layers} "
+                f"needs {n_layers} among --encoder.latent-layers (and, for columns of it, among "
+                "--encoder.column-states)"
+            )
         self.corruption.check_skin(self.encoder.cutoff)
         n, expected = self.encoder.n_properties, N_PROPERTIES[self.element_table]
         if n not in (0, expected):

@@ -43,7 +43,10 @@ def read_corpora(config: PretrainConfig, out: Path, share: Share) -> tuple[Corpu
     each = list({c.identifier: c for c in [*others, *crystals]}.values())
     files = _target_files(config, each, out, share)
     own = {c.identifier for c in each} if share.world > 1 else None
-    targets: dict[str, SiteTargets] = {n: read_site_targets(f, own) for n, f in files.items()}
+    digests = {c.identifier: c.digest for c in each} if files else {}
+    targets: dict[str, SiteTargets] = {
+        name: read_site_targets(file, own, digests) for name, file in files.items()
+    }
     for name, known in targets.items():
         n_known = sum(share.all_of(sum(c.identifier in known for c in crystals)))
         if talk and n_known < report.kept:

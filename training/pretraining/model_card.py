@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,60 @@ band gaps are not.""",
 """What labels a teacher has learned from, for the card."""
 
 
-def inherited(start_from: str) -> dict[str, str]:
-    """What else the weights that a run goes on from have seen: their teacher, and all formulas."""
+PARTS = {"train": "80 %", "val": "10 %", "test": "10 %"}
+"""Of all formulas."""
+
+
+def inherited(start_from: str) -> dict[str, Any]:
+    """What else the weights that a run goes on from have seen: their teacher, and their parts."""
     if not start_from:
         return {}
     before = weights_config(start_from).training
-    run, config, found = before.get("run", {}), before.get("config", {}), {}
+    run, config = before.get("run", {}), before.get("config", {})
+    found: dict[str, Any] = {}
     taught = config.get("weights", {}).get("teacher")
     if run.get("start_teacher") or run.get("teacher") or taught:
         found["start_teacher"] = run.get("start_teacher") or run.get("teacher", "a teacher")
-    if run.get("start_part") == "all" or config.get("part") == "all":
-        found["start_part"] = "all"
+    # Weights that do not say what they have seen may have seen all.
+    found["start_parts"] = sorted({*run.get("start_parts", ()), config.get("part", "all")})
     return found
+
+
+def _about_parts(config: PretrainConfig, seen_before: Sequence[str]) -> tuple[str, str]:
+    """Which formulas a run read, and which neither it nor the weights before have seen."""
+    before, own = set(seen_before) - {config.part}, f"formulas of the part `{config.part}` only"
+    if config.part == "all":
+        return "all formulas", "No formula was held out."
+    left = [part for part in PARTS if part not in {config.part, *before}]
+    if "all" in before or not left:
+        return (
+            own,
+            """**No formula was held out** by the weights that this run went on
+from, whatever part it read itself.""",
+        )
+    shares = ", ".join(f"`{part}` {share}" for part, share in PARTS.items())
+    if not before:
+        return (
+            own,
+            f"""Formulas of the other parts ({shares}; sha256 of
+the formula mod 100) were held out, whatever file they are in.""",
+        )
+    (other,) = before
+    return (
+        own,
+        f"""Formulas of the part `{left[0]}` ({shares}; sha256 of the formula mod 100) were
+held out, whatever file they are in; the weights that this run went on from had seen those of
+`{other}`.""",
+    )
+
+
+def _about_excluded(config: PretrainConfig) -> str:
+    if not config.exclude_formulas:
+        return ""
+    told = f" The formulas in `{Path(config.exclude_formulas).name}` were left out"
+    if config.start_from:
+        return f"{told} of this run; the weights that it went on from may have seen them."
+    return f"{told}, too."
 
 
 def model_card(config: PretrainConfig, training: dict[str, Any], counts: dict[int, int]) -> str:
@@ -42,12 +85,8 @@ def model_card(config: PretrainConfig, training: dict[str, Any], counts: dict[in
     teacher = training["run"].get("teacher", "a teacher")
     e, run = config.encoder, training["run"]
     rare = ", ".join(Element.from_Z(z).symbol for z, n in counts.items() if n < 20) or "none"
-    if config.part == "all":
-        part, held_out = "all formulas", "No formula was held out."
-    else:
-        part = f"formulas of the part `{config.part}` only"
-        held_out = """Formulas of the other parts (`train` 80 %, `val` 10 %, `test` 10 %; sha256 of
-the formula mod 100) were held out, whatever file they are in."""
+    part, held_out = _about_parts(config, run.get("start_parts", ()))
+    held_out += _about_excluded(config)
     sources = "\n".join(f"- `{Path(d).name}`" for d in config.data)
     losses = ", ".join(f"{k} {v:g}" for k, v in dataclasses.asdict(config.weights).items() if v)
     balanced = " on losses of equal gradient norm" * bool(config.balance_every)
@@ -76,9 +115,6 @@ was trained on has reached these weights.{TEACHER_SAW.get(teacher.split()[0], ""
         labels = f"""**The student of a teacher:** the weights that this run went on from had
 learned the site vectors of {former}, so what the teacher was trained on has reached these
 weights.{TEACHER_SAW.get(former.split()[0], "")}"""
-    if run.get("start_part") == "all" and config.part != "all":
-        held_out = """**No formula was held out** by the weights that this run went on
-from, whatever part it read itself."""
     started = ""
     if config.start_from:
         started = f""" It went on from the weights {run["start_from"]}, and has seen what these have

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,9 +16,13 @@ from corpora.sampling import epoch_batches
 from matminer_unate.errors import InputError
 from matminer_unate.network.encoder import SiteEncoder
 from matminer_unate.network.segments import segment_pool
+from pretraining.export import recalibrate
 from pretraining.pretrainer import Pretrainer
 from pretraining.targets import CRYSTAL_TARGETS, SITE_TARGETS
 from pretraining.views import ViewMaker
+
+MEASURED_BATCHES = 20
+"""Of clean crystals, on which the averaged encoder's batch normalisation is measured."""
 
 
 class Monitor:
@@ -36,6 +41,8 @@ class Monitor:
     def __init__(self, corpus: Corpus, train: Corpus, max_edges: int) -> None:
         self.corpus = corpus
         self.batches = epoch_batches(corpus, max_edges, np.random.default_rng(0))
+        self.train = train
+        self.calibration = epoch_batches(train, max_edges, np.random.default_rng(0))
         self.majority = int(train.element_counts.argmax())
         self.baseline = CompositionBaseline(train)
         self.unknown = {
@@ -51,7 +58,8 @@ class Monitor:
         """Losses, accuracies and the geometry of the embeddings, by name with ``monitor_`` before.
 
         The losses are those of the trained model in evaluation mode; the geometry is that of the
-        averaged encoder on clean crystals.
+        averaged encoder on clean crystals, after its batch normalisation was measured on some of
+        those that are trained on, as for the export.
 
         Returns
         -------
@@ -64,9 +72,10 @@ class Monitor:
             ``within_element_share``, the share of the variance of site embeddings that is not
             between elements.
         """
-        was_training, average_was_training = model.training, average.training
+        was_training = model.training
         model.eval()
-        average.eval()
+        average = copy.deepcopy(average)
+        recalibrate(average, self.train, self.calibration[:MEASURED_BATCHES], device)
         totals: dict[str, float] = {}
         pooled, latents, elements = [], [], []
         for number, members in enumerate(self.batches):
@@ -83,7 +92,6 @@ class Monitor:
             latents.append(latent)
             elements.append(batch.z)
         model.train(was_training)
-        average.train(average_was_training)
         result = {name: total / len(self.corpus) for name, total in totals.items()}
         vectors = torch.cat(pooled).double().cpu()
         if not vectors.isfinite().all():

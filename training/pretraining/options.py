@@ -83,7 +83,7 @@ def choose_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -
     started = (out / CHECKPOINT).is_file()
     if started and not args.resume:
         parser.error(f"{out} holds a run: go on with --resume, or choose another --out")
-    config = PRESETS[args.preset]
+    config = PRESETS[args.preset or "default"]
     if started:
         try:
             config = PretrainConfig.from_json((out / "config.json").read_text())
@@ -93,6 +93,11 @@ def choose_settings(parser: argparse.ArgumentParser, args: argparse.Namespace) -
         given: PretrainConfig = apply_options(config, vars(args))
     except ValueError as e:
         parser.error(str(e))
+    if started and args.preset and apply_options(PRESETS[args.preset], vars(args)) != config:
+        parser.error(
+            f"--resume keeps the settings in {out / 'config.json'}, which are not those of "
+            f"--preset {args.preset}; leave it out"
+        )
     if started and given != config:
         parser.error(f"--resume keeps the settings in {out / 'config.json'}; other options differ")
     _check_files(parser, given)

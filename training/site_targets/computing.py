@@ -65,7 +65,7 @@ def write_site_targets(
         raise InputError(f"{out} is a folder; give --out the name of a file")
     parts = parts_folder(out)
     about = {"teacher": teacher, "version": TEACHERS[teacher].version()}
-    done = identifiers_done(out, about)
+    done = identifiers_done(out, about, crystals)
     todo = [c for c in crystals if c.identifier not in done]
     print(f"{len(crystals):,} crystals, {len(crystals) - len(todo):,} of them done", flush=True)
     if done and not todo and out.is_file() and not parts.is_dir():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,9 @@ SiteVectors = NDArray[np.float32]
 
 COLUMNS = ["identifier", "n_sites", "values"]
 """What a file of site targets has at least, a row a crystal."""
+
+DIGEST = "digest"
+"""Column of ``Crystal.digest``, by which vectors are told that are of other structures."""
 
 
 def about_site_targets(path: str | Path) -> dict[str, str]:
@@ -52,6 +55,7 @@ def write_part(
     table = pa.table(
         {
             "identifier": pa.array([c.identifier for c, _ in known], pa.string()),
+            DIGEST: pa.array([c.digest for c, _ in known], pa.string()),
             "n_sites": pa.array([len(v) for _, v in known], pa.int32()),
             "n_targets": pa.array([v.shape[1] for _, v in known], pa.int32()),
             "values": pa.ListArray.from_arrays(pa.array(offsets), pa.array(values)),
@@ -88,8 +92,15 @@ def finished_files(out: Path) -> list[Path]:
     return [out, *parts] if out.is_file() else parts
 
 
-def identifiers_done(out: Path, about: dict[str, str]) -> set[str]:
-    """Crystals in the file and its parts, which must be of the same teacher and version."""
+def identifiers_done(out: Path, about: dict[str, str], crystals: Sequence[Crystal]) -> set[str]:
+    """Crystals in the file and its parts, which must be of the same teacher and version.
+
+    Raises
+    ------
+    InputError
+        They are not, or hold one of these crystals with another structure.
+    """
+    digests = {crystal.identifier: crystal.digest for crystal in crystals}
     done: set[str] = set()
     for file in finished_files(out):
         metadata = open_parquet(file).schema_arrow.metadata or {}
@@ -99,8 +110,25 @@ def identifiers_done(out: Path, about: dict[str, str]) -> set[str]:
                 f"{file} was made by {made_by.get('teacher')}, {made_by.get('version')}, and not "
                 f"by {about['teacher']}, {about['version']}; give another --out or delete it"
             )
-        done.update(pq.read_table(file, columns=["identifier"])["identifier"].to_pylist())
+        if DIGEST not in pq.read_schema(file).names:
+            raise InputError(
+                f"{file} does not say which structures it is of; delete it and make it anew"
+            )
+        table = pq.read_table(file, columns=["identifier", DIGEST])
+        _check_digests(file, table, digests)
+        done.update(table["identifier"].to_pylist())
     return done
+
+
+def _check_digests(file: Path, table: pa.Table, digests: Mapping[str, str]) -> None:
+    """Refuse vectors of structures that are other ones by now."""
+    pairs = zip(table["identifier"].to_pylist(), table[DIGEST].to_pylist(), strict=True)
+    for identifier, digest in pairs:
+        if digests.get(identifier, digest) != digest:
+            raise InputError(
+                f"{file} is of another structure named {identifier}: the data were changed since "
+                "it was made; delete it and make it anew"
+            )
 
 
 def open_parquet(file: Path) -> pq.ParquetFile:
@@ -112,7 +140,9 @@ def open_parquet(file: Path) -> pq.ParquetFile:
 
 
 def read_site_targets(
-    path: str | Path, wanted: Container[str] | None = None
+    path: str | Path,
+    wanted: Container[str] | None = None,
+    digests: Mapping[str, str] | None = None,
 ) -> dict[str, SiteVectors]:
     """Read a teacher's site vectors.
 
@@ -124,6 +154,8 @@ def read_site_targets(
         site by site) will do.
     wanted : container of str, optional
         Keep the vectors of these crystals only.
+    digests : mapping of str to str, optional
+        ``Crystal.digest`` by identifier. A file that has a column of them is to agree.
 
     Returns
     -------
@@ -135,7 +167,8 @@ def read_site_targets(
     ------
     InputError
         The file is missing, damaged or without values, a column is missing, a row holds infinite
-        values or not as many for each of its sites as the other rows, or an identifier comes twice.
+        values or not as many for each of its sites as the other rows, an identifier comes twice, or
+        a row is of another structure than its crystal's.
     """
     path = Path(path)
     targets: dict[str, SiteVectors] = {}
@@ -145,7 +178,11 @@ def read_site_targets(
     for file in _files_of(path):
         source = _open_site_targets(file)
         for group in range(source.num_row_groups):
-            table = source.read_row_group(group, columns=COLUMNS).combine_chunks()
+            compared = digests is not None and DIGEST in source.schema_arrow.names
+            names = [*COLUMNS, *([DIGEST] if compared else [])]
+            table = source.read_row_group(group, columns=names).combine_chunks()
+            if compared:
+                _check_digests(file, table, digests or {})
             for identifier, vectors in _rows(file, table, width) if table.num_rows else ():
                 if identifier in seen:
                     raise InputError(f"{file}: {identifier} comes twice; drop one of the rows")

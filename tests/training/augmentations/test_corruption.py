@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 import torch
-from small_corpora import CUTOFF, prototype_corpus
+from pymatgen.core import Lattice, Structure
+from small_corpora import CUTOFF, make_corpus, prototype_corpus
 from torch import Tensor
 
 from augmentations import random_rotations
@@ -450,3 +451,18 @@ def test_a_view_does_not_depend_on_the_species_it_hides_or_on_any_target() -> No
     second = corrupt(changed, CorruptionConfig(), cutoff=CUTOFF)
     for name in ("z", "edge_index", "edge_vector", "selected"):
         assert getattr(first, name).equal(getattr(second, name))
+
+
+@pytest.mark.parametrize(("jitter", "edge_drop"), [((), 1.0), ((0.15,), 0.9)])
+def test_a_batch_of_sparse_crystals_keeps_the_edges_that_normalisation_needs(
+    jitter: tuple[float, ...], edge_drop: float
+) -> None:
+    apart = 0.9995 * CUTOFF  # a little farther, and the one pair of edges is gone
+    dimer = Structure(Lattice.cubic(15.0), ["N", "N"], [[0, 0, 0], [apart / 15.0, 0, 0]])
+    batch = make_corpus([dimer]).batch(np.array([0]))
+    config = replace(NOTHING, jitter=jitter, edge_drop=edge_drop)
+    corruption = Corruption(config, CUTOFF, torch.ones(119))
+    for seed in range(20):
+        view = corruption(batch, torch.Generator().manual_seed(seed))
+        assert view.edge_index.shape == (2, 2)
+        assert view.edge_vector.norm(dim=1).max() <= CUTOFF

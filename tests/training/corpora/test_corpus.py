@@ -140,6 +140,16 @@ def test_scales_and_standardised_targets_are_those_of_all_rows_at_once(
     assert np.isnan(found[7]).all()
 
 
+def test_scales_are_of_what_is_known_of_each_column() -> None:
+    values = np.random.default_rng(0).normal(100, 5, size=(60, 12)).astype(np.float32)
+    values[:30, :6] = values[30:, 6:11] = np.nan  # no row knows all
+    values[:, 11] = np.nan
+    mean, spread = clean_targets.measure_scale(values)
+    np.testing.assert_allclose(mean[:11], np.nanmean(values[:, :11], axis=0, dtype=np.float64))
+    np.testing.assert_allclose(spread[:11], np.nanstd(values[:, :11], axis=0, dtype=np.float64))
+    assert (mean[11], spread[11]) == (0, 1)
+
+
 def test_a_batch_is_what_its_crystals_give_one_by_one() -> None:
     structures = prototypes()[:12]
     corpus = make_corpus(structures)

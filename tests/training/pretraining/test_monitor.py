@@ -70,6 +70,31 @@ def test_a_network_that_knows_the_majority_only_is_as_good_as_that_guess() -> No
     assert found["monitor_masked_accuracy"] == pytest.approx(found["monitor_majority_accuracy"])
 
 
+def test_the_geometry_is_that_of_the_encoder_as_it_will_be_exported() -> None:
+    corpus = make_corpus(prototypes()[:20])
+    config = PretrainConfig(
+        weights=LossWeights(**{f.name: float(f.name == "node") for f in fields(LossWeights)}),
+        encoder=EncoderConfig(
+            cutoff=CUTOFF, width=8, n_layers=1, n_rbf=8, latent_dim=8, latent_layers=(1,),
+            column_states=(),
+        ),
+    )  # fmt: skip
+    model = Pretrainer(config, corpus)
+    views = ViewMaker(config, torch.from_numpy(corpus.element_counts))
+    monitor, cpu = Monitor(corpus, corpus, max_edges=600), torch.device("cpu")
+    average = copy.deepcopy(model.encoder)
+    for norm in average.modules():
+        if isinstance(norm, torch.nn.BatchNorm1d):
+            norm.running_mean.fill_(3.0)  # of no network: averages are of parameters alone
+            norm.running_var.fill_(50.0)
+    kept = copy.deepcopy(average.state_dict())
+    found = monitor(model, average, views, cpu)
+    expected = monitor(model, model.encoder, views, cpu)
+    for name in ("effective_rank", "spread_min", "spread_median", "within_element_share"):
+        assert found[f"monitor_{name}"] == pytest.approx(expected[f"monitor_{name}"], rel=1e-4)
+    assert all(value.equal(kept[name]) for name, value in average.state_dict().items())
+
+
 def test_the_mean_pool_is_the_mean_of_each_crystal() -> None:
     batch = make_corpus(prototypes()[:5]).batch(np.array([3, 0, 4]))
     latent = torch.randn(len(batch.z), 7, generator=torch.Generator().manual_seed(0))
