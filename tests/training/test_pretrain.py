@@ -891,6 +891,11 @@ def test_tight_binding_targets_are_computed_once_and_named_in_the_columns(
     assert (tmp_path / "tight_binding.parquet").stat().st_mtime_ns == written
 
 
+def test_unequal_shares_of_processes_are_told() -> None:
+    assert run_module.about_unequal([7]) == run_module.about_unequal([9, 10]) == ""
+    assert "some 40 % of the crystals; use fewer processes" in run_module.about_unequal([1, 4])
+
+
 def test_site_targets_of_data_that_were_changed_are_not_learned(tmp_path: Path) -> None:
     """Rows without a name of their own are named by their place in the file."""
     config = replace(PRESETS["smoke"], data=(str(tmp_path / "t.parquet"),), part="all")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,24 @@ from pretraining.target_errors import TARGET_ERRORS, target_errors
 from pretraining.targets import with_predictions
 from pretraining.views import ViewMaker
 from site_targets.files import about_site_targets
+
+LEAST_USED = 0.8
+"""Share of the batches of all processes below which one is told of those that are left out."""
+
+
+def about_unequal(counts: Sequence[int]) -> str:
+    """What to say where processes have unlike numbers of batches; nothing where it is little.
+
+    Formulas are dealt whole, so that few of them, or one with many crystals, make shares unequal.
+    """
+    used = len(counts) * min(counts) / sum(counts)
+    if used >= LEAST_USED:
+        return ""
+    least, most = min(counts), max(counts)
+    return (
+        f"the shares of the processes are unequal ({least} to {most} batches), and each reads "
+        f"{least} an epoch: some {100 * used:.0f} % of the crystals; use fewer processes"
+    )
 
 
 class Run:
@@ -106,7 +125,10 @@ class Run:
         seeds = [self.config.seed, self.progress.epoch, *([self.rank] if self.world > 1 else [])]
         rng = np.random.default_rng(seeds)
         batches = epoch_batches(self.corpus, self.config.max_edges, rng, self.config.grouped_share)
-        return batches[: min(Share(self.rank, self.world).all_of(len(batches)))]
+        counts = Share(self.rank, self.world).all_of(len(batches))
+        if self.first and self.progress.epoch == 0 and (text := about_unequal(counts)):
+            print(text)
+        return batches[: min(counts)]
 
     def save(self, after_minutes: float = 0.0) -> None:
         """Write a checkpoint, if it is so long since the last one."""
