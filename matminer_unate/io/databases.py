@@ -92,8 +92,7 @@ def _source(
     fetch: Callable[[Ranges], Iterator[tuple[int, Content]]],
     parse: Callable[[Any], Any],
     entries: Iterable[Any],
-    carried: dict[str, pa.DataType] | None = None,
-    left_behind: tuple[str, ...] = (),
+    columns: _Carried | None = None,
 ) -> Source:
     """A database, whose entries are told apart by what is JSON of each."""
     digest, n = hashlib.sha256(), 0
@@ -106,8 +105,9 @@ def _source(
         partial(_row, parse),
         n,
         (),
-        carried=carried or {},
-        left_behind=left_behind,
+        carried=columns.types if columns else {},
+        short_integers=columns.short_integers if columns else frozenset(),
+        left_behind=columns.left_behind if columns else (),
         digest=digest.hexdigest(),
     )
 
@@ -147,8 +147,7 @@ def open_matminer(name: str) -> Source:
         partial(selected, contents),
         as_structure,
         told,
-        columns.types,
-        columns.left_behind,
+        columns,
     )
 
 
@@ -161,12 +160,15 @@ class _Carried:
     values : list of dict
         By entry.
     types : dict of str to pyarrow.DataType
+    short_integers : frozenset of str
+        Columns of whole numbers that are exact as floats too.
     left_behind : tuple of str
         Columns that are not carried.
     """
 
     values: list[dict[str, Any]]
     types: dict[str, pa.DataType]
+    short_integers: frozenset[str]
     left_behind: tuple[str, ...]
 
 
@@ -175,7 +177,7 @@ def _carried(name: str, others: list[dict[str, Any]], identifier: str | None) ->
     table = typed_table(Path(name), partial(selected, [(None, entry) for entry in others]))
     types, left_behind = carried_columns(table, (), identifier)
     values = [{n: cast(entry.get(n), kind) for n, kind in types.items()} for entry in others]
-    return _Carried(values, types, left_behind)
+    return _Carried(values, types, table.short_integers, left_behind)
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:
@@ -212,8 +214,7 @@ def open_jarvis(name: str) -> Source:
         partial(selected, contents),
         from_jarvis,
         contents,
-        columns.types,
-        columns.left_behind,
+        columns,
     )
 
 

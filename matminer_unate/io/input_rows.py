@@ -76,11 +76,13 @@ class Source:
     n_rows : int
         How many items there are.
     files : tuple of Path
-        What is read.
+        What is read, but for items that are not there, as links to nothing.
     by_range : bool
         Whether a range in the middle is fetched without reading all that is before it.
     carried : dict of str to pyarrow.DataType
         The columns of a table that its rows carry.
+    short_integers : frozenset of str
+        Those of whole numbers up to 2**53 only, which are exact as floats too.
     skipped : tuple of Path
         Files of a folder or archive that are no structure files.
     left_behind : tuple of str
@@ -96,6 +98,7 @@ class Source:
     files: tuple[Path, ...]
     by_range: bool = False
     carried: dict[str, pa.DataType] = field(default_factory=dict)
+    short_integers: frozenset[str] = frozenset()
     skipped: tuple[Path, ...] = ()
     left_behind: tuple[str, ...] = ()
     digest: str = ""

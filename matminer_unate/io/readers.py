@@ -6,7 +6,8 @@ import gzip
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -74,8 +75,8 @@ def iter_inputs(
     Raises
     ------
     InputError
-        A path is missing or no readable input at all, or the tolerance is not from 0 to 1 Å. All
-        paths are looked at before the first row is read.
+        A path is missing or no readable input at all, a subfolder cannot be read, or the tolerance
+        is not from 0 to 1 Å. All paths are looked at before the first row is read.
     """
     sources = open_inputs(
         paths, column, accept_doubtful=accept_doubtful, site_tolerance=site_tolerance
@@ -197,11 +198,16 @@ def _is_structure_file(path: PurePath) -> bool:
 
 
 def _files(
-    path: Path, files: Sequence[Path], site_tolerance: float, skipped: tuple[Path, ...] = ()
+    path: Path,
+    files: Sequence[Path],
+    site_tolerance: float,
+    skipped: tuple[Path, ...] = (),
+    lost: Collection[Path] = (),
 ) -> Source:
     parse = partial(_file_rows, site_tolerance)
     fetch = partial(selected, files)
-    return Source(path, fetch, parse, len(files), tuple(files), skipped=skipped)
+    there = tuple(file for file in files if file not in lost)
+    return Source(path, fetch, parse, len(files), there, skipped=skipped)
 
 
 def _archive(path: Path, site_tolerance: float) -> Source:
@@ -211,7 +217,7 @@ def _archive(path: Path, site_tolerance: float) -> Source:
 
 
 def _folder(folder: Path, column: str | None, site_tolerance: float) -> list[Source]:
-    files = _files_below(folder)
+    files, lost = _files_below(folder)
     # Names with _ in front are remarks on a data set of Parquet files: _SUCCESS, _delta_log/0.json.
     remarks = {path for path in files if "/_" in f"/{path.relative_to(folder).as_posix()}"}
     found = [
@@ -221,7 +227,7 @@ def _folder(folder: Path, column: str | None, site_tolerance: float) -> list[Sou
     ]
     if found:
         skipped = tuple(path for path in files if not _is_structure_file(path))
-        return [_files(folder, found, site_tolerance, skipped)]
+        return [_files(folder, found, site_tolerance, skipped, lost)]
     # Parts of a run that is not finished are not read, above all by this run when it goes on.
     unfinished = {path.parent for path in remarks if _UNFINISHED.fullmatch(path.name)}
     parts = [
@@ -240,10 +246,21 @@ def _folder(folder: Path, column: str | None, site_tolerance: float) -> list[Sou
     )
 
 
-def _files_below(folder: Path) -> list[Path]:
+def _files_below(folder: Path) -> tuple[list[Path], set[Path]]:
     """All files of a folder, sorted, with those of folders that are links, each folder once.
 
     Hidden ones are left out: macOS puts a ._x.cif beside every x.cif it copies.
+
+    Returns
+    -------
+    files : list of Path
+    lost : set of Path
+        Those among them that cannot even be looked at, as links to nothing.
+
+    Raises
+    ------
+    InputError
+        A folder in it cannot be read.
     """
     found: list[Path] = []
     seen: set[Path] = set()
@@ -251,7 +268,8 @@ def _files_below(folder: Path) -> list[Path]:
     while waiting:
         # Links come last, so that files are named by the folder that they are in, if it is here.
         links: list[Path] = []
-        for place, folders, names in chain.from_iterable(map(os.walk, waiting)):
+        walks = (os.walk(path, onerror=_folder_not_read) for path in waiting)
+        for place, folders, names in chain.from_iterable(walks):
             here, real = Path(place), Path(place).resolve()
             if real in seen:
                 folders.clear()
@@ -267,7 +285,25 @@ def _files_below(folder: Path) -> list[Path]:
             ]
             found += [here / name for name in names if not name.startswith(".")]
         waiting = links
-    return sorted(path for path in found if path.is_file())
+    lost: set[Path] = set()
+    files = sorted(path for path in found if _is_file(path, lost))
+    return files, lost
+
+
+def _is_file(path: Path, lost: set[Path]) -> bool:
+    """Whether it is a file, or may be: what cannot be looked at is noted as lost."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        lost.add(path)
+        return True
+
+
+def _folder_not_read(error: OSError) -> None:
+    raise InputError(
+        f"{error.filename}: the folder could not be read ({error.strerror}), and so not what is in "
+        "it; make it readable, or name the files and folders beside it one by one"
+    ) from error
 
 
 def _file_rows(site_tolerance: float, n: int, path: Path) -> list[InputRow]:

@@ -11,7 +11,7 @@ from matminer_unate.cif.reading import SITE_TOLERANCE
 from matminer_unate.errors import InputError, StructureError, warn_user
 from matminer_unate.io.databases import is_database
 from matminer_unate.io.readers import iter_inputs
-from matminer_unate.io.tables import plain, plain_text
+from matminer_unate.io.tables import EXACT, plain, plain_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,13 +103,18 @@ def read_structures(
 
 
 def _column(values: list[Any]) -> pd.Series:
-    """Cells of a column; whole numbers stay so beside empty cells."""
+    """Cells of a column; whole numbers stay so beside empty cells, and keep all digits."""
     import pandas as pd
 
     cells = [_cell(value) for value in values]
     known = [cell for cell in cells if cell is not None]
-    whole = known and all(isinstance(c, int) and not isinstance(c, bool) for c in known)
-    return pd.Series(cells, dtype="Int64" if whole and len(known) < len(cells) else None)
+    whole = [c for c in known if isinstance(c, int) and not isinstance(c, bool)]
+    kind = None
+    if len(whole) == len(known) < len(cells) and known:
+        kind = "Int64" if all(-(2**63) <= c < 2**63 for c in whole) else "object"
+    elif len(whole) < len(known) and any(abs(c) > EXACT for c in whole):
+        kind = "object"  # pandas would make floats of them
+    return pd.Series(cells, dtype=kind)
 
 
 def _cell(value: Any) -> Any:

@@ -55,6 +55,7 @@ def table_source(table: Table, column: str | None, site_tolerance: float) -> Sou
         (table.path,),
         table.by_range,
         carried,
+        table.short_integers,
         left_behind=left_behind,
     )
 

@@ -33,6 +33,9 @@ STRUCTURE_COLUMNS = (
 DAMAGED_GZIP = (OSError, EOFError, zlib.error)
 """What is raised where a gzipped file is damaged."""
 
+EXACT = 2**53
+"""Whole numbers up to this are exact as floats too."""
+
 _BATCH_ROWS = 500
 """Rows of a Parquet file that are in memory at once."""
 
@@ -57,6 +60,8 @@ class Table:
         numbers and records. More columns than asked for may come.
     by_range : bool
         Whether a range in the middle is read without all that is before it.
+    short_integers : frozenset of str
+        Columns of whole numbers that are known to be exact as floats too.
     """
 
     path: Path
@@ -65,6 +70,7 @@ class Table:
     n_rows: int
     records: Callable[[Sequence[str], Ranges], Iterator[tuple[int, Record]]]
     by_range: bool = False
+    short_integers: frozenset[str] = frozenset()
 
 
 # -- Parquet --------------------------------------------------------------------------------------
@@ -84,11 +90,38 @@ def open_parquet(path: Path) -> Table:
     try:
         with pq.ParquetFile(path) as file:
             schema, n_rows = file.schema_arrow, file.metadata.num_rows
+            types = {f.name: kind for f in schema if (kind := _scalar_type(f.type)) is not None}
+            short = _short_integers(file, types)
     except (pa.ArrowException, OSError) as e:
         raise InputError(f"{path} is no readable Parquet file ({e}); write it again") from e
-    types = {f.name: kind for f in schema if (kind := _scalar_type(f.type)) is not None}
     records = partial(_parquet_records, path)
-    return Table(path, schema.names, types, n_rows, records, by_range=True)
+    return Table(path, schema.names, types, n_rows, records, True, short)
+
+
+def _short_integers(file: Any, types: dict[str, pa.DataType]) -> frozenset[str]:
+    """The columns of 64 bits whose numbers are exact as floats, by the statistics of the file."""
+    import pyarrow as pa
+
+    least = {pa.int64(): -EXACT, pa.uint64(): 0}
+    paths = [file.schema.column(j).path for j in range(len(file.schema.names))]
+    # The column a.b and the member b of the struct a have the same path.
+    short = {name for name in paths if types.get(name) in least and paths.count(name) == 1}
+    for group in range(file.num_row_groups):
+        chunks = file.metadata.row_group(group)
+        for j, name in enumerate(paths):
+            if name in short and not _is_within(chunks.column(j), least[types[name]], EXACT):
+                short.remove(name)
+    return frozenset(short)
+
+
+def _is_within(chunk: Any, least: int, most: int) -> bool:
+    """Whether statistics say that all numbers of a column in a row group are in an interval."""
+    known = chunk.statistics
+    if known is None:
+        return False
+    if known.has_min_max:
+        return bool(least <= known.min <= known.max <= most)
+    return bool(known.has_null_count and known.null_count == chunk.num_values)
 
 
 def _parquet_records(
@@ -140,8 +173,14 @@ def with_constants(table: Table, constants: dict[str, Any]) -> Table:
     new = {name: value for name, value in constants.items() if name not in table.names}
     kinds = {int: pa.int64(), str: pa.string(), type(None): pa.null()}
     types = {**table.types, **{name: kinds[type(value)] for name, value in new.items()}}
-    records = partial(_records_with_constants, table.records, new)
-    return replace(table, names=[*table.names, *new], types=types, records=records)
+    short = {n for n, value in new.items() if isinstance(value, int) and abs(value) <= EXACT}
+    return replace(
+        table,
+        names=[*table.names, *new],
+        types=types,
+        records=partial(_records_with_constants, table.records, new),
+        short_integers=table.short_integers | short,
+    )
 
 
 def _records_with_constants(
@@ -291,7 +330,10 @@ def typed_table(
                 kinds.setdefault(name, set()).add(_kind(value))
     types = {n: kind for n, seen in kinds.items() if (kind := _column_type(seen)) is not None}
     found = [*names, *(name for name in kinds if name not in names)]
-    return Table(path, found, types, n_rows, lambda _, ranges: records(ranges))
+    short = frozenset(n for n, seen in kinds.items() if seen - {"null", "nan"} == {"int"})
+    return Table(
+        path, found, types, n_rows, lambda _, ranges: records(ranges), short_integers=short
+    )
 
 
 def _kind(value: Any) -> str:
@@ -324,7 +366,7 @@ def _kind_of_text(text: str) -> str:
 
 def _kind_of_integer(value: int) -> str:
     """Whole numbers of up to 53 bits are exact as floats too, those of up to 63 in Arrow."""
-    if abs(value) <= 2**53:
+    if abs(value) <= EXACT:
         return "int"
     return "long" if abs(value) < 2**63 else "text"
 

@@ -15,6 +15,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from matminer_unate.errors import InputError
 from matminer_unate.io.input_rows import InputRow, Source
 from matminer_unate.io.tables import plain_text
 
@@ -32,21 +33,56 @@ it from the group on, as much again while the end of the file is written (measur
 def carried_types(sources: Iterable[Source]) -> dict[str, pa.DataType]:
     """One type for each carried column of all inputs; text where they disagree.
 
+    Numbers of several types become the type that holds them all, as whole numbers beside floats
+    become floats. They become text where digits would be lost or a number would have no room:
+    whole numbers of 64 bits beside floats, and unsigned ones of 64 bits beside signed ones, unless
+    the inputs are known to have none above 2**53 (CSV and JSON are read for it, Parquet says so
+    in its statistics); and decimals beside other numbers.
+
     CSV has no bytes, and no kinds beyond Arrow's own: :func:`table_schema` makes them text there.
     """
-    types: dict[str, pa.DataType] = {}
+    found: dict[str, list[_Kind]] = {}
     for source in sources:
         for name, kind in source.carried.items():
-            types[name] = _joined(types[name], kind) if name in types else kind
-    return {name: pa.string() if pa.types.is_null(kind) else kind for name, kind in types.items()}
+            kinds, one = found.setdefault(name, []), (kind, name in source.short_integers)
+            if one not in kinds:
+                kinds.append(one)
+    return {name: _joined(kinds) for name, kinds in found.items()}
 
 
-def _joined(one: pa.DataType, other: pa.DataType) -> pa.DataType:
-    schemas = [pa.schema([("x", kind)]) for kind in (one, other)]
+_Kind = tuple[pa.DataType, bool]
+"""A type, and whether it is of whole numbers that are exact as floats too."""
+
+
+def _joined(kinds: Sequence[_Kind]) -> pa.DataType:
+    schemas = [pa.schema([("x", kind)]) for kind in dict.fromkeys(kind for kind, _ in kinds)]
+    if _disagree(kinds):
+        return pa.string()
     try:
-        return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
+        joined = pa.unify_schemas(schemas, promote_options="permissive").field("x").type
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         return pa.string()
+    return pa.string() if pa.types.is_null(joined) else joined
+
+
+def _disagree(kinds: Sequence[_Kind]) -> bool:
+    """Whether Arrow's common type of numbers could lose digits, or be too small for some."""
+    types = [kind for kind, _ in kinds]
+    long = {kind for kind, is_short in kinds if not is_short} & {pa.int64(), pa.uint64()}
+    floats, signed, integers, decimals = (
+        any(map(is_so, types))
+        for is_so in (
+            pa.types.is_floating,
+            pa.types.is_signed_integer,
+            pa.types.is_integer,
+            pa.types.is_decimal,
+        )
+    )
+    return (
+        (bool(long) and floats)
+        or (pa.uint64() in long and signed)
+        or (decimals and (floats or integers))
+    )
 
 
 def table_schema(
@@ -123,11 +159,20 @@ class PartWriter:
         columns = np.concatenate(self._columns).T.copy()
         arrays = [pa.array([row.identifier for row in self._rows], pa.string())]
         carried = list(self._schema)[1 : len(self._schema) - len(columns)]
-        arrays += [_array([row.carried.get(f.name) for row in self._rows], f.type) for f in carried]
+        arrays += [self._carried(field) for field in carried]
         arrays += [pa.array(column) for column in columns]
         self._writer.write_batch(pa.record_batch(arrays, schema=self._schema))
         self.n_rows += len(self._rows)
         self._rows, self._columns = [], []
+
+    def _carried(self, field: pa.Field) -> pa.Array:
+        try:
+            return _array([row.carried.get(field.name) for row in self._rows], field.type)
+        except (pa.ArrowException, OverflowError) as e:
+            raise InputError(
+                f"the column {field.name!r} holds what has no room in {field.type} ({e}), which "
+                "is the type of all inputs together; make it text in each of them, or leave it out"
+            ) from e
 
 
 def open_parquet_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

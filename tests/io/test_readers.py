@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from real_crystals import crystals
 
+from matminer_unate.engine.identity import input_identities
 from matminer_unate.errors import InputError, StructureError
 from matminer_unate.io.input_rows import InputRow
 from matminer_unate.io.parsing import from_arrays
@@ -231,6 +234,81 @@ def test_folders_that_are_links_are_read_once_and_circles_end(tmp_path: Path) ->
     for row, structure in zip(rows, (PEROVSKITE, SI, NACL), strict=True):
         assert_same(row, structure)
     assert len(read(folder / "linked")) == 3
+
+
+def test_links_to_nothing_are_failed_rows_or_are_told_with_the_files_that_are_not_read(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.cif").write_text(cif(NACL))
+    for name in ("b.cif", "itself.cif", "notes.txt"):
+        (tmp_path / name).symlink_to(tmp_path / ("missing" if name != "itself.cif" else name))
+    (source,) = open_inputs([tmp_path])
+    good, *lost = source.rows()
+    assert_same(good, NACL)
+    assert [Path(row.identifier).name for row in lost] == ["b.cif", "itself.cif"]
+    for row in lost:
+        assert "the file could not be opened" in reason(row)
+    assert source.skipped == (tmp_path / "notes.txt",)
+    # What a run looks at to see whether its input has changed.
+    assert source.files == (tmp_path / "a.cif",)
+    assert input_identities([source])[0]["rows"] == 3
+    (tmp_path / "a.cif").unlink()
+    assert len(read(tmp_path)) == 2
+
+
+def test_a_data_set_with_a_link_to_nothing_is_not_read_without_it(tmp_path: Path) -> None:
+    pd.DataFrame({"cif": [cif(SI)]}).to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").symlink_to(tmp_path / "missing")
+    with pytest.raises(InputError, match=r"b\.parquet is no readable Parquet file"):
+        open_inputs([tmp_path])
+
+
+def test_pipes_in_a_folder_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "a.cif").write_text(cif(NACL))
+    os.mkfifo(tmp_path / "b.cif")
+    assert len(read(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_folder_in_a_folder_that_cannot_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, at_once: bool
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "hidden" / ".sub").mkdir(parents=True)
+    (tmp_path / "a.cif").write_text(cif(NACL))
+    (tmp_path / "sub" / "b.cif").write_text(cif(SI))
+    scan, refused = os.scandir, ["sub", ".sub"]
+
+    class Scan:
+        """A listing that ends with an error."""
+
+        def __init__(self, path: str) -> None:
+            self.error = OSError(number, os.strerror(number), path)
+
+        def __enter__(self) -> Scan:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def close(self) -> None: ...
+
+        def __next__(self) -> Any:
+            raise self.error
+
+    def scandir(path: str) -> Any:
+        if Path(path).name not in refused:
+            return scan(path)
+        if at_once:
+            raise OSError(number, os.strerror(number), path)
+        return Scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match=r"sub: the folder could not be read .* make it readable"):
+        open_inputs([tmp_path])
+    # Hidden ones are not read anyway.
+    refused.remove("sub")
+    assert len(read(tmp_path)) == 2
 
 
 def test_a_folder_without_structures_names_the_tables_in_it(tmp_path: Path) -> None:

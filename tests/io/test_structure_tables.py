@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pymatgen.core import Structure
 from real_crystals import crystals
@@ -93,6 +96,29 @@ def test_columns_keep_their_kinds(tmp_path: Path) -> None:
     seen = read_structures(tmp_path / "times.parquet")["seen"]
     assert seen.iloc[0] == pd.Timestamp("2026-01-02")
     assert seen.isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        ([[2**60 + 1], [0.5]], "object"),
+        ([[3], [0.5]], "float64"),
+        ([[2**63 + 1, None]], "object"),
+        ([[2**60 + 1, None]], "Int64"),
+    ],
+)
+def test_whole_numbers_keep_all_digits(tmp_path: Path, cells: list[list[Any]], kind: str) -> None:
+    for k, column in enumerate(cells):
+        whole = isinstance(column[0], int) and column[0] >= 2**63
+        table = {
+            "cif": [NAMED["Si"].to(fmt="cif")] * len(column),
+            "n": pa.array(column, pa.uint64() if whole else None),
+        }
+        pq.write_table(pa.table(table), tmp_path / f"{k}.parquet")
+    column = read_structures([tmp_path / f"{k}.parquet" for k in range(len(cells))])["n"]
+    assert str(column.dtype) == kind
+    known = [cell for part in cells for cell in part if cell is not None]
+    assert column.dropna().tolist() == known
 
 
 def test_another_column_of_that_name_is_to_be_renamed(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from real_crystals import crystals
 
 from matminer_unate.cli import main as cli
 from matminer_unate.errors import InputError
+from matminer_unate.io.input_rows import InputRow, Source
 from matminer_unate.io.readers import open_inputs
 from matminer_unate.io.writing import PartWriter, carried_types, join_tables, table_schema
 
@@ -114,6 +115,146 @@ def test_times_of_different_units_share_a_column(tmp_path: Path) -> None:
     with PartWriter(tmp_path / "o", schema) as writer:
         writer.add(rows, np.zeros((2, 1), np.float32))
     assert pq.read_table(tmp_path / "o")["t"].cast(pa.int64()).to_pylist() == [10**9, 1]
+
+
+BIG = 2**60 + 1
+U64 = pa.uint64()
+
+# Columns of the same name in several inputs, the type that they share, and their cells in it.
+SHARED: dict[str, tuple[list[Any], str, list[Any]]] = {
+    "int beside float": ([pa.array([3]), pa.array([0.5])], "double", [3.0, 0.5]),
+    "2**53": ([pa.array([-(2**53)]), pa.array([0.5])], "double", [-(2.0**53), 0.5]),
+    "missing": ([pa.array([None], pa.int64()), pa.array([0.5])], "double", [None, 0.5]),
+    "int32": ([pa.array([3], pa.int32()), pa.array([0.5])], "double", [3.0, 0.5]),
+    "long": ([pa.array([BIG]), pa.array([0.5])], "string", [str(BIG), "0.5"]),
+    "long, negative": ([pa.array([0.5]), pa.array([-BIG])], "string", ["0.5", str(-BIG)]),
+    "long beside float32": (
+        [pa.array([BIG]), pa.array([0.5], pa.float32())],
+        "string",
+        [str(BIG), "0.5"],
+    ),
+    "long last": (
+        [pa.array([3]), pa.array([0.5]), pa.array([BIG])],
+        "string",
+        ["3", "0.5", str(BIG)],
+    ),
+    "unsigned": ([pa.array([2**63 + 1], U64), pa.array([-1])], "string", [str(2**63 + 1), "-1"]),
+    "greatest": ([pa.array([2**64 - 1], U64), pa.array([-1])], "string", [str(2**64 - 1), "-1"]),
+    "short unsigned": ([pa.array([7], U64), pa.array([-1])], "int64", [7, -1]),
+    "unsigned beside int8": (
+        [pa.array([-1], pa.int8()), pa.array([2**63], U64)],
+        "string",
+        ["-1", str(2**63)],
+    ),
+    "unsigned alone": (
+        [pa.array([2**63 + 1], U64), pa.array([1], pa.uint8())],
+        "uint64",
+        [2**63 + 1, 1],
+    ),
+    "unsigned beside float": (
+        [pa.array([2**63 + 1], U64), pa.array([0.5])],
+        "string",
+        [str(2**63 + 1), "0.5"],
+    ),
+    "decimal": ([pa.array([Decimal("1.23")]), pa.array([0.5])], "string", ["1.23", "0.5"]),
+    "decimal beside int": (
+        [pa.array([Decimal("1.23")]), pa.array([127], pa.int8())],
+        "string",
+        ["1.23", "127"],
+    ),
+    "bytes, int, text": (
+        [pa.array([b"a"]), pa.array([1]), pa.array(["c"])],
+        "string",
+        ["a", "1", "c"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_columns_of_several_inputs_share_a_type_that_keeps_every_digit(
+    tmp_path: Path, name: str
+) -> None:
+    columns, kind, expected = SHARED[name]
+    for k, column in enumerate(columns):
+        pq.write_table(pa.table({"cif": [CIF], "n": column}), tmp_path / f"{k}.parquet")
+    sources = open_inputs([tmp_path / f"{k}.parquet" for k in range(len(columns))])
+    assert written(tmp_path, sources) == (kind, expected)
+
+
+def written(folder: Path, sources: list[Source]) -> tuple[str, list[Any]]:
+    """Type and cells of the column ``n``."""
+    rows = [row for source in sources for row in source.rows()]
+    schema = table_schema(carried_types(sources), ["f"], ".parquet", {})
+    with PartWriter(folder / "o", schema) as writer:
+        writer.add(rows, np.zeros((len(rows), 1), np.float32))
+    column = pq.read_table(folder / "o")["n"]
+    return str(column.type), column.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("cell", "kind", "expected"),
+    [
+        (BIG, "string", [str(BIG), "0.5"]),
+        (3, "double", [3.0, 0.5]),
+        ("", "double", [None, 0.5]),
+    ],
+)
+def test_whole_numbers_of_csv_beside_floats_of_another_keep_every_digit(
+    tmp_path: Path, cell: Any, kind: str, expected: list[Any]
+) -> None:
+    for name, value in (("a", cell), ("b", 0.5)):
+        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["cif", "n"], [CIF, value]])
+    sources = open_inputs([tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert written(tmp_path, sources) == (kind, expected)
+
+
+def test_parquet_without_statistics_is_taken_to_hold_long_numbers(tmp_path: Path) -> None:
+    table = pa.table({"cif": [CIF], "n": [3]})
+    pq.write_table(table, tmp_path / "a.parquet", write_statistics=False)
+    pq.write_table(pa.table({"cif": [CIF], "n": [0.5]}), tmp_path / "b.parquet")
+    sources = open_inputs([tmp_path / "a.parquet", tmp_path / "b.parquet"])
+    assert written(tmp_path, sources) == ("string", ["3", "0.5"])
+
+
+def test_one_row_group_with_long_numbers_is_enough(tmp_path: Path) -> None:
+    table = pa.table({"cif": [CIF] * 2, "n": [3, BIG], "s": [{"n": "x"}] * 2, "s.n": [1, 1]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=1)
+    assert open_inputs([tmp_path / "a.parquet"])[0].short_integers == frozenset()
+    pq.write_table(table.slice(0, 1), tmp_path / "a.parquet")
+    assert open_inputs([tmp_path / "a.parquet"])[0].short_integers == {"n"}
+
+
+def test_keys_of_folders_are_known_to_be_short_or_long(tmp_path: Path) -> None:
+    for name in ("short=7", f"long={BIG % 10**18}"):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table({"cif": [CIF]}), tmp_path / name / "a.parquet")
+    sources = open_inputs([tmp_path])
+    assert [source.short_integers for source in sources] == [frozenset(), {"short"}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell"), [(pa.float64(), BIG), (pa.int64(), 2**63 + 1), (pa.int32(), "x")]
+)
+def test_a_cell_without_room_in_its_column_is_told_with_the_cure(
+    tmp_path: Path, kind: pa.DataType, cell: Any
+) -> None:
+    schema = table_schema({"n": kind}, ["f"], ".parquet", {})
+    row = InputRow("a", "a", None, carried={"n": cell})
+    with (
+        pytest.raises(InputError, match=r"the column 'n' holds .* make it text in each of them"),
+        PartWriter(tmp_path / "o", schema) as writer,
+    ):
+        writer.add([row], np.zeros((1, 1), np.float32))
+
+
+def test_years_without_room_in_nanoseconds_are_told_with_the_cure(tmp_path: Path) -> None:
+    for unit, time in (("s", 10**12), ("ns", 1)):
+        column = pa.array([time], pa.timestamp(unit))
+        pq.write_table(pa.table({"cif": [CIF], "n": column}), tmp_path / f"{unit}.parquet")
+    sources = open_inputs([tmp_path / "s.parquet", tmp_path / "ns.parquet"])
+    with pytest.raises(InputError, match=r"the column 'n' holds what has no room in timestamp"):
+        written(tmp_path, sources)
 
 
 def test_identifiers_may_be_bytes_or_uuids(tmp_path: Path) -> None:
