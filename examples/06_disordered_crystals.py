@@ -129,5 +129,5 @@ with warnings.catch_warnings():
 print(pd.DataFrame({"gallium": shares, "gap (eV)": gap, "±": std}).round(2).to_string(index=False))
 
 # %% [markdown]
-# Both ends are within their error bars. The dip at a quarter of gallium is none of the alloy, whose
-# gap rises all the way: it is where the model is least sure.
+# Both ends are within their error bars. So is the dip at a quarter of gallium, which is none of the
+# alloy: its gap rises all the way.
