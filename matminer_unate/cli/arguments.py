@@ -207,7 +207,8 @@ def _add_table_options(parser: argparse.ArgumentParser) -> None:
         "--errors",
         type=Path,
         metavar="FILE.csv",
-        help="write all rows that failed, are doubtful or have a remark to this file",
+        help="write all rows that failed, are doubtful or have a remark to this file (of shards, "
+        "unate merge does)",
     )
     add(
         "--accept-doubtful",
@@ -293,8 +294,17 @@ def _add_merge(commands: Any) -> None:
         help="folders of parts (default: FILE.parts, or FOLDER)",
     )
     add("--out", required=True, type=Path, metavar="FILE|FOLDER", help="as given to the shards")
-    add("--errors", type=Path, metavar="FILE.csv", help="write all failed and doubtful rows")
-    add("--overwrite", action="store_true", help="replace files that exist")
+    add(
+        "--errors",
+        type=Path,
+        metavar="FILE.csv",
+        help="write all rows that failed, are doubtful or have a remark to this file",
+    )
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace files that exist, and parts of other runs where those of --out go",
+    )
     add("--quiet", action="store_true", help="print nothing but errors and failed rows")
 
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matminer_unate.cli.map import draw_map as map  # noqa: F401
+from matminer_unate.cli.progress import CommandProgress
 from matminer_unate.cli.report import print_report
 from matminer_unate.cli.similar import similar  # noqa: F401
 from matminer_unate.engine.computing import FeaturizeOptions, Options
+from matminer_unate.engine.identity import FileStates
+from matminer_unate.engine.merging import merge as merge_parts
 from matminer_unate.engine.predictions import PredictOptions
 from matminer_unate.engine.running import Run, Target
-from matminer_unate.engine.running import merge as merge_parts
 from matminer_unate.errors import InputError
 from matminer_unate.io.readers import open_inputs
 from matminer_unate.network.weights import shipped_weights
@@ -74,7 +76,7 @@ def _run(
     started = time.perf_counter()
     bar = args.progress
     target = Target(args.out, args.errors)
-    target.check(args.input, args.overwrite)
+    target.check(args.input, args.overwrite, args.shard)
     bar.stage("looking at the input")
     sources = open_inputs(
         args.input,
@@ -83,6 +85,7 @@ def _run(
         site_tolerance=args.site_tolerance,
         max_sites=args.max_sites,
     )
+    seen = FileStates(sources)
     bar.stage("loading the network", sum(source.n_rows for source in sources))
     run = Run(
         sources,
@@ -100,7 +103,8 @@ def _run(
         args.part_rows,
         args.overwrite,
         args.resume,
-        say=(lambda text: None) if args.quiet else bar.say,
+        seen,
+        say=_say(args),
     )
     outcome = run(bar, args.dask)
     seconds = time.perf_counter() - started
@@ -125,12 +129,18 @@ def _run(
     return finish
 
 
+def _say(args: argparse.Namespace) -> Callable[[str], None]:
+    """What tells people lines."""
+    bar: CommandProgress = args.progress
+    return (lambda text: None) if args.quiet else bar.say
+
+
 def merge(args: argparse.Namespace) -> Callable[[], int]:
     """``unate merge``: the parts of all shards → the table; as :func:`featurize`."""
     target = Target(args.out, args.errors)
     folders: list[Path] = args.parts or [target.parts]
     target.check([], args.overwrite)
-    report = merge_parts(folders, target, args.progress)
+    report = merge_parts(folders, target, args.progress, args.overwrite, _say(args))
 
     def finish() -> int:
         print_report(report, [], [], args)

@@ -56,14 +56,20 @@ def print_report(
         before = reason
     more = report.n_failed - len(report.shown)
     if more:
-        cure = "" if args.errors else " (--errors FILE.csv writes all of them)"
+        cure = "" if args.errors else f" ({_cure(args)})"
         print(f"  … and {more:,} more{cure}", file=sys.stderr)
     if args.errors:
         print(f"  all of them: {args.errors}", file=sys.stderr)
 
 
+def _cure(args: argparse.Namespace) -> str:
+    shard = getattr(args, "shard", None)
+    command = "--errors" if shard is None or shard.n == 1 else "unate merge --errors"
+    return f"{command} FILE.csv writes all of them"
+
+
 def _print_remarks(report: RowReport, args: argparse.Namespace) -> None:
-    cure = f"all: {args.errors}" if args.errors else "--errors FILE.csv writes all of them"
+    cure = f"all: {args.errors}" if args.errors else _cure(args)
     for status, text in _REMARKS.items():
         count, place = report.remarks.get(status, (0, ""))
         if count:

@@ -5,6 +5,7 @@
 - ``_manifest-3-of-8.jsonl``: of shard 3/8 (1/1: of a run that was not shared out), a line that says
   what the run is, then one for each finished part
 - ``_manifest.jsonl``: in their place once all is finished, with a last line that says so
+- ``_errors.csv``: then, the rows of all tables of errors, in place of these
 
 A part is written under another name and takes its own when it is whole; then its line is written.
 Readers of data sets pass over names with ``_`` in front.
@@ -21,6 +22,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +31,7 @@ import pyarrow.parquet as pq
 
 from matminer_unate.engine.blocks import Shard
 from matminer_unate.engine.computing import Computing
-from matminer_unate.engine.identity import differences
+from matminer_unate.engine.identity import differences, input_change
 from matminer_unate.engine.locks import living
 from matminer_unate.engine.report import Listed, RowReport
 from matminer_unate.errors import InputError
@@ -45,9 +47,12 @@ ERRORS = "_errors.csv"
 ERROR_COLUMNS = ("id", "place", "status", "reason")
 
 _OWN = re.compile(
-    r"part-\d+\.parquet|_errors(-\d+)?\.csv|_manifest(-\d+-of-\d+)?\.jsonl|"
-    r"_lock-\d+-of-\d+(\..*)?|_part-\d+\..*\.tmp|\._.*\.part"
+    r"part-\d{6,}\.parquet|_errors(-\d{6,})?\.csv|_manifest(-\d+-of-\d+)?\.jsonl|"
+    r"_lock-\d+-of-\d+(\..*)?|_part-\d{6,}\..*\.tmp|\.(_|part-\d{6,}\.).*\.part"
 )
+"""Names of runs; other programs write data sets whose first file is part-0.parquet."""
+
+_OF_BLOCK = re.compile(r"(?:part|_errors)-(\d{6,})\.(?:parquet|csv)")
 _SHARD_MANIFEST = re.compile(r"_manifest-(\d+)-of-(\d+)\.jsonl")
 
 
@@ -147,6 +152,13 @@ def write_errors(path: Path, parts: Iterable[Iterable[Listed]]) -> None:
             writer.writerows(rows)
 
 
+def _read_errors(path: Path) -> list[Listed]:
+    # An id, or a reason that has a piece of the input in it, may be of any length.
+    csv.field_size_limit(max(csv.field_size_limit(), 2**31 - 1))
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(r[0], r[1], r[2], r[3]) for r in list(csv.reader(file))[1:]]
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What a manifest says.
@@ -239,8 +251,14 @@ class PartsFolder:
         Raises
         ------
         InputError
-            The parts that are there are of another run, and not to be overwritten.
+            The parts that are there are of another run, or nothing says of which, and they are not
+            to be overwritten.
         """
+        if not overwrite and not any(self.path.glob("_manifest*")) and self._holds_parts():
+            raise InputError(
+                f"{self.path} holds parts, but not the manifest that says what they are of; write "
+                "elsewhere, or pass --overwrite to replace them"
+            )
         if overwrite and self._is_other(header):
             self._check_unheld(shard)
             self.clear()
@@ -264,6 +282,9 @@ class PartsFolder:
                 file.truncate(whole.rfind(b"\n") + 1)
         return self.parts()
 
+    def _holds_parts(self) -> bool:
+        return any(_OF_BLOCK.fullmatch(path.name) for path in self.path.iterdir())
+
     def _check_unheld(self, shard: Shard) -> None:
         for lock, holder in self.writers():
             if lock.name != f"_lock-{shard.k}-of-{shard.n}":
@@ -286,26 +307,39 @@ class PartsFolder:
             part.block: part
             for manifest in self.manifests()
             for part in manifest.parts
-            if self._is_there(part)
+            if self._is_there(part, manifest.finished)
         }
         return [by_block[block] for block in sorted(by_block)]
 
-    def _is_there(self, part: Part) -> bool:
+    def _is_there(self, part: Part, finished: bool) -> bool:
         try:
-            return (not part.sha256 or (self.path / part.name).stat().st_size == part.bytes) and (
-                not part.n_listed or (self.path / part.errors_name).is_file()
-            )
+            if part.sha256 and (self.path / part.name).stat().st_size != part.bytes:
+                return False
         except FileNotFoundError:
             return False
+        # Those of a finished folder are in one table.
+        names = [part.errors_name] + [ERRORS] * finished
+        return not part.n_listed or any((self.path / name).is_file() for name in names)
 
     def add(self, part: Part) -> None:
         """Write the line of a part that is finished."""
         self._append({"part": asdict(part)})
 
     def abandon(self) -> None:
-        """Remove the manifest of this run, if it has no parts."""
-        if self._manifest is not None and not Manifest.read(self._manifest).parts:
-            self._manifest.unlink()
+        """Remove the manifest of this run, if it has no parts, and files that no line names."""
+        path = self._manifest
+        if path is None or not path.is_file():
+            return
+        own = Manifest.read(path)
+        if own.parts:
+            return
+        parts = [part for manifest in self.manifests() for part in manifest.parts]
+        named = {name for part in parts for name in (part.name, part.errors_name)}
+        for file in self.path.iterdir():
+            found = _OF_BLOCK.fullmatch(file.name)
+            if found and own.shard.has(int(found[1])) and file.name not in named:
+                file.unlink(missing_ok=True)
+        path.unlink()
 
     def _append(self, line: dict[str, Any]) -> None:
         if self._manifest is None:
@@ -314,6 +348,30 @@ class PartsFolder:
             file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def content(self, part: Part, *, remove: bool = False) -> bytes:
+        """What is in the file of a part, checked.
+
+        Raises
+        ------
+        InputError
+            It is not what was written. With ``remove``, the file is removed, so that it is made
+            anew.
+        """
+        path = self.path / part.name
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == part.sha256:
+            return content
+        if remove:
+            path.unlink()
+        raise InputError(
+            f"{path} was damaged after it was written"
+            + (
+                ", and is removed; the same command makes it anew and goes on"
+                if remove
+                else "; remove it, and the command that wrote it makes it anew"
+            )
+        )
 
     def tables(self, parts: Iterable[Part]) -> Iterator[pa.Table]:
         """Row groups of the parts, checked; in one thread, which takes half the memory.
@@ -325,14 +383,7 @@ class PartsFolder:
         """
         for part in parts:
             if part.sha256:
-                path = self.path / part.name
-                content = path.read_bytes()
-                if hashlib.sha256(content).hexdigest() != part.sha256:
-                    path.unlink()
-                    raise InputError(
-                        f"{path} was damaged after it was written, and is removed; the same "
-                        "command makes it anew and goes on"
-                    )
+                content = self.content(part, remove=True)
                 with pq.ParquetFile(pa.BufferReader(content), pre_buffer=False) as file:
                     for group in range(file.num_row_groups):
                         yield file.read_row_group(group, use_threads=False)
@@ -341,43 +392,67 @@ class PartsFolder:
         """Tables of errors of the parts."""
         for part in parts:
             if part.n_listed:
-                with (self.path / part.errors_name).open(encoding="utf-8", newline="") as file:
-                    yield [(r[0], r[1], r[2], r[3]) for r in list(csv.reader(file))[1:]]
+                path = self.path / part.errors_name
+                yield _read_errors(path) if path.is_file() else self._joined_errors[part.block]
+
+    @cached_property
+    def _joined_errors(self) -> dict[int, list[Listed]]:
+        """The rows of the one table of errors of a finished folder, by block."""
+        finished = [part for m in self.manifests() if m.finished for part in m.parts]
+        path = self.path / ERRORS
+        rows = _read_errors(path) if path.is_file() else []
+        if sum(part.n_listed for part in finished) != len(rows) or not rows:
+            raise InputError(
+                f"{path} is not the table of errors that the run wrote; the command that wrote "
+                f"{self.path} makes it anew with --overwrite"
+            )
+        found, start = {}, 0
+        for part in finished:
+            found[part.block] = rows[start : start + part.n_listed]
+            start += part.n_listed
+        return found
 
     def write_errors(self, path: Path, parts: Iterable[Part]) -> None:
         """All tables of errors as one."""
         write_errors(path, self.listed(parts))
 
     def finish(self, header: Mapping[str, Any], parts: list[Part]) -> None:
-        """Make the folder a data set: one manifest that says that all is there."""
+        """Make the folder a data set: one manifest that says that all is there.
+
+        Whatever else runs have written is removed, so that nobody reads it with the parts.
+        """
         report = total(parts)
         lines = [{"run": header}, *({"part": asdict(part)} for part in parts)]
         lines.append(
             {"finished": {"parts": len(parts), "rows": report.n_good, "failed": report.n_failed}}
         )
+        kept = {MANIFEST} | {part.name for part in parts if part.sha256}
         if any(part.n_listed for part in parts):
             self.write_errors(self.path / ERRORS, parts)
+            kept.add(ERRORS)
+        # What goes on with the run, should this end here, goes last.
+        needed = {path.name for path in self.path.glob("_manifest-*.jsonl")}
+        needed |= {part.errors_name for part in parts}
+        self._remove_but(kept | needed)
         with fresh_file(self.path / MANIFEST) as fresh:
             fresh.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        for path in [*self.path.glob("_manifest-*.jsonl"), *self.path.glob("_errors-*.csv")]:
-            path.unlink(missing_ok=True)
+        self._remove_but(kept)
 
     def clear(self) -> None:
         """Remove all that runs have written, but locks."""
+        self._remove_but(set())
+
+    def _remove_but(self, kept: set[str]) -> None:
         for path in self.path.iterdir():
-            if _OWN.fullmatch(path.name) and not path.name.startswith("_lock"):
+            own = _OWN.fullmatch(path.name) and not path.name.startswith("_lock")
+            if own and path.name not in kept:
                 path.unlink(missing_ok=True)
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What two headers differ in, by name."""
-    inputs = [
-        f"the input {old['name']} has changed"
-        if old["name"] == new["name"]
-        else f"the input was {old['name']}, is {new['name']}"
-        for old, new in zip(before.get("inputs", []), now.get("inputs", []), strict=False)
-        if old != new
-    ]
+    pairs = zip(before.get("inputs", []), now.get("inputs", []), strict=False)
+    inputs = [text for old, new in pairs if (text := input_change(old, new))]
     n_before, n_now = len(before.get("inputs", [])), len(now.get("inputs", []))
     if n_before != n_now:
         inputs.append(f"there were {n_before} inputs, and are {n_now}")

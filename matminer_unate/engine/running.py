@@ -5,8 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +16,14 @@ import pyarrow as pa
 from matminer_unate.engine.blocks import PART_ROWS, Blocks, Shard, parsed
 from matminer_unate.engine.cluster import Plan, cluster_parts
 from matminer_unate.engine.computing import Computing, Options
-from matminer_unate.engine.identity import input_identities
+from matminer_unate.engine.identity import FileStates, input_identities
 from matminer_unate.engine.locks import locked
 from matminer_unate.engine.parts import (
     FORMAT,
     MANIFEST,
-    Manifest,
     Part,
     PartsFolder,
-    changes,
     total,
-    write_errors,
     write_part,
 )
 from matminer_unate.engine.report import RowReport
@@ -75,7 +71,9 @@ class Target:
         """The folder of finished parts: beside the file, or the folder itself."""
         return self.out if self.is_folder else self.out.with_name(f"{self.out.name}.parts")
 
-    def check(self, inputs: Sequence[str | Path], overwrite: bool) -> None:
+    def check(
+        self, inputs: Sequence[str | Path], overwrite: bool, shard: Shard | None = None
+    ) -> None:
         """Find what is wrong with the files to be written before any work is done.
 
         Raises
@@ -90,6 +88,11 @@ class Target:
             )
         if self.errors is not None and self.errors.suffix.lower() != ".csv":
             raise InputError(f"--errors {self.errors}: the name must end in .csv")
+        if self.errors is not None and shard is not None and shard.n > 1:
+            raise InputError(
+                f"--errors {self.errors}: of shards, each would replace the file of the others; "
+                "leave it out, and give it to unate merge, which writes the rows of all of them"
+            )
         targets = [path for path in (self.out, self.errors) if path is not None]
         given = {path.resolve() for path in inputs if isinstance(path, Path)}
         for path in targets:
@@ -159,6 +162,8 @@ class Run:
     overwrite : bool
     must_resume : bool
         Whether it is an error that there is nothing to go on with.
+    seen : FileStates or None
+        The files of the sources, as they were when these were opened; by default, as they are now.
     say : callable
         Is told lines for people.
     """
@@ -173,9 +178,11 @@ class Run:
     part_rows: int = PART_ROWS
     overwrite: bool = False
     must_resume: bool = False
+    seen: FileStates | None = None
     say: Callable[[str], Any] = lambda text: None
 
     def __post_init__(self) -> None:
+        self.states = self.seen or FileStates(self.sources)
         self.blocks = Blocks(self.sources, self.part_rows)
         carried = carried_types(self.sources)
         computing = self.computing
@@ -213,7 +220,7 @@ class Run:
         ------
         InputError
             The parts that are there are of another run, or written by another process; the disk is
-            full; or an input became shorter.
+            full; an input changed while it was read; or finished parts are gone.
         KeyboardInterrupt
             With what is kept.
         """
@@ -225,13 +232,11 @@ class Run:
         ):
             n_before = self._compute(folder, header, bar, cluster)
             parts = folder.parts()
-            own = [part for part in parts if self.shard.has(part.block)]
-            report = total(own)
+            check_none_gone(folder, self.blocks.of(self.shard), parts)
+            report = total(part for part in parts if self.shard.has(part.block))
             if self.shard.n == 1:
                 bar.stage("writing the table")
                 write_whole(folder, header, parts, self.target, self.schema)
-            elif self.target.errors is not None:
-                folder.write_errors(self.target.errors, own)
         return Outcome(report, n_before, self.shard.n == 1)
 
     def _compute(
@@ -254,7 +259,9 @@ class Run:
         bar.update(n_before)
         bar.stage(self.stage, sum(len(self.blocks.items_of(block)) for block in mine))
         for part in self._parts(wanted, folder.path, bar, cluster):
+            self.states.check(self.blocks.pieces(part.block))
             folder.add(part)
+        self.states.check()
         return n_before
 
     def _parts(
@@ -269,6 +276,22 @@ class Run:
         for block, contents in self.blocks.contents(wanted):
             rows, items = parsed(parsers, contents), self.blocks.items_of(block)
             yield write_part(path, block, items, rows, self.computing, self.schema, bar.update)
+
+
+def check_none_gone(folder: PartsFolder, blocks: Iterable[int], parts: Sequence[Part]) -> None:
+    """See that all blocks have parts whose files are there.
+
+    Raises
+    ------
+    InputError
+        Another program has removed some, or cut them short.
+    """
+    n_gone = len(set(blocks) - {part.block for part in parts})
+    if n_gone:
+        raise InputError(
+            f"{folder.path} lacks the files of {n_gone:,} finished part(s), or they were cut short "
+            "since; the same command makes them anew"
+        )
 
 
 def write_whole(
@@ -360,97 +383,3 @@ def _kept(folder: PartsFolder) -> str:
         return ""
     n_rows = sum(part.n_rows for part in parts)
     return f"the same command goes on: {n_rows:,} rows are kept in {folder.path}"
-
-
-def merge(folders: Sequence[Path], target: Target, bar: Progress) -> RowReport:
-    """Join the parts of all shards of a run.
-
-    Parameters
-    ----------
-    folders : sequence of Path
-        Folders of parts: several where the shards had no common disk.
-    target : Target
-    bar : Progress
-
-    Raises
-    ------
-    InputError
-        Parts are missing, damaged or of different runs, or a shard is being written.
-    """
-    bar.stage("looking at the parts")
-    opened = [PartsFolder(path) for path in folders]
-    manifests = [(folder, m) for folder in opened for m in _open_manifests(folder)]
-    if not manifests:
-        raise InputError(f"{folders[0]} holds no parts; name the folder that --shard wrote to")
-    _, first = manifests[0]
-    for _, other in manifests[1:]:
-        found = changes(first.header, other.header)
-        if found:
-            raise InputError(
-                f"{first.path} and {other.path} are of different runs: {'; '.join(found[:5])}"
-            )
-    homes = {part.block: (folder, part) for folder in opened for part in folder.parts()}
-    _check_all_there(first, [m for _, m in manifests], homes.keys())
-    parts = [homes[block][1] for block in sorted(homes)]
-    bar.stage("writing the table")
-    report = total(parts)
-    if not report.n_good:
-        if target.errors is not None:
-            _write_all_errors(homes, target.errors)
-        return report
-    _join(homes, parts, first.header, target)
-    return report
-
-
-def _open_manifests(folder: PartsFolder) -> list[Manifest]:
-    if not folder.path.is_dir():
-        raise InputError(f"{folder.path}: no such folder of parts; check the name")
-    for _, holder in folder.writers():
-        raise InputError(
-            f"process {holder.get('pid')} on {holder.get('host')} is writing to {folder.path}; "
-            "wait for it"
-        )
-    return folder.manifests()
-
-
-def _check_all_there(first: Manifest, manifests: Sequence[Manifest], there: Any) -> None:
-    n_blocks = -(-first.header["n_items"] // first.header["part_rows"])
-    missing = [block for block in range(n_blocks) if block not in there]
-    if not missing:
-        return
-    n = max(manifest.shard.n for manifest in manifests)
-    lacking = sorted({block % n + 1 for block in missing})
-    shards = ", ".join(f"{k}/{n}" for k in lacking[:8]) + (", …" if len(lacking) > 8 else "")
-    raise InputError(
-        f"{len(missing):,} of {n_blocks:,} parts are missing, of "
-        f"{'shard' if len(lacking) == 1 else 'shards'} {shards}; run "
-        f"{'it' if len(lacking) == 1 else 'them'} again, with the same command"
-    )
-
-
-def _write_all_errors(homes: dict[int, tuple[PartsFolder, Part]], path: Path) -> None:
-    """The errors of parts, which may be in several folders."""
-    lists = (rows for block in sorted(homes) for rows in homes[block][0].listed([homes[block][1]]))
-    write_errors(path, lists)
-
-
-def _join(
-    homes: dict[int, tuple[PartsFolder, Part]],
-    parts: list[Part],
-    header: dict[str, Any],
-    target: Target,
-) -> None:
-    own = target.parts
-    with parts_folder(own) as gathered, told_what_is_kept(gathered):
-        for folder, part in homes.values():
-            names = [part.name] * bool(part.sha256) + [part.errors_name] * bool(part.n_listed)
-            for name in names:
-                if folder.path.resolve() != own.resolve():
-                    with fresh_file(own / name) as fresh:
-                        shutil.copyfile(folder.path / name, fresh)
-        full = (part for part in parts if part.sha256)
-        schema = next(gathered.tables(full)).schema
-        if target.is_folder:
-            for _ in gathered.tables(parts):
-                pass  # each is checked
-        write_whole(gathered, header, parts, target, schema)

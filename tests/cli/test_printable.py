@@ -22,6 +22,7 @@ from matminer_unate.cli import main as cli
 from matminer_unate.cli import report
 from matminer_unate.cli.printable import use_printable_output
 from matminer_unate.engine import computing, predictions
+from matminer_unate.engine.blocks import Shard
 from matminer_unate.engine.report import RowReport
 from matminer_unate.errors import StructureError, warn_user
 from matminer_unate.io.input_rows import InputRow
@@ -212,6 +213,16 @@ def test_the_cure_is_one_that_the_method_has(tiny_weights: Path) -> None:
         featurizer.transform([NAMED["Si"], None])
     with pytest.raises(StructureError, match=r"pass ignore_errors=True or .* on_error='nan'"):
         featurizer.featurize_many([NAMED["Si"], None], pbar=False)
+
+
+@pytest.mark.parametrize(("n", "command"), [(1, "--errors"), (2, "unate merge --errors")])
+def test_what_lists_the_failed_rows_of_shards_is_merge(
+    n: int, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = RowReport(n_failed=30, shown=[("place", "reason")])
+    args: Any = SimpleNamespace(quiet=False, errors=None, shard=Shard(1, n))
+    report.print_report(said, [], [], args)
+    assert f"29 more ({command} FILE.csv writes all of them)" in capsys.readouterr().err
 
 
 def test_the_regressors_cure_is_its_own_parameter(tiny_weights: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ from stopped_runs import stop_in_part
 from matminer_unate.cli import main as cli
 from matminer_unate.engine import running
 from matminer_unate.engine.blocks import Shard
+from matminer_unate.engine.identity import FileStates
 from matminer_unate.engine.locks import _started
 from matminer_unate.engine.parts import MANIFEST, PartsFolder
 from matminer_unate.io import writing
@@ -329,6 +331,75 @@ def test_a_shard_that_is_being_written_keeps_the_whole_from_it_but_not_other_sha
     assert "is writing to" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "out", "more"),
+    [
+        ("part-000000.parquet", "out.parquet", []),
+        ("_errors-000000.csv", "out.csv", []),
+        ("part-000000.parquet", "out", []),
+        ("part-000000.parquet", "out.parquet", ["--shard", "1/2"]),
+    ],
+)
+def test_a_finished_part_that_vanishes_is_missed_before_the_table_is_written(
+    name: str,
+    out: str,
+    more: list[str],
+    run: Run,
+    table: Path,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / out
+    parts = path if out == "out" else Path(f"{path}.parts")
+    write, calls = running.write_part, []
+
+    def vanishing(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            (parts / name).unlink()
+        return write(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(running, "write_part", vanishing)
+        assert run(table, "--out", path, *more) == cli.UNUSABLE
+    err = capsys.readouterr().err
+    assert f"{parts} lacks the files of 1 finished part(s)" in err
+    assert "the same command makes them anew" in err
+    assert path.exists() == (out == "out")
+    assert not (path / MANIFEST).exists()
+    assert run(table, "--out", path, *more) == cli.SOME_FAILED
+    if more:
+        run(table, "--out", path, "--shard", "2/2")
+        assert merge("--out", path) == cli.SOME_FAILED
+    found = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    assert list(found["n"]) == list(pd.read_parquet(whole)["n"])
+
+
+def test_a_folder_of_parts_that_vanishes_is_an_error_and_no_crash(
+    run: Run,
+    table: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out.parquet"
+    write, calls = running.write_part, []
+
+    def vanishing(*args: Any) -> Any:
+        part = write(*args)
+        calls.append(args)
+        if len(calls) == 2:
+            shutil.rmtree(f"{out}.parts")
+        return part
+
+    monkeypatch.setattr(running, "write_part", vanishing)
+    assert run(table, "--out", out) == cli.UNUSABLE
+    assert capsys.readouterr().err.startswith("unate: error: ")
+    assert not out.exists()
+
+
 # -- shards ---------------------------------------------------------------------------------------
 
 
@@ -377,6 +448,17 @@ def test_what_shards_have_left_undone_is_done_by_one_run(
     assert run(table, "--out", out) == cli.SOME_FAILED
     assert "2 of 6 parts (14 rows) are finished" in capsys.readouterr().err
     assert out.read_bytes() == whole.read_bytes()
+
+
+def test_shards_write_no_table_of_errors_which_each_would_replace(
+    run: Run, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = table, "--out", tmp_path / "out.parquet", "--errors", tmp_path / "errors.csv"
+    assert run(*given, "--shard", "1/2") == cli.UNUSABLE
+    assert "leave it out, and give it to unate merge" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [table]
+    assert run(*given, "--shard", "1/1") == cli.SOME_FAILED
+    assert len(pd.read_csv(tmp_path / "errors.csv")) == len(BAD)
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0"])
@@ -491,6 +573,10 @@ def test_an_input_that_became_shorter_is_no_finished_table(
         return write(*args)
 
     monkeypatch.setattr(running, "write_part", shortened)
+    assert run(path, "--out", tmp_path / "out.parquet", part_rows=2) == cli.UNUSABLE
+    assert "rows.csv was changed or removed while it was read" in capsys.readouterr().err
+    frame.to_csv(path, index=False)
+    monkeypatch.setattr(FileStates, "check", lambda *args: None)  # as where times say nothing
     assert run(path, "--out", tmp_path / "out.parquet", part_rows=2) == cli.UNUSABLE
     assert "became shorter while it was read" in capsys.readouterr().err
 
