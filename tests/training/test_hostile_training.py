@@ -101,7 +101,7 @@ def test_defects_of_ours_keep_their_traceback() -> None:
 def test_scripts_say_which_file_is_missing_without_a_traceback(script: str, tmp_path: Path) -> None:
     name, *options = script.split()
     command = [sys.executable, str(Path(pretrain.__file__).with_name(name)), *options]
-    command += ["--data", "nowhere.cif", "--out", str(tmp_path / "out")]
+    command += ["--data", "nowhere.cif", "--out", str(tmp_path / "out.parquet")]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 1
     assert ran.stderr == "error: nowhere.cif: no such file or folder; check the path\n"
