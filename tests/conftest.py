@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
+# Workers side by side get their share of the cores, before anything counts these: threads of
+# several would wait for each other. With -n 0, threads are those that users have.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    share = (n_cores or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

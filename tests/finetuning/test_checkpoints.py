@@ -54,7 +54,9 @@ def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_happened(
 ) -> None:
     X, y = structures(), volumes(structures())
     options = {"epochs": 10, **options}
-    whole = make(tiny_weights, **options).fit(X, y)
+    with monkeypatch.context() as patch:
+        steps = count_steps(patch)
+        whole = make(tiny_weights, **options).fit(X, y)
     model = make(tiny_weights, checkpoints=tmp_path / "kept", **options)
     with monkeypatch.context() as patch:
         kill_at(patch, step)
@@ -63,7 +65,7 @@ def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_happened(
     assert list((tmp_path / "kept").iterdir())
     done = count_steps(monkeypatch)
     model.fit(X, y)
-    assert min(done) > 0
+    assert len(done) < len(steps)  # of two members, one may have done none
     np.testing.assert_array_equal(model.predict(X), whole.predict(X))
     assert [told(report) for report in model.reports_] == [told(r) for r in whole.reports_]
     assert 0 < model.reports_[0].earlier_seconds < model.reports_[0].seconds
