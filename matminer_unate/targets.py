@@ -176,18 +176,8 @@ def read_labels(y: Any, n_rows: int, index: pd.Index | None = None) -> pd.Series
         ``X``.
     """
     labels = labels_of(y, index)
-    table = y.to_numpy(object) if isinstance(y, pd.DataFrame) else y
-    if isinstance(table, np.ndarray):
-        shape = table.shape
-        if len(shape) > 1 and shape[1:] != (1,):
-            raise InputError(
-                f"{n_rows} structures need {n_rows} labels, got shape {shape}, several labels a "
-                "row; give one column of y at a time"
-            )
-        table = table.ravel().tolist()
-    given = pd.Series(list(table), dtype=object)
-    if len(given) != n_rows:
-        raise InputError(f"{n_rows} structures need {n_rows} labels, got {len(given)}")
+    several = ", several labels a row; give one column of y at a time"
+    given = pd.Series(_one_each(y, n_rows, "labels", several), dtype=object)
     for row, label in enumerate(given):
         if isinstance(label, list | tuple | np.ndarray):
             raise InputError(
@@ -214,33 +204,21 @@ def read_groups(groups: Any, n_rows: int, index: pd.Index | None = None) -> NDAr
     """
     if groups is None:
         return None
-    labels, given = labels_of(groups, index), groups
-    if isinstance(given, pd.DataFrame):
-        given = given.to_numpy(object)
-    if isinstance(given, np.ndarray):
-        if given.ndim != 1 and given.shape[1:] != (1,):
-            raise InputError(
-                f"{n_rows} structures need {n_rows} groups, got shape {given.shape}; give one "
-                "column"
-            )
-        given = given.ravel().tolist()
-    if isinstance(given, str | Mapping | Set) or not isinstance(given, Collection):
+    if isinstance(groups, str | Mapping | Set) or not isinstance(groups, Collection):
         raise InputError(
             f"groups must be a list, Series or array, got {type(groups).__name__}; pass df['group']"
         )
-    if len(given) != n_rows:
-        raise InputError(f"{n_rows} structures need {n_rows} groups, got {len(given)}")
+    labels = labels_of(groups, index)
+    # A tuple is one label.
+    given = pd.Series(_one_each(groups, n_rows, "groups", "; give one column"), dtype=object)
     check_order(groups, index, "groups")
-    found = np.empty(n_rows, dtype=object)
-    for row, label in enumerate(given):
-        found[row] = label  # a tuple is one label
-    missing = np.flatnonzero(pd.Series(found, dtype=object).isna())
+    missing = np.flatnonzero(given.isna())
     if len(missing):
         raise InputError(
             f"{len(missing)} groups are missing (NaN or None), the first is that of "
             f"{row_name(missing[0], labels)}; give these rows a group, or drop them"
         )
-    for row, label in enumerate(found):
+    for row, label in enumerate(given):
         try:
             hash(label)
         except TypeError as e:
@@ -248,7 +226,22 @@ def read_groups(groups: Any, n_rows: int, index: pd.Index | None = None) -> NDAr
                 f"the group of {row_name(row, labels)} is {label!r}; take a string, a number or a "
                 "tuple of these"
             ) from e
-    return found
+    return given.to_numpy()
+
+
+def _one_each(values: Any, n_rows: int, what: str, several: str) -> list[Any]:
+    """The values of rows in a list; ``several`` says what is wrong with more than one column."""
+    table = values.to_numpy(object) if isinstance(values, pd.DataFrame) else values
+    if isinstance(table, np.ndarray):
+        if table.ndim > 1 and table.shape[1:] != (1,):
+            raise InputError(
+                f"{n_rows} structures need {n_rows} {what}, got shape {table.shape}{several}"
+            )
+        table = table.ravel().tolist()
+    given = list(table)
+    if len(given) != n_rows:
+        raise InputError(f"{n_rows} structures need {n_rows} {what}, got {len(given)}")
+    return given
 
 
 def _kind_of_label(label: Any) -> type | None:

@@ -129,6 +129,19 @@ def transforms_for(wanted: str, y: Array, weights: Array) -> list[TargetTransfor
     return [one for one in found if np.isfinite(one.forward(y)).all()] or identity
 
 
+def mean_and_spread(values: Array, weights: Array) -> tuple[float, float]:
+    """Weighted mean and standard deviation, (n,) → two numbers; of any size.
+
+    The deviation of what is constant but for rounding is 0.
+    """
+    # Squares of numbers beyond 1e154 are infinite. A power of 2 changes no digit.
+    size = 2.0 ** float(np.frexp(np.abs(values).max())[1] - 1)
+    scaled = values / size
+    mean = float(np.average(scaled, weights=weights))
+    spread = float(np.average((scaled - mean) ** 2, weights=weights)) ** 0.5
+    return mean * size, spread * size if spread > ROUNDING else 0.0
+
+
 def mean_errors(found: Array, y: Array, weights: Array | None, scoring: Scoring) -> Array:
     """Weighted mean absolute error of each target, or root of its mean squared one.
 

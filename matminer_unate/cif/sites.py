@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from matminer_unate.cif.formula import SYMBOLS, Formula, hydrogen
-from matminer_unate.cif.tokens import Block, Loop, decimals, no_number, number
+from matminer_unate.cif.tokens import Block, Loop, decimals, is_shortest, no_number, number
 from matminer_unate.errors import StructureError
 
 COORDINATES = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
@@ -145,10 +145,7 @@ def _is_shorter(loop: Loop) -> bool:
     if list(loop.columns)[-1] not in COORDINATES:
         return False
     written = [value or "" for tag in COORDINATES for value in loop.columns[tag]]
-    last = loop.columns[list(loop.columns)[-1]][-1] or ""
-    places = [decimals(value) for value in written]
-    own = decimals(last)
-    return places.count(own) == 1 and own == min(places)
+    return is_shortest(loop.columns[list(loop.columns)[-1]][-1] or "", written)
 
 
 def _site_loop(block: Block) -> Loop:

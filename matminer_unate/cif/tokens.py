@@ -8,7 +8,7 @@ needs that loop, and the reason for a failure where somebody does.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from matminer_unate.errors import StructureError
@@ -265,6 +265,12 @@ def number(text: str) -> tuple[float, float] | None:
 def decimals(written: str) -> int:
     """Digits behind the point of a number as it is written, its uncertainty left out."""
     return len(written.partition("(")[0].partition(".")[2])
+
+
+def is_shortest(written: str, others: Sequence[str]) -> bool:
+    """Whether a number, which is among the others, has fewer decimals than all of these."""
+    places, own = [decimals(other) for other in others], decimals(written)
+    return places.count(own) == 1 and own == min(places)
 
 
 def no_number(what: str, text: str | None) -> StructureError:

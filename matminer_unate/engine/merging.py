@@ -134,8 +134,11 @@ def _join(
     elsewhere = [block for block in sorted(homes) if homes[block][0] is not gathered]
     if elsewhere:
         is_source = gathered in folders
-        if not (is_source or overwrite):
-            _check_of_this_run(gathered, header)
+        if not (is_source or overwrite) and (found := gathered.changes_of(header)):
+            raise InputError(
+                f"{gathered.path} holds the parts of another run than those to be merged: "
+                f"{'; '.join(found[:5])}. Give another --out, or pass --overwrite to remove them"
+            )
         there = {
             part.block for part in gathered.begin(header, Shard(), overwrite and not is_source)
         }
@@ -150,16 +153,6 @@ def _join(
             pass  # each is checked
     write_whole(gathered, header, parts, target, schema)
     return total(parts)
-
-
-def _check_of_this_run(gathered: PartsFolder, header: dict[str, Any]) -> None:
-    for manifest in gathered.manifests():
-        found = changes(manifest.header, header)
-        if found:
-            raise InputError(
-                f"{gathered.path} holds the parts of another run than those to be merged: "
-                f"{'; '.join(found[:5])}. Give another --out, or pass --overwrite to remove them"
-            )
 
 
 def _copy(folder: PartsFolder, part: Part, gathered: PartsFolder) -> None:

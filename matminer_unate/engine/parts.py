@@ -262,13 +262,11 @@ class PartsFolder:
         if overwrite and self._is_other(header):
             self._check_unheld(shard)
             self.clear()
-        for manifest in self.manifests():
-            found = changes(manifest.header, header)
-            if found:
-                raise InputError(
-                    f"{self.path} holds the parts of another run: {'; '.join(found[:5])}. Give the "
-                    "same to go on with it, or pass --overwrite to start anew"
-                )
+        if found := self.changes_of(header):
+            raise InputError(
+                f"{self.path} holds the parts of another run: {'; '.join(found[:5])}. Give the "
+                "same to go on with it, or pass --overwrite to start anew"
+            )
         for path in self.path.glob("_part-*.tmp"):
             if shard.has(int(path.name.split("-")[1].split(".")[0])):
                 path.unlink(missing_ok=True)
@@ -281,6 +279,11 @@ class PartsFolder:
             with self._manifest.open("r+b") as file:
                 file.truncate(whole.rfind(b"\n") + 1)
         return self.parts()
+
+    def changes_of(self, header: Mapping[str, Any]) -> list[str]:
+        """What the first run in it that is another than this differs in, by name."""
+        found = (changes(manifest.header, header) for manifest in self.manifests())
+        return next(filter(None, found), [])
 
     def _holds_parts(self) -> bool:
         return any(_OF_BLOCK.fullmatch(path.name) for path in self.path.iterdir())

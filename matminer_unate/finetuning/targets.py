@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from matminer_unate.errors import InputError
 from matminer_unate.target_floors import target_floor
-from matminer_unate.transforms import ROUNDING, Scoring, TargetTransform, mean_errors
+from matminer_unate.transforms import Scoring, TargetTransform, mean_and_spread, mean_errors
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -214,12 +214,7 @@ def _mean_and_spread(values: Array, weights: Array | None) -> tuple[Array, Array
     found = []
     for column, weight in zip(values.T, _columns(weights, values), strict=True):
         known = np.isfinite(column)
-        column, weight = column[known], weight[known]
-        # Squares of numbers beyond 1e154 are infinite.
-        size = float(np.abs(column).max()) or 1.0
-        mean = float(np.average(column / size, weights=weight))
-        spread = float(np.average((column / size - mean) ** 2, weights=weight)) ** 0.5
-        found.append((mean * size, spread * size if spread > ROUNDING else 0.0))
+        found.append(mean_and_spread(column[known], weight[known]))
     means, spreads = np.array(found).T
     return means, spreads
 

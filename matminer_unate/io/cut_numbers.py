@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matminer_unate.cif.tokens import decimals
+from matminer_unate.cif.tokens import is_shortest
 
 
 def ends_in_short_number(text: str, numbers: Sequence[str]) -> bool:
@@ -21,7 +21,5 @@ def ends_in_short_number(text: str, numbers: Sequence[str]) -> bool:
     """
     if text[-1:].isspace():
         return False
-    places = [decimals(number) for number in numbers]
-    is_shorter = places.count(places[-1]) == 1 and places[-1] == min(places)
     ends_in_point = [number.endswith(".") for number in numbers]
-    return is_shorter or (ends_in_point[-1] and sum(ends_in_point) == 1)
+    return is_shortest(numbers[-1], numbers) or (ends_in_point[-1] and sum(ends_in_point) == 1)

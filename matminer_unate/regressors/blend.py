@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.utils.parallel import Parallel, delayed
 
 from matminer_unate.regressors.kernel_ridge import HeldOut, Rows, Vector
-from matminer_unate.transforms import TargetTransform, TransformedTarget
+from matminer_unate.transforms import TargetTransform, TransformedTarget, mean_and_spread
 
 DIRECT = {
     "learning_rate": 0.03,
@@ -201,12 +201,14 @@ def fit_blend(
     def fit_fold(k: int, output: int) -> tuple[Any, Any, Vector, Vector]:
         fold, inside = folds[k], insides[k]
         known, z, weights = without[k][inside, output], values[inside, output], target.weights
-        mean, spread = scale = mean_and_spread(z, weights[inside])
+        mean, spread = mean_and_spread(z, weights[inside])
+        spread = spread or 1.0
         known, z = (known - mean) / spread, (z - mean) / spread
         joined, given = np.column_stack([X[inside], known]), (weights[inside], n_trees, seed + k)
         direct = grow(joined, z, DIRECT | rate, *given, stop)
         residual = grow(joined, z - known, RESIDUAL | rate, *given, stop)
         tell(next(n_done) / len(wanted))
+        scale = np.array([mean, spread])
         found = predict_both(direct, residual, X[fold], kernel[fold, output], scale)
         return direct, residual, scale, target.transforms[output].backward(found)
 
@@ -240,15 +242,6 @@ def _backward(transforms: Sequence[TargetTransform], outputs: Vector) -> Vector:
     """Outputs of kernel ridge in the unit of the target, (n_rows, n_outputs)."""
     columns = zip(transforms, outputs.T, strict=True)
     return np.column_stack([transform.backward(z) for transform, z in columns])
-
-
-def mean_and_spread(z: Vector, weights: Vector) -> Vector:
-    """Weighted mean and standard deviation, (2,); of a constant, the latter is 1."""
-    mean = np.average(z, weights=weights)
-    away = np.abs(z - mean)
-    largest = away.max() or 1.0  # squares of large and small numbers are infinite and 0
-    spread = largest * np.sqrt(np.average((away / largest) ** 2, weights=weights))
-    return np.array([mean, spread or 1.0])
 
 
 def grow(
